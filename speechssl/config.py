@@ -1,0 +1,344 @@
+"""Every configuration of speechssl: each field documented and defaulted in this one place.
+
+The defaults are the published constants of wav2vec 2.0 base (Baevski et al. 2020, sections 3 and 4 and appendix A);
+the recipes' ``conf/*.yaml`` hold what differs. This module imports no torch, so that ``--help`` answers at once.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+ConvLayer = tuple[int, int, int]
+BASE_CONV_LAYERS: list[ConvLayer] = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
+
+
+@dataclass
+class FeatureEncoderConfig:
+    """Convolutions from the waveform to frames (section 2, "Feature encoder")."""
+
+    conv_layers: list[ConvLayer] = field(default_factory=lambda: list(BASE_CONV_LAYERS))
+    """(channels, kernel, stride) of each convolution, first to last."""
+    norm: Literal["group", "layer"] = "group"
+    """"group": one group norm per channel after the first convolution (base); "layer": layer norm after each (large)."""
+    bias: bool = False
+    """Whether the convolutions have a bias (only some published large models do)."""
+
+
+@dataclass
+class ContextConfig:
+    """Transformer over the frames (section 2, "Contextualized representations")."""
+
+    num_layers: int = 12
+    """Transformer blocks."""
+    dim: int = 768
+    """Model dimension D."""
+    ffn_dim: int = 3072
+    """Inner dimension of the feed-forward blocks."""
+    num_heads: int = 12
+    """Attention heads; must divide dim."""
+    norm_first: bool = False
+    """Pre-norm blocks (large) instead of post-norm ones (base)."""
+    pos_conv_kernel: int = 128
+    """Kernel of the convolution that encodes relative position, in frames."""
+    pos_conv_groups: int = 16
+    """Groups of that convolution; must divide dim."""
+
+
+@dataclass
+class ModelConfig:
+    """The encoder's architecture: all that decides the shape and meaning of its weights."""
+
+    sample_rate: int = 16000
+    """Samples per second that the encoder hears; shards of another rate are resampled when they are made."""
+    normalize_audio: bool = False
+    """Scale each utterance to zero mean and unit variance before the feature encoder (large models)."""
+    feature_encoder: FeatureEncoderConfig = field(default_factory=FeatureEncoderConfig)
+    """Convolutional feature encoder."""
+    context: ContextConfig = field(default_factory=ContextConfig)
+    """Transformer context network."""
+
+
+@dataclass
+class DropoutConfig:
+    """Noise inside the network during training; none of it is part of the architecture."""
+
+    features: float = 0.0
+    """On the projected features that enter the context network."""
+    quantizer_input: float = 0.0
+    """On the features that enter the quantizer."""
+    hidden: float = 0.1
+    """After each attention and feed-forward block, and on the context network's input."""
+    attention: float = 0.1
+    """On attention weights."""
+    activation: float = 0.0
+    """Inside the feed-forward blocks, after the activation."""
+    output: float = 0.0
+    """On the context network's output before the CTC head (fine-tuning)."""
+    layer_drop: float = 0.05
+    """Chance that an update skips a transformer block (LayerDrop, Fan et al. 2020)."""
+
+
+@dataclass
+class MaskingConfig:
+    """Span masks (section 3.1 and appendix A of wav2vec 2.0; in fine-tuning a form of SpecAugment)."""
+
+    time_prob: float = 0.65
+    """Mask spans drawn per utterance, as frames covered if none overlapped, over all frames (0.65 masks about 49%)."""
+    time_length: int = 10
+    """Frames per time span."""
+    min_time_spans: int = 2
+    """Fewest time spans per utterance."""
+    channel_prob: float = 0.0
+    """The same share for spans of feature channels."""
+    channel_length: int = 64
+    """Channels per channel span."""
+
+
+@dataclass
+class QuantizerConfig:
+    """Product quantizer with Gumbel softmax (section 2, "Quantization module")."""
+
+    num_groups: int = 2
+    """Codebook groups G."""
+    num_entries: int = 320
+    """Entries V per group."""
+    dim: int = 256
+    """Dimension of the concatenated code vector; num_groups must divide it."""
+    temperature_start: float = 2.0
+    """Gumbel temperature at update 0."""
+    temperature_end: float = 0.5
+    """Lowest Gumbel temperature."""
+    temperature_decay: float = 0.999995
+    """Factor on the temperature after every update."""
+
+
+@dataclass
+class ContrastiveConfig:
+    """Contrastive task over quantized targets (section 3.2)."""
+
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    """Quantizer of the targets."""
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    """Which frames are hidden from the context network."""
+    final_dim: int = 256
+    """Dimension in which contexts and targets are compared."""
+    num_negatives: int = 100
+    """Distractors per masked frame, drawn from the other masked frames of the same utterance."""
+    temperature: float = 0.1
+    """Divisor of the cosine similarities (kappa)."""
+    diversity_weight: float = 0.1
+    """Weight of the codebook diversity penalty (alpha)."""
+    feature_penalty: float = 10.0
+    """Weight of the mean squared feature-encoder output."""
+    feature_grad_scale: float = 0.1
+    """Factor on the gradient that reaches the feature encoder."""
+
+
+@dataclass
+class StreamConfig:
+    """Which shards are read, and how their samples become batches."""
+
+    shards: list[str] = field(default_factory=list)
+    """Shard files, folders of shards, or globs. Several are read as one corpus."""
+    num_streams: int = 1
+    """Micro-batches per update, one from each logical stream; ranks share them, so results do not depend on their number."""
+    max_batch_seconds: float = 87.5
+    """Padded audio per micro-batch and stream, in seconds."""
+    min_seconds: float = 0.0
+    """Samples shorter than this are left out, and counted in the log."""
+    max_seconds: float = 20.0
+    """Longer samples: cropped in pretraining, left out and counted in fine-tuning."""
+    num_workers: int = 1
+    """Threads that read and decode ahead; 0 reads in the training thread."""
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW."""
+
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Decay rates of the first and second moment."""
+    eps: float = 1e-6
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay; not applied to biases and norms."""
+    max_grad_norm: float = 0.0
+    """Gradients of a larger norm are scaled down to it; 0 never scales."""
+
+
+@dataclass
+class ScheduleConfig:
+    """Learning rate over the updates: a rise, a hold and a decay, as shares of training.max_updates."""
+
+    warmup: float = 0.08
+    """Share of updates with a linearly rising rate (32k of 400k as published)."""
+    hold: float = 0.0
+    """Share of updates at the peak rate."""
+    decay: Literal["linear", "exponential", "none"] = "linear"
+    """Shape of the fall over the remaining updates; tri-stage fine-tuning decays exponentially."""
+    final_scale: float = 0.0
+    """Share of the peak rate that is left at the end (0.05 in tri-stage fine-tuning)."""
+
+
+@dataclass
+class TrainingConfig:
+    """The loop."""
+
+    max_updates: int = 400_000
+    """Optimiser updates."""
+    checkpoint_every: int = 5_000
+    """Updates between checkpoints; the last update always makes one."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints kept; the best of fine-tuning is kept besides."""
+    log_every: int = 50
+    """Updates between lines of the run log; figures are means over them."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of matrix products: bf16 autocast, or fp32; "auto" is bf16 where the hardware has it."""
+    seed: int = 0
+    """Seeds weights, order, crops, masks, negatives and dropout."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""
+    devices: int = 1
+    """Processes on this machine, one per device."""
+    num_nodes: int = 1
+    """Machines, when launched by torchrun or SLURM."""
+
+
+@dataclass
+class HealthConfig:
+    """When a run is named unhealthy."""
+
+    on_failure: Literal["stop", "warn"] = "stop"
+    """"stop" ends the run with exit status 3 and keeps the checkpoint from before; "warn" goes on."""
+    patience_updates: int = 5_000
+    """Updates a pretraining run may stay at chance, or its codebook collapsed, before it is named."""
+    min_accuracy_over_chance: float = 2.0
+    """Contrastive accuracy, as a multiple of chance, below which a run is "at chance"."""
+    min_perplexity_share: float = 0.05
+    """Code perplexity, as a share of the entries of a group, below which the group is "collapsed"."""
+
+
+@dataclass
+class PretrainConfig:
+    """Pretrain an encoder on untranscribed audio."""
+
+    output: Path = Path("exp/pretrain")
+    """Folder of the run: checkpoints, logs, resolved configuration. An unfinished run in it is resumed."""
+    data: StreamConfig = field(default_factory=lambda: StreamConfig(max_seconds=15.6, num_streams=64))
+    """Untranscribed audio."""
+    dev: StreamConfig = field(default_factory=StreamConfig)
+    """Held-out audio on which the pretext task is scored at every checkpoint; none if it names no shards."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Encoder."""
+    init: Path | None = None
+    """Checkpoint or run folder whose pretraining goes on, with fresh schedule, on this data."""
+    objective: ContrastiveConfig = field(default_factory=ContrastiveConfig)
+    """Pretext task."""
+    dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(features=0.1, quantizer_input=0.1))
+    """Noise inside the network."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimiser."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Learning-rate schedule."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Training loop."""
+    health: HealthConfig = field(default_factory=HealthConfig)
+    """Watch over collapse and stagnation."""
+
+
+@dataclass
+class FinetuneConfig:
+    """Fine-tune an encoder with a CTC head on transcribed audio; without init, train the same model from scratch."""
+
+    output: Path = Path("exp/finetune")
+    """Folder of the run: checkpoints, logs, resolved configuration. An unfinished run in it is resumed."""
+    init: Path | None = None
+    """Pretraining run or checkpoint to start from; its architecture is used. Without it the weights are random."""
+    train: StreamConfig = field(default_factory=StreamConfig)
+    """Transcribed audio to learn from."""
+    dev: StreamConfig = field(default_factory=StreamConfig)
+    """Transcribed audio whose word error rate chooses the checkpoint."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
+    masking: MaskingConfig = field(default_factory=lambda: MaskingConfig(channel_prob=0.25))
+    """Time and channel masks on the features."""
+    dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(activation=0.1))
+    """Noise inside the network."""
+    freeze_feature_encoder: Literal["auto", "always", "never"] = "auto"
+    """Keep the convolutions as they are; "auto" freezes them if they come from init."""
+    freeze_context_updates: int = 10_000
+    """Updates in which only the CTC head learns, if there is an init."""
+    head_learning_rate_scale: float = 1.0
+    """Factor on the learning rate of the CTC head."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-5, eps=1e-8, weight_decay=0.0))
+    """Optimiser."""
+    schedule: ScheduleConfig = field(
+        default_factory=lambda: ScheduleConfig(warmup=0.1, hold=0.4, decay="exponential", final_scale=0.05)
+    )
+    """Learning-rate schedule, tri-stage by default."""
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(max_updates=12_000, checkpoint_every=1_000))
+    """Training loop; the dev set is scored at every checkpoint."""
+    health: HealthConfig = field(default_factory=HealthConfig)
+    """Watch over a loss that is not finite and over outputs that stay blank."""
+
+
+@dataclass
+class ShardConfig:
+    """Turn audio files and their transcripts into webdataset shards with an index."""
+
+    manifest: Path
+    """Tab-separated list with a header and the columns path, and optionally text, speaker, language, id; paths are relative to it."""
+    output: Path
+    """Folder of the shards. A finished set is left alone if it was made from the same list and options."""
+    sample_rate: int = 16000
+    """Samples per second in the shards; other rates are resampled by soxr."""
+    format: Literal["flac", "wav"] = "flac"
+    """Encoding in the shards, 16 bit."""
+    max_shard_megabytes: float = 256.0
+    """A shard is closed when it grows past this size."""
+    min_seconds: float = 0.0
+    """Shorter recordings are skipped and counted."""
+    max_seconds: float = 3600.0
+    """Longer recordings are skipped and counted."""
+    require_text: bool = False
+    """Skip and count recordings without a transcript."""
+    text_case: Literal["upper", "lower", "keep"] = "upper"
+    """Case of the stored transcripts."""
+
+
+@dataclass
+class EvaluateConfig:
+    """Transcribe shards with a fine-tuned model and report its error rates with intervals."""
+
+    checkpoint: Path
+    """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
+    data: StreamConfig
+    """Transcribed audio."""
+    output: Path
+    """Folder for hypotheses.jsonl and metrics.json."""
+    bootstrap_samples: int = 10_000
+    """Resamples of utterances behind the 95% interval."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of matrix products."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""
+
+
+@dataclass
+class TranscribeConfig:
+    """Transcribe audio files of any format, rate and channel count."""
+
+    checkpoint: Path
+    """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
+    audio: list[Path]
+    """Audio files, or folders of them."""
+    output: Path | None = None
+    """File for the result; standard output if absent."""
+    format: Literal["text", "jsonl"] = "text"
+    """"text": path, a tab and the transcript per line; "jsonl": with seconds and confidence."""
+    max_batch_seconds: float = 80.0
+    """Padded audio per batch, in seconds."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""

@@ -1,0 +1,42 @@
+"""The only samples <-> frames arithmetic.
+
+Every convolution of the feature encoder is unpadded, so a layer turns ``n`` positions into
+``(n - kernel) // stride + 1``. The functions take ``(channels, kernel, stride)`` triples, the form in which the
+configuration writes them, and work on integers and on integer tensors alike.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+ConvLayers = Sequence[tuple[int, int, int]]
+Length = TypeVar("Length")  # int, or an integer tensor of any shape
+
+
+def num_frames(num_samples: Length, conv_layers: ConvLayers) -> Length:
+    """Frames that ``num_samples`` samples give; 0 for audio shorter than the receptive field."""
+    length = num_samples
+    for _, kernel, stride in conv_layers:
+        length = (length - kernel) // stride + 1  # type: ignore[operator]
+        length = length * (length > 0)
+    return length
+
+
+def hop_samples(conv_layers: ConvLayers) -> int:
+    """Samples between the starts of two neighbouring frames (320 in the published models)."""
+    hop = 1
+    for _, _, stride in conv_layers:
+        hop *= stride
+    return hop
+
+
+def receptive_field_samples(conv_layers: ConvLayers) -> int:
+    """Samples that one frame sees (400 in the published models), the shortest audio that gives a frame."""
+    return samples_for_frames(1, conv_layers)
+
+
+def samples_for_frames(frames: int, conv_layers: ConvLayers) -> int:
+    """The smallest number of samples that gives ``frames`` frames."""
+    length = frames
+    for _, kernel, stride in reversed(conv_layers):
+        length = (length - 1) * stride + kernel
+    return length
