@@ -6,7 +6,7 @@ configuration writes them, and work on integers and on integer tensors alike.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 ConvLayers = Sequence[tuple[int, int, int]]
 Length = TypeVar("Length")  # int, or an integer tensor of any shape
@@ -14,11 +14,11 @@ Length = TypeVar("Length")  # int, or an integer tensor of any shape
 
 def num_frames(num_samples: Length, conv_layers: ConvLayers) -> Length:
     """Frames that ``num_samples`` samples give; 0 for audio shorter than the receptive field."""
-    length = num_samples
+    length: Any = num_samples
     for _, kernel, stride in conv_layers:
-        length = (length - kernel) // stride + 1  # type: ignore[operator]
+        length = (length - kernel) // stride + 1
         length = length * (length > 0)
-    return length
+    return cast(Length, length)
 
 
 def hop_samples(conv_layers: ConvLayers) -> int:

@@ -1,0 +1,131 @@
+"""Transformer context network with a convolution for relative position (wav2vec 2.0, section 2)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from speechssl.config import ContextConfig, DropoutConfig
+
+
+def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
+    """True where a frame lies inside its utterance: (B,) lengths to (B, T)."""
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
+class ContextOutput(NamedTuple):
+    """What the context network gives."""
+
+    x: Tensor
+    """Context vectors, (B, T, D); frames past an utterance's length hold no meaning."""
+    layers: list[Tensor]
+    """Output of every block, (B, T, D) each; empty unless asked for."""
+
+
+class ContextNetwork(nn.Module):
+    """Positional convolution, then transformer blocks, post-norm (base) or pre-norm (large)."""
+
+    def __init__(self, config: ContextConfig, dropout: DropoutConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.layer_drop = dropout.layer_drop
+        self.position = PositionalConvolution(config)
+        self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.dim)
+        self.dropout = nn.Dropout(dropout.hidden)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, keep_layers: bool = False) -> ContextOutput:
+        """Contextualise frames.
+
+        Args:
+            x: projected features, (B, T, D).
+            lengths: frames of each utterance, (B,); None if all have T.
+            keep_layers: also return the output of every block.
+        """
+        attention_mask = None
+        if lengths is not None:
+            valid = valid_frames(lengths, x.shape[1])
+            # The positional convolution reaches across the end of an utterance, so what lies there must be zero.
+            x = x.masked_fill(~valid[:, :, None], 0.0)
+            attention_mask = valid[:, None, None, :]  # (B, 1, 1, T)
+        x = x + self.position(x)
+        if not self.norm_first:
+            x = self.norm(x)
+        x = self.dropout(x)
+        layers = []
+        for block in self.blocks:
+            # A draw on the host: skipping a block must not wait for the device.
+            if not (self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop):
+                x = block(x, attention_mask)
+            if keep_layers:
+                layers.append(x)
+        if self.norm_first:
+            x = self.norm(x)
+        return ContextOutput(x, layers)
+
+
+class PositionalConvolution(nn.Module):
+    """Grouped convolution over time with weight norm, GELU; keeps the number of frames."""
+
+    def __init__(self, config: ContextConfig) -> None:
+        super().__init__()
+        kernel = config.pos_conv_kernel
+        conv = nn.Conv1d(config.dim, config.dim, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
+        nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * config.dim)))
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self.conv = weight_norm(conv, name="weight", dim=2)
+        self.trim = 1 - kernel % 2  # an even kernel gives one frame too many
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.transpose(1, 2))  # (B, D, T)
+        return F.gelu(x[:, :, : x.shape[2] - self.trim]).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward with residual connections."""
+
+    def __init__(self, config: ContextConfig, dropout: DropoutConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.attention = SelfAttention(config.dim, config.num_heads, dropout.attention)
+        self.attention_norm = nn.LayerNorm(config.dim)
+        self.ffn_in = nn.Linear(config.dim, config.ffn_dim)
+        self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
+        self.ffn_norm = nn.LayerNorm(config.dim)
+        self.dropout = nn.Dropout(dropout.hidden)
+        self.activation_dropout = nn.Dropout(dropout.activation)
+        for layer in (self.attention.qkv, self.attention.out, self.ffn_in, self.ffn_out):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if self.norm_first:
+            x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask))
+            return x + self.dropout(self.feed_forward(self.ffn_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, attention_mask)))
+        return self.ffn_norm(x + self.dropout(self.feed_forward(x)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(x))))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; one projection makes queries, keys and values."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+        batch, frames, dim = x.shape
+        qkv = self.qkv(x).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D / heads)
+        dropout = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, dropout_p=dropout)
+        return self.out(x.transpose(1, 2).reshape(batch, frames, dim))
