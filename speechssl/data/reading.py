@@ -1,0 +1,79 @@
+"""One sample out of a shard, at the offset that the index gives."""
+
+import io
+import json
+import tarfile
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from speechssl.audio.reading import decode_audio
+from speechssl.data.index import SampleRef
+from speechssl.errors import DataError
+
+AUDIO_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
+
+
+class Sample(NamedTuple):
+    """Audio and what is known about it."""
+
+    key: str
+    audio: np.ndarray
+    """Float32 in -1..1, (S,)."""
+    text: str | None
+    speaker: str | None
+
+
+def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
+    """Read and decode one sample.
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
+    name = f"{ref.shard}: {ref.key}"
+    members = _members(ref)
+    audio_suffix = next((suffix for suffix in members if suffix in AUDIO_SUFFIXES), None)
+    if audio_suffix is None:
+        raise DataError(f"{name}: no audio at its offset, the shard is not the one that was indexed; make it again")
+    audio = decode_audio(members[audio_suffix], name=name, sample_rate=sample_rate)
+    if len(audio) != ref.num_samples:
+        raise DataError(
+            f"{name}: {len(audio)} samples, expected {ref.num_samples} as the index says; make the shard again"
+        )
+    metadata = _metadata(members, name)
+    return Sample(ref.key, audio, metadata.get("text"), metadata.get("speaker"))
+
+
+def read_text(ref: SampleRef) -> str | None:
+    """Transcript of one sample, without decoding its audio; None if it has none."""
+    return _metadata(_members(ref), f"{ref.shard}: {ref.key}").get("text")
+
+
+def _members(ref: SampleRef) -> dict[str, bytes]:
+    """Bytes of a sample's members by what follows the key and its dot."""
+    name = f"{ref.shard}: {ref.key}"
+    try:
+        with open(ref.shard, "rb") as file:  # noqa: PTH123, a Path per sample costs more than the read
+            file.seek(ref.offset)
+            data = file.read(ref.size)
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}") from error
+    members = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", ignore_zeros=False) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                content = tar.extractfile(member)
+                if key == ref.key and content is not None:
+                    members[suffix] = content.read()
+    except tarfile.TarError as error:
+        raise DataError(f"{name}: damaged tar ({error}); make the shard again") from error
+    return members
+
+
+def _metadata(members: dict[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(members.get("json", b"{}"))
+    except ValueError as error:
+        raise DataError(f"{name}: its .json is damaged ({error}); make the shard again") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,173 @@
+"""Which samples make up which micro-batch: a pure function of (seed, update, stream), planned from the index.
+
+An update takes one micro-batch from each *logical stream*. A stream owns a fixed part of the corpus and passes over it
+epoch by epoch, each epoch in a new order drawn from (seed, stream, epoch). So neither the number of processes nor where
+a run was interrupted changes what an update sees.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from speechssl.config import StreamConfig
+from speechssl.data.index import Corpus, SampleRef
+from speechssl.errors import DataError
+
+ORDER, CROPS = 0, 1
+# Lengths are compared after a seeded change of up to this share, so that batches differ between epochs.
+LENGTH_JITTER = 0.1
+
+
+class BatchSpec(NamedTuple):
+    """One micro-batch: which samples, and which part of each."""
+
+    refs: tuple[SampleRef, ...]
+    starts: tuple[int, ...]
+    """First audio sample of each."""
+    num_samples: tuple[int, ...]
+    """Audio samples of each; all equal in pretraining."""
+
+
+class EpochPlan(NamedTuple):
+    """Batches of one stream and epoch, in order: indices into the stream's samples."""
+
+    batches: list[np.ndarray]
+
+
+class StreamPlan:
+    """Plans every micro-batch of a run.
+
+    Args:
+        corpus: samples to draw from.
+        config: limits on lengths and batches.
+        seed: of order and crops.
+        crop: cut every sample of a batch to the shortest (pretraining), at random places; otherwise samples are whole.
+
+    Raises:
+        DataError: fewer usable samples than streams, or a sample that exceeds a whole batch.
+    """
+
+    def __init__(self, corpus: Corpus, config: StreamConfig, *, seed: int, crop: bool) -> None:
+        self.sample_rate = corpus.sample_rate
+        self.num_streams = config.num_streams
+        self.seed = seed
+        self.crop = crop
+        self.config = config
+        refs, self.num_too_short, self.num_too_long = self._select(corpus)
+        self._check(refs, corpus)
+        self._streams = split_evenly(refs, config.num_streams)
+        self._lengths = [self._used_lengths(stream) for stream in self._streams]
+        self._first_batch: list[list[int]] = [[0] for _ in self._streams]  # of each epoch planned so far
+        self._epochs: dict[int, tuple[int, EpochPlan]] = {}  # stream to its latest epoch's number and plan
+        self.fingerprint = self._fingerprint()
+
+    def epoch(self, update: int, stream: int) -> int:
+        """Pass over the stream's samples that an update belongs to; both count from 0."""
+        return self._locate(update, stream)[0]
+
+    def batch(self, update: int, stream: int) -> BatchSpec:
+        """The micro-batch that a stream gives an update; both count from 0."""
+        epoch, position = self._locate(update, stream)
+        chosen = self._plan(stream, epoch).batches[position]
+        refs = tuple(self._streams[stream][i] for i in chosen)
+        if not self.crop:
+            return BatchSpec(refs, (0,) * len(refs), tuple(ref.num_samples for ref in refs))
+        length = int(self._lengths[stream][chosen].min())
+        draws = self._generator(CROPS, stream, epoch, position)
+        starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
+        return BatchSpec(refs, starts, (length,) * len(refs))
+
+    def _select(self, corpus: Corpus) -> tuple[list[SampleRef], int, int]:
+        """Samples within the limits, and how many are too short and too long."""
+        shortest = self.config.min_seconds * corpus.sample_rate
+        longest = float("inf") if self.crop else self.config.max_seconds * corpus.sample_rate
+        too_short = sum(ref.num_samples < shortest for ref in corpus.refs)
+        too_long = sum(ref.num_samples > longest for ref in corpus.refs)
+        return [ref for ref in corpus.refs if shortest <= ref.num_samples <= longest], too_short, too_long
+
+    def _check(self, refs: list[SampleRef], corpus: Corpus) -> None:
+        config = self.config
+        if len(refs) < config.num_streams or not refs:
+            raise DataError(
+                f"{len(refs)} of {len(corpus.refs)} samples are between min_seconds ({config.min_seconds:g}) and "
+                f"max_seconds ({config.max_seconds:g}), expected at least num_streams ({config.num_streams}); "
+                "give more audio, wider limits or fewer streams"
+            )
+        longest = max(refs, key=lambda ref: ref.num_samples)
+        seconds = min(longest.num_samples / corpus.sample_rate, config.max_seconds)
+        if seconds > config.max_batch_seconds:
+            raise DataError(
+                f"{longest.shard}: {longest.key} lasts {seconds:.1f} s, more than a whole batch of max_batch_seconds "
+                f"({config.max_batch_seconds:g}); raise it or lower max_seconds"
+            )
+
+    def _used_lengths(self, refs: Sequence[SampleRef]) -> np.ndarray:
+        lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
+        return np.minimum(lengths, int(self.config.max_seconds * self.sample_rate)) if self.crop else lengths
+
+    def _locate(self, update: int, stream: int) -> tuple[int, int]:
+        """Epoch of an update and position in it; plans epochs until it is reached."""
+        firsts = self._first_batch[stream]
+        while firsts[-1] <= update:
+            firsts.append(firsts[-1] + len(self._plan(stream, len(firsts) - 1).batches))
+        epoch = int(np.searchsorted(firsts, update, side="right")) - 1
+        return epoch, update - firsts[epoch]
+
+    def _plan(self, stream: int, epoch: int) -> EpochPlan:
+        known = self._epochs.get(stream)
+        if known is not None and known[0] == epoch:
+            return known[1]
+        draws = self._generator(ORDER, stream, epoch)
+        lengths = self._lengths[stream]
+        order = np.argsort(lengths * draws.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths)), kind="stable")
+        batches = cut_batches(order, lengths, self.config.max_batch_seconds * self.sample_rate)
+        plan = EpochPlan([batches[i] for i in draws.permutation(len(batches))])
+        self._epochs[stream] = (epoch, plan)
+        return plan
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, *key])))
+
+    def _fingerprint(self) -> str:
+        """Digest of all that decides the plan: samples, seed and batch geometry."""
+        geometry = [self.num_streams, self.config.max_batch_seconds, self.config.max_seconds, self.crop, self.seed]
+        digest = hashlib.sha256(json.dumps(geometry).encode())
+        for stream in self._streams:
+            for ref in stream:
+                digest.update(f"{ref.key} {ref.num_samples}\n".encode())
+        return digest.hexdigest()
+
+
+def split_evenly(refs: Sequence[SampleRef], num_streams: int) -> list[list[SampleRef]]:
+    """Contiguous parts of nearly equal numbers of samples, so that a stream reads few shards."""
+    bounds = np.linspace(0, len(refs), num_streams + 1).astype(int)
+    return [list(refs[start:end]) for start, end in itertools.pairwise(bounds)]
+
+
+def cut_batches(order: np.ndarray, lengths: np.ndarray, max_samples: float) -> list[np.ndarray]:
+    """Cut an order into batches whose padded length (number times longest) stays within a limit."""
+    batches = []
+    start, longest = 0, 0
+    for end, i in enumerate(order):
+        grown = max(longest, int(lengths[i]))
+        if end > start and grown * (end - start + 1) > max_samples:
+            batches.append(order[start:end])
+            start, grown = end, int(lengths[i])
+        longest = grown
+    batches.append(order[start:])
+    return batches
+
+
+def epoch_batches(refs: Sequence[SampleRef], max_batch_seconds: float, sample_rate: int) -> list[BatchSpec]:
+    """One pass over whole samples, longest first, for evaluation."""
+    lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    specs = []
+    for chosen in cut_batches(order, lengths, max_batch_seconds * sample_rate):
+        batch = tuple(refs[i] for i in chosen)
+        specs.append(BatchSpec(batch, (0,) * len(batch), tuple(ref.num_samples for ref in batch)))
+    return specs
