@@ -1,0 +1,57 @@
+"""Transcribe the samples of shards with a model, for the dev score of fine-tuning and for evaluation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from speechssl.data.batches import load_batch
+from speechssl.data.index import SampleRef
+from speechssl.data.streams import epoch_batches
+from speechssl.decoding.greedy import Hypothesis, greedy_decode
+from speechssl.errors import DataError
+from speechssl.model.ctc import CtcModel
+from speechssl.text.vocabulary import CharacterVocabulary
+
+
+class Scored(NamedTuple):
+    """Transcripts of a set."""
+
+    references: dict[str, str]
+    hypotheses: dict[str, Hypothesis]
+    skipped: dict[str, str]
+    """Samples that cannot be scored, and why."""
+
+
+@torch.no_grad()
+def score(
+    model: CtcModel,
+    refs: Sequence[SampleRef],
+    sample_rate: int,
+    vocabulary: CharacterVocabulary,
+    *,
+    max_batch_seconds: float,
+    autocast_dtype: torch.dtype | None,
+    device: torch.device,
+) -> Scored:
+    """Transcribe samples greedily; those without a transcript are named in ``skipped``.
+
+    Raises:
+        DataError: a sample is missing or damaged, or none has a transcript.
+    """
+    model.eval()
+    scored = Scored({}, {}, {})
+    for spec in epoch_batches(refs, max_batch_seconds, sample_rate):
+        batch = load_batch(spec, sample_rate)
+        with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
+            output = model(batch.audio.to(device), batch.lengths.to(device))
+        hypotheses = greedy_decode(output.logits, output.lengths, vocabulary)
+        for key, text, hypothesis in zip(batch.keys, batch.texts, hypotheses, strict=True):
+            if text:
+                scored.references[key] = text
+                scored.hypotheses[key] = hypothesis
+            else:
+                scored.skipped[key] = "no transcript"
+    if not scored.references:
+        raise DataError(f"none of the {len(refs)} samples has a transcript; make the shards from a list with text")
+    return scored

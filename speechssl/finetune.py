@@ -1,0 +1,256 @@
+"""Fine-tuning with CTC, and training from scratch on the same labels: build the model, one step, run."""
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechssl.config import FinetuneConfig, MaskingConfig, ModelConfig
+from speechssl.config_files import from_dict
+from speechssl.data.batches import Batch
+from speechssl.data.index import Corpus, SampleRef
+from speechssl.data.reading import read_text
+from speechssl.data.streams import StreamPlan
+from speechssl.errors import CheckpointError, ConfigError, DataError
+from speechssl.evaluation.error_rates import error_rates
+from speechssl.evaluation.scoring import score
+from speechssl.frames import num_frames
+from speechssl.model.ctc import CtcModel
+from speechssl.model.masking import sample_span_mask
+from speechssl.pretrain import count_parameters, load_corpus, model_problems
+from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.training.checkpoints import (
+    CheckpointKind,
+    load_checkpoint,
+    load_weights,
+    mark_best,
+    read_best,
+)
+from speechssl.training.health import FinetuneHealth
+from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.machine import make_fabric, resolve_precision, settle_cpu
+from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
+
+logger = logging.getLogger(__name__)
+
+# More unusable utterances than this share mean that something is wrong with the corpus, not with an utterance.
+MAX_UNUSABLE_SHARE = 0.1
+
+
+def run(config: FinetuneConfig) -> None:
+    """Fine-tune, resuming an unfinished run in the output folder.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or differs from the unfinished run's.
+        CheckpointError: ``init`` is no pretraining checkpoint, or of another architecture than ``model``.
+        DataError: shards are missing or damaged, or transcripts cannot be used.
+        HealthError: the loss is not finite.
+    """
+    check_config(config)
+    settle_cpu()
+    initial = load_encoder_weights(config)
+    corpus = load_corpus(config.train.shards, config.model)
+    transcribed = usable(corpus, config)
+    plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
+    fabric = make_fabric(config.training)
+    fabric.launch()
+    vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
+    torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
+    model = CtcModel(config.model, config.dropout, len(vocabulary))
+    if initial is not None:
+        load_weights(model.encoder, initial, source=config.init or config.output)
+    task = FinetuneTask(config, model, vocabulary)
+    minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / corpus.sample_rate / 60
+    fabric.print(
+        f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
+        f"on {minutes:.1f} minutes of transcribed audio, {len(vocabulary)} labels, {fabric._precision.precision}"
+    )
+    Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}).run()
+
+
+class Transcribed(NamedTuple):
+    """Utterances that can be learned from."""
+
+    corpus: Corpus
+    texts: list[str]
+
+
+class FinetuneTask:
+    """CTC training as the loop sees it."""
+
+    kind: CheckpointKind = "ctc"
+
+    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: CharacterVocabulary) -> None:
+        self.config = config
+        self.module: nn.Module = model
+        self.model = model
+        self.forward: Any = model
+        self.labels = vocabulary
+        self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
+        self.health = FinetuneHealth(config.health)
+        frozen = config.freeze_feature_encoder
+        if frozen == "always" or (frozen == "auto" and config.init is not None):
+            model.encoder.feature_grad_scale = 0.0
+
+    def set_module(self, module: nn.Module) -> None:
+        self.forward = module
+
+    def step(self, batch: Batch, update: int) -> StepOutput:
+        self.model.encoder_frozen = self.config.init is not None and update < self.config.freeze_context_updates
+        device = self.model.head.weight.device
+        frames = num_frames(batch.lengths, self.config.model.feature_encoder.conv_layers)
+        time_mask, channel_mask = self.draw_masks(
+            frames, mask_generator(self.config.training.seed, update, batch.stream)
+        )
+        labels = [self.labels.encode(text or "") for text in batch.texts]
+        output = self.forward(
+            batch.audio.to(device, non_blocking=True),
+            batch.lengths.to(device, non_blocking=True),
+            time_mask=None if time_mask is None else time_mask.to(device, non_blocking=True),
+            channel_mask=None if channel_mask is None else channel_mask.to(device, non_blocking=True),
+        )
+        loss = ctc_loss(output.logits, frames, labels)
+        num_targets = sum(len(ids) for ids in labels)
+        blank = (output.logits.detach().argmax(-1) == 0).float().mean()
+        sums = {"loss": loss.detach(), "blank_share": blank * num_targets}
+        return StepOutput(loss, num_targets, sums, output.context.detach())
+
+    def draw_masks(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+        """Time mask (B, T) over each utterance's frames (B,), and channel mask (B, D)."""
+        masking: MaskingConfig = self.config.masking
+        time_mask = channel_mask = None
+        if masking.time_prob > 0:
+            time_mask = sample_span_mask(
+                lengths,
+                int(lengths.max()),
+                prob=masking.time_prob,
+                span_length=masking.time_length,
+                min_spans=masking.min_time_spans,
+                generator=generator,
+            )
+        if masking.channel_prob > 0:
+            dim = self.config.model.context.dim
+            channel_mask = sample_span_mask(
+                torch.full_like(lengths, dim),
+                dim,
+                prob=masking.channel_prob,
+                span_length=masking.channel_length,
+                min_spans=0,
+                generator=generator,
+            )
+        return time_mask, channel_mask
+
+    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
+        self.health.check(update, figures)
+
+    @torch.no_grad()
+    def validate(self, update: int) -> dict[str, float]:
+        """Word and character error rate on the dev set."""
+        device = self.model.head.weight.device
+        corpus = load_corpus(self.config.dev.shards, self.config.model)
+        precision = resolve_precision(self.config.training.precision, device.type)
+        scored = score(
+            self.model,
+            corpus.refs,
+            corpus.sample_rate,
+            self.labels,
+            max_batch_seconds=self.config.dev.max_batch_seconds,
+            autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
+            device=device,
+        )
+        hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
+        rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
+        return {"wer": rates.wer, "cer": rates.cer}
+
+    def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
+        """Keep the checkpoint with the lowest dev WER; the later of equals has seen more."""
+        best = read_best(self.config.output)
+        if best is None or scores["wer"] <= best.wer:
+            mark_best(self.config.output, update, scores["wer"])
+
+
+def ctc_loss(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
+    """CTC loss in nats, summed over the batch, in float32 or wider.
+
+    Args:
+        logits: (B, T, labels), blank at 0.
+        lengths: frames of each utterance, (B,), on the CPU.
+        labels: label ids of each utterance.
+    """
+    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).transpose(0, 1)
+    targets = torch.tensor([i for ids in labels for i in ids], dtype=torch.long)
+    target_lengths = torch.tensor([len(ids) for ids in labels])
+    if logits.is_cuda:
+        targets = targets.to(logits.device, non_blocking=True)
+    return F.ctc_loss(log_probs, targets, lengths, target_lengths, blank=0, reduction="sum")
+
+
+def frames_needed(labels: Sequence[object]) -> int:
+    """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
+    return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
+
+
+def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
+    """Leave out, by name, what has no transcript or one that is longer than its frames.
+
+    Raises:
+        DataError: more than a tenth, or everything, is unusable.
+    """
+    layers = config.model.feature_encoder.conv_layers
+    refs: list[SampleRef] = []
+    texts: list[str] = []
+    problems: list[str] = []
+    for ref in corpus.refs:
+        text = read_text(ref)
+        if not text:
+            problems.append(f"{ref.shard}: {ref.key}: no transcript")
+            continue
+        available, needed = num_frames(ref.num_samples, layers), frames_needed(text)
+        if needed > available:
+            problems.append(f"{ref.shard}: {ref.key}: transcript needs {needed} frames, the audio has {available}")
+            continue
+        refs.append(ref)
+        texts.append(text)
+    if problems:
+        shown = "\n  ".join(problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
+        summary = f"{len(problems)} of {len(corpus.refs)} training utterances cannot be used:\n  {shown}"
+        if len(problems) > MAX_UNUSABLE_SHARE * len(corpus.refs):
+            raise DataError(f"{summary}\nGive each recording its own transcript, then make the shards again.")
+        logger.warning("%s\nThey are left out.", summary)
+    return Transcribed(corpus._replace(refs=refs), texts)
+
+
+def check_config(config: FinetuneConfig) -> None:
+    """Raise ConfigError, naming everything that cannot work."""
+    problems = model_problems(config.model)
+    for name, stream in (("train", config.train), ("dev", config.dev)):
+        if not stream.shards:
+            problems.append(f"{name}.shards is empty; name shard files or folders that `speechssl shard` made")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def load_encoder_weights(config: FinetuneConfig) -> dict[str, Tensor] | None:
+    """Encoder weights of ``init``; sets ``config.model`` to its architecture.
+
+    Raises:
+        CheckpointError: not a pretraining checkpoint, or of another architecture than a ``model`` that was given.
+    """
+    if config.init is None:
+        return None
+    checkpoint = load_checkpoint(config.init)
+    if checkpoint.kind != "pretrain":
+        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretraining run")
+    model = from_dict(ModelConfig, checkpoint.config["model"])
+    if config.model not in (model, ModelConfig()):
+        raise ConfigError(
+            f"model differs from the encoder in {checkpoint.path}; leave the model section out, "
+            "--init brings its own, or pretrain with this one"
+        )
+    config.model = model
+    prefix = "encoder."
+    return {name.removeprefix(prefix): w for name, w in checkpoint.model_state.items() if name.startswith(prefix)}

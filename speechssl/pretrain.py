@@ -1,0 +1,187 @@
+"""Pretraining: build the model, one step, run."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechssl.config import ModelConfig, PretrainConfig
+from speechssl.config_files import from_dict
+from speechssl.data.batches import Batch, load_batch
+from speechssl.data.index import Corpus, load_refs
+from speechssl.data.streams import StreamPlan
+from speechssl.errors import CheckpointError, ConfigError
+from speechssl.frames import num_frames, samples_for_frames
+from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
+from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights
+from speechssl.training.health import PretrainHealth
+from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.machine import make_fabric, settle_cpu
+from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: PretrainConfig) -> None:
+    """Pretrain, resuming an unfinished run in the output folder.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or differs from the unfinished run's.
+        DataError: shards are missing or damaged.
+        HealthError: the run is not learning.
+    """
+    check_config(config)
+    settle_cpu()
+    corpus = load_corpus(config.data.shards, config.model)
+    plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
+    fabric = make_fabric(config.training)
+    fabric.launch()
+    torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
+    model = ContrastiveModel(config.model, config.objective, config.dropout)
+    if config.init is not None:
+        load_init(model, config)
+    task = PretrainTask(config, model)
+    hours = sum(ref.num_samples for ref in corpus.refs) / corpus.sample_rate / 3600
+    fabric.print(
+        f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio, "
+        f"{fabric.world_size} process(es), {fabric._precision.precision}"
+    )
+    Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}).run()
+
+
+class PretrainTask:
+    """Contrastive pretraining as the loop sees it."""
+
+    kind: CheckpointKind = "pretrain"
+    vocabulary: dict[str, Any] | None = None
+
+    def __init__(self, config: PretrainConfig, model: ContrastiveModel) -> None:
+        self.config = config
+        self.module: nn.Module = model
+        self.model = model
+        self.forward: Any = model
+        quantizer = config.objective.quantizer
+        self.health = PretrainHealth(
+            config.health, quantizer.num_entries, quantizer.num_groups, config.objective.num_negatives
+        )
+
+    def set_module(self, module: nn.Module) -> None:
+        self.forward = module
+
+    def step(self, batch: Batch, update: int) -> StepOutput:
+        generator = mask_generator(self.config.training.seed, update, batch.stream)
+        output, num_targets = self.compute(batch, update, generator)
+        return StepOutput(output.loss, num_targets, sums(output, num_targets), output.context)
+
+    def compute(self, batch: Batch, update: int, generator: torch.Generator) -> tuple[ContrastiveOutput, int]:
+        """Forward pass; also the number of masked frames."""
+        device = self.model.encoder.mask_embedding.device
+        frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
+        draw = self.model.draw(batch.audio.shape[0], frames, generator)
+        num_targets = draw.positions.numel()
+        on_device = PretextDraw(*(None if x is None else x.to(device, non_blocking=True) for x in draw))  # type: ignore[arg-type]
+        temperature = self.model.quantizer.temperature(update)
+        output = self.forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
+        return output, num_targets
+
+    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
+        chance = 1 / (1 + self.config.objective.num_negatives)
+        self.health.check(update, {**figures, "chance": chance})
+
+    @torch.no_grad()
+    def validate(self, update: int) -> dict[str, float]:
+        """Pretext scores on held-out audio, with the same masks and negatives every time."""
+        if not self.config.dev.shards:
+            return {}
+        corpus = load_corpus(self.config.dev.shards, self.config.model)
+        plan = StreamPlan(corpus, self.config.dev, seed=DEV, crop=True)
+        totals: dict[str, float] = {}
+        num_targets = 0
+        batch_number = 0
+        while plan.epoch(batch_number, 0) == 0:
+            batch = load_batch(plan.batch(batch_number, 0), corpus.sample_rate)
+            output, targets = self.compute(batch, update, mask_generator(DEV, batch_number, 0))
+            for name, value in sums(output, targets).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+            num_targets += targets
+            batch_number += 1
+        return {name: value / num_targets for name, value in totals.items()}
+
+    def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
+        pass
+
+
+def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
+    """Figures for the log, weighted by targets."""
+    figures = {
+        "loss": output.contrastive_loss,
+        "accuracy": output.num_correct,
+        "diversity_loss": output.diversity_loss * num_targets,
+        "feature_energy": output.feature_energy * num_targets,
+    }
+    for group, value in enumerate(output.perplexity):
+        figures[f"perplexity_{group}"] = value * num_targets
+    return figures
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Raise ConfigError, naming everything that cannot work."""
+    problems = model_problems(config.model)
+    quantizer = config.objective.quantizer
+    if quantizer.dim % quantizer.num_groups:
+        problems.append(
+            f"objective.quantizer.dim is {quantizer.dim}, expected a multiple of num_groups ({quantizer.num_groups})"
+        )
+    if not 0 < config.objective.masking.time_prob <= 1:
+        problems.append(
+            f"objective.masking.time_prob is {config.objective.masking.time_prob}, expected above 0 up to 1"
+        )
+    if not config.data.shards:
+        problems.append("data.shards is empty; name shard files or folders that `speechssl shard` made")
+    shortest = samples_for_frames(2 * config.objective.masking.time_length, config.model.feature_encoder.conv_layers)
+    if config.data.min_seconds * config.model.sample_rate < shortest:
+        # Shorter crops would leave no room for spans, or no distractors.
+        config.data.min_seconds = shortest / config.model.sample_rate
+    if config.dev.shards:
+        config.dev.min_seconds = max(config.dev.min_seconds, config.data.min_seconds)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def model_problems(config: ModelConfig) -> list[str]:
+    """What is inconsistent in an architecture."""
+    context = config.context
+    return [
+        f"model.context.dim is {context.dim}, expected a multiple of {name} ({value})"
+        for name, value in (("num_heads", context.num_heads), ("pos_conv_groups", context.pos_conv_groups))
+        if context.dim % value
+    ]
+
+
+def load_corpus(shards: list[str], model: ModelConfig) -> Corpus:
+    """Index of the shards, checked against the model's sample rate."""
+    corpus = load_refs(shards)
+    if corpus.sample_rate != model.sample_rate:
+        raise ConfigError(
+            f"the shards {', '.join(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
+            f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
+        )
+    return corpus
+
+
+def load_init(model: ContrastiveModel, config: PretrainConfig) -> None:
+    """Start from another pretraining run's weights."""
+    assert config.init is not None
+    checkpoint = load_checkpoint(config.init)
+    if checkpoint.kind != "pretrain":
+        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser, expected a pretraining checkpoint")
+    if from_dict(ModelConfig, checkpoint.config["model"]) != config.model:
+        raise ConfigError(f"model differs from that of {checkpoint.path}; copy the model section of its config.yaml")
+    load_weights(model, checkpoint.model_state, source=checkpoint.path)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,40 @@
+"""A fine-tuned model from its checkpoint, ready to transcribe."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from speechssl.config import DropoutConfig, ModelConfig
+from speechssl.config_files import from_dict
+from speechssl.errors import CheckpointError
+from speechssl.model.ctc import CtcModel
+from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
+
+
+class Recogniser(NamedTuple):
+    """Model and what is needed to use it."""
+
+    model: CtcModel
+    vocabulary: CharacterVocabulary
+    config: ModelConfig
+    checkpoint: Checkpoint
+
+
+def load_recogniser(path: Path, device: torch.device) -> Recogniser:
+    """Load a fine-tuning run's best checkpoint, or one checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: missing, damaged, or not of a fine-tuned model.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.kind != "ctc" or checkpoint.vocabulary is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: a pretrained encoder without a CTC head; run `speechssl finetune` first"
+        )
+    config = from_dict(ModelConfig, checkpoint.config["model"])
+    vocabulary = CharacterVocabulary.from_dict(checkpoint.vocabulary)
+    model = CtcModel(config, DropoutConfig(), len(vocabulary))
+    load_weights(model, checkpoint.model_state, source=checkpoint.path)
+    return Recogniser(model.to(device).eval(), vocabulary, config, checkpoint)

@@ -1,0 +1,400 @@
+"""Checkpoints: written whole or not at all, and read without unpickling anything that could run code.
+
+A run folder holds::
+
+    RUN/checkpoints/update_00000600/model.safetensors    weights
+                                    config.yaml          resolved configuration
+                                    training_state.pt    optimiser and position, for resuming
+                                    checkpoint.json      kind, update, code version, vocabulary, metrics
+    RUN/best.json                                        the update with the lowest dev word error rate
+"""
+
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+
+from speechssl import __version__
+from speechssl.config_files import to_yaml
+from speechssl.errors import CheckpointError
+
+CheckpointKind = Literal["pretrain", "ctc"]
+
+_WEIGHTS = "model.safetensors"
+_CONFIG = "config.yaml"
+_TRAINING_STATE = "training_state.pt"
+_DESCRIPTION = "checkpoint.json"
+_BEST = "best.json"
+_PREFIX = "update_"
+_PARTIAL = ".partial_"  # never matched by a reader; what an interrupted run leaves is cleared by the next save
+_PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint folder holds, but for the training state."""
+
+    path: Path
+    """The checkpoint folder."""
+    kind: CheckpointKind
+    """"pretrain": an encoder with its pretext task; "ctc": a recogniser."""
+    update: int
+    """Optimiser updates done."""
+    config: dict[str, Any]
+    """The configuration of its run as plain values; config_files.from_dict turns it into its dataclass."""
+    model_state: dict[str, torch.Tensor]
+    """Weights by name, on the CPU."""
+    vocabulary: dict[str, Any] | None
+    """Labels of a recogniser."""
+    metrics: dict[str, float | None]
+    """Figures at this update; None stands for one that was not finite."""
+    version: str
+    """speechssl version that wrote it."""
+
+
+def save_checkpoint(
+    run: Path,
+    *,
+    kind: CheckpointKind,
+    update: int,
+    config: Any,
+    model_state: Mapping[str, torch.Tensor],
+    training_state: dict[str, Any] | None,
+    vocabulary: dict[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> Path:
+    """Write ``RUN/checkpoints/update_<update>`` under a temporary name, sync it to disk, then rename it.
+
+    Args:
+        run: Run folder; made if absent.
+        kind: What the weights are.
+        update: Optimiser updates done.
+        config: The resolved configuration, a dataclass or plain values.
+        model_state: Weights by name, on any device.
+        training_state: What resuming needs, as nested dicts, lists and tuples of tensors and plain values.
+        vocabulary: Labels of a recogniser.
+        metrics: Figures to remember with the weights.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written. Nothing partial is left, and earlier
+            checkpoints are untouched.
+        TypeError: ``training_state`` holds an object that could not be loaded again.
+    """
+    _require_plain(training_state, "training_state")
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
+    description = {
+        "kind": kind,
+        "update": update,
+        "version": __version__,
+        "vocabulary": vocabulary,
+        "metrics": {name: float(value) if math.isfinite(value) else None for name, value in (metrics or {}).items()},
+    }
+    folder = run / "checkpoints"
+    final = folder / f"{_PREFIX}{update:08d}"
+    partial = folder / f"{_PARTIAL}{final.name}"
+    with _write_errors_named(final, cleanup=lambda: shutil.rmtree(partial, ignore_errors=True)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear_partial(folder)
+        partial.mkdir()
+        safetensors.torch.save_file(weights, partial / _WEIGHTS, metadata={"format": "pt"})
+        if training_state is not None:
+            _write_training_state(partial / _TRAINING_STATE, training_state)
+        (partial / _CONFIG).write_text(to_yaml(config), encoding="utf-8")
+        (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+        _remove(final)  # a run that was set back writes the same update again
+        partial.rename(final)
+        _sync(folder)
+    return final
+
+
+def prune_checkpoints(run: Path, keep: int, best_update: int | None) -> None:
+    """Delete all but the ``keep`` newest checkpoints and the best one; the newest always stays.
+
+    Raises:
+        CheckpointError: A checkpoint cannot be deleted.
+    """
+    checkpoints = _checkpoints(run)
+    kept = set(checkpoints[-max(1, keep) :])
+    if best_update is not None:
+        kept.add(run / "checkpoints" / f"{_PREFIX}{best_update:08d}")
+    for path in checkpoints:
+        if path not in kept:
+            with _write_errors_named(path, action="delete"):
+                _remove(path)
+
+
+def mark_best(run: Path, update: int, wer: float) -> None:
+    """Write ``RUN/best.json`` atomically: find_checkpoint then chooses this update.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    path = run / _BEST
+    partial = run / f".{_BEST}.partial"
+    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
+        run.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"update": update, "wer": wer}) + "\n", encoding="utf-8")
+        _sync(partial)
+        partial.replace(path)
+        _sync(run)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint that mark_best named."""
+
+    update: int
+    wer: float
+
+
+def read_best(run: Path) -> Best | None:
+    """The best checkpoint of a run so far, or None if none was marked.
+
+    Raises:
+        CheckpointError: best.json is damaged.
+    """
+    path = run / _BEST
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Best(update=int(found["update"]), wer=float(found["wer"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f'{path}: expected {{"update": ..., "wer": ...}}, found something else ({error}); '
+            "delete it to use the newest checkpoint instead"
+        ) from error
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint folder of a run, or None if it has none."""
+    checkpoints = _checkpoints(run)
+    return checkpoints[-1] if checkpoints else None
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Run folder that a checkpoint folder lies in."""
+    return checkpoint.parent.parent
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Resolve what a user names to one checkpoint folder.
+
+    Args:
+        path: A checkpoint folder, or a run folder: its best checkpoint if one was marked, else its newest.
+
+    Raises:
+        CheckpointError: There is nothing of the kind; the message says what was found and expected.
+    """
+    if (path / _DESCRIPTION).is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such folder; {_EXPECTED}")
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: a file; {_EXPECTED}")
+    best = read_best(path)
+    if best is not None:
+        found = path / "checkpoints" / f"{_PREFIX}{best.update:08d}"
+        if not (found / _DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"{path / _BEST} names update {best.update}, but {found} is missing; name another checkpoint folder, "
+                f"or delete {path / _BEST} to use the newest"
+            )
+        return found
+    latest = latest_checkpoint(path)
+    if latest is None:
+        raise CheckpointError(f"{path}: holds no finished checkpoint; {_EXPECTED}")
+    return latest
+
+
+_EXPECTED = (
+    "expected a run folder (the --output of a pretraining or fine-tuning that has reached a checkpoint) "
+    "or one of its checkpoints, RUN/checkpoints/update_..."
+)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint folder, or the one that find_checkpoint chooses in a run folder; weights on the CPU.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = find_checkpoint(path)
+    with _read_errors_named(path):
+        description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+        config = yaml.safe_load((path / _CONFIG).read_text(encoding="utf-8"))
+        return Checkpoint(
+            path=path,
+            kind=description["kind"],
+            update=int(description["update"]),
+            config=config,
+            model_state=safetensors.torch.load_file(path / _WEIGHTS, device="cpu"),
+            vocabulary=description["vocabulary"],
+            metrics=description["metrics"],
+            version=description["version"],
+        )
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Read what resuming needs from a checkpoint folder, on the CPU, executing nothing that the file may hold.
+
+    Raises:
+        CheckpointError: The checkpoint has none (it was published for use, not for resuming), or it is damaged.
+    """
+    if not (path / _TRAINING_STATE).is_file():
+        raise CheckpointError(
+            f"{path}: has no {_TRAINING_STATE}, so this run cannot be resumed from it; "
+            "start a new run with --init and another --output"
+        )
+    with _read_errors_named(path):
+        state = torch.load(path / _TRAINING_STATE, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path / _TRAINING_STATE}: expected a dictionary, found {type(state).__name__}")
+    return state
+
+
+def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path) -> None:
+    """Copy weights into a module whose parameters and buffers match them one for one.
+
+    Raises:
+        CheckpointError: Some are missing, left over or of another shape; all are listed, and nothing is copied.
+    """
+    own = module.state_dict()
+    problems = [f"missing: {name} {tuple(own[name].shape)}" for name in own if name not in state]
+    problems += [f"not in the model: {name} {tuple(state[name].shape)}" for name in state if name not in own]
+    problems += [
+        f"another shape: {name} is {tuple(state[name].shape)}, the model's is {tuple(own[name].shape)}"
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    if problems:
+        shown = problems[:12] + ([f"... and {len(problems) - 12} more"] if len(problems) > 12 else [])
+        raise CheckpointError(
+            f"{source}: its weights are for another model ({len(problems)} of {len(own)} tensors differ):\n  "
+            + "\n  ".join(shown)
+            + f"\nUse the model section of {source / _CONFIG}, or another checkpoint."
+        )
+    module.load_state_dict(dict(state))
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Complete checkpoint folders, oldest first."""
+    found = (path for path in (run / "checkpoints").glob(f"{_PREFIX}*") if (path / _DESCRIPTION).is_file())
+    return sorted(found, key=lambda path: path.name)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint so that no reader ever sees a part of it."""
+    if path.exists():
+        doomed = path.with_name(f"{_PARTIAL}old_{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _clear_partial(folder: Path) -> None:
+    for path in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(path)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or a folder's list of entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _RememberingFile:
+    """A file for torch.save that remembers the system's error; torch raises a riddle about positions instead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write_training_state(path: Path, state: dict[str, Any]) -> None:
+    with path.open("wb") as file:
+        remembering = _RememberingFile(file)
+        try:
+            torch.save(state, cast(IO[bytes], remembering))
+        except RuntimeError as error:
+            raise remembering.error or error from error
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Raise TypeError for an object that ``torch.load(weights_only=True)`` would refuse, hours before it would."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _require_plain(key, f"{where} key")
+            _require_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{where}[{index}]")
+    elif type(value) not in _PLAIN_TYPES and not isinstance(value, torch.Tensor):
+        raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
+
+
+@contextmanager
+def _write_errors_named(
+    path: Path, *, action: str = "write", cleanup: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Turn what goes wrong with a disk into CheckpointError; clean up after it and after any other exception."""
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        cause = _cause(error, path)
+        cleanup()
+        raise CheckpointError(f"{path}: cannot {action} the checkpoint: {cause}") from error
+    except BaseException:
+        cleanup()
+        raise
+
+
+def _cause(error: Exception, path: Path) -> str:
+    """Why writing failed, for a person; safetensors hides the system's reason in its text."""
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    free = f"{shutil.disk_usage(existing).free / 2**20:.0f} MiB left in {existing}"
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return (
+            f"the disk is full ({free}); earlier checkpoints are intact. "
+            "Free some space, or lower --training.keep_checkpoints, and give the same command again"
+        )
+    return f"{getattr(error, 'strerror', None) or error} ({free})"
+
+
+@contextmanager
+def _read_errors_named(path: Path) -> Iterator[None]:
+    """Turn the many ways in which a damaged file shows into CheckpointError."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: damaged or incomplete checkpoint ({type(error).__name__}: {reason}); "
+            "restore it from a copy, or delete the folder to fall back on an earlier checkpoint"
+        ) from error

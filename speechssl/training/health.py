@@ -1,0 +1,262 @@
+"""Health of a training run: failures that a falling loss can hide, named with their usual causes and remedies.
+
+A watch sees the figures of the run log and nothing else, so every rank that is shown the same figures comes to the same
+verdict.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from speechssl.config import HealthConfig
+from speechssl.errors import HealthError
+
+logger = logging.getLogger(__name__)
+
+_NEAR_ONE = 0.95  # contrastive accuracy that no speech gives honestly with a collapsed codebook
+_NEAR_SINGLE_ENTRY = 1.5  # mean perplexity per group at which a codebook in effect has one entry
+_ALL_BLANK = 0.995  # share of frames decoded as blank at which the transcripts are empty
+
+_NON_FINITE_ADVICE = """\
+Usual causes: a learning rate that is too high or rises too fast; bf16 arithmetic on a model that needs fp32;
+non-finite samples in the audio; in fine-tuning, transcripts longer than their frames.
+Remedies: lower --optimizer.learning_rate or lengthen --schedule.warmup; set --optimizer.max_grad_norm 1;
+set --training.precision fp32."""
+
+_AT_CHANCE_ADVICE = """\
+Usual causes: a learning rate too low, or so high that the first updates threw the model off; too little audio per
+update; masks so long or so dense that nothing can be guessed; silent or wrongly decoded audio (listen to a shard);
+a codebook that has collapsed (see the perplexity above).
+Remedies: try --optimizer.learning_rate three times lower and higher; more audio per update (--data.max_batch_seconds,
+--data.num_streams); a smaller --objective.masking.time_prob or --objective.masking.time_length. A run in its warm-up
+may only need patience: raise --health.patience_updates."""
+
+_CODEBOOK_ADVICE = """\
+Usual causes: the diversity penalty is too weak for this batch size; the Gumbel temperature falls too fast; the
+learning rate is too high; more entries than so little audio can fill.
+Remedies: raise --objective.diversity_weight; bring --objective.quantizer.temperature_decay nearer 1; lower
+--optimizer.learning_rate; use a smaller --objective.quantizer.num_entries."""
+
+_COLLAPSE_ADVICE = """\
+The targets have become all but one code, which makes the task trivial: this is no success, the encoder learns nothing.
+Usual causes: the diversity penalty is off or too weak; the features have shrunk to a constant (feature penalty or
+learning rate too high).
+Remedies: raise --objective.diversity_weight; lower --optimizer.learning_rate or --objective.feature_penalty; start
+again, since a collapsed encoder rarely recovers."""
+
+_ALL_BLANK_ADVICE = """\
+Every CTC model passes through this plateau; one that stays there is not learning.
+Usual causes: a learning rate too low, or a warm-up too long, to leave the plateau in these updates; a context network
+that is frozen for too long; a poor or missing --init; too few transcripts; transcripts of other audio.
+Remedies: more updates; a higher --optimizer.learning_rate; a lower --freeze_context_updates; compare a few transcripts
+with their audio."""
+
+_CLOSING = (
+    "The last checkpoint from before is kept. Mend the cause and start again in another --output, "
+    "or go on regardless with --health.on_failure warn."
+)
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with a run."""
+
+    name: str
+    """What it is called: "at chance", "collapsed codebook", "collapse", "non-finite loss", "all blank"."""
+    message: str
+    """Its name, figures, usual causes and remedies."""
+
+
+@dataclass
+class _Persistence:
+    """Since when each symptom has been present without a break, as the last update at which it was absent."""
+
+    patience: int
+    last_absent: dict[str, int] = field(default_factory=dict)
+    last_named: dict[str, int] = field(default_factory=dict)
+
+    def lasting(self, symptom: str, update: int, *, present: bool) -> bool:
+        """Whether the symptom has now lasted the patience; a run starts at update 0 without proof of health."""
+        if not present:
+            self.last_absent[symptom] = update
+            self.last_named.pop(symptom, None)
+            return False
+        return update - self.last_absent.get(symptom, 0) >= self.patience
+
+    def due(self, symptom: str, update: int) -> bool:
+        """Whether to speak of a lasting symptom: when first seen and again after each further patience."""
+        if symptom in self.last_named and update - self.last_named[symptom] < max(1, self.patience):
+            return False
+        self.last_named[symptom] = update
+        return True
+
+
+class _Watch:
+    """What both watches share: memory, its saving, and the verdict."""
+
+    def __init__(self, config: HealthConfig) -> None:
+        self._config = config
+        self._memory = _Persistence(config.patience_updates)
+
+    def state_dict(self) -> dict[str, dict[str, int]]:
+        """Plain values for the training state, so that a resumed run keeps its patience."""
+        return {"last_absent": dict(self._memory.last_absent), "last_named": dict(self._memory.last_named)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        """Take up what state_dict gave."""
+        self._memory.last_absent = dict(state["last_absent"])
+        self._memory.last_named = dict(state["last_named"])
+
+    def _verdict(self, update: int, failures: list[Finding], warnings: list[Finding]) -> list[Finding]:
+        """Log what is due, or raise at the first failure of a run that is told to stop."""
+        if failures and self._config.on_failure == "stop":
+            raise HealthError(f"{failures[0].message}\n{_CLOSING}")
+        named = [finding for finding in failures + warnings if self._memory.due(finding.name, update)]
+        for finding in named:
+            logger.warning("%s", finding.message)
+        return named
+
+
+class PretrainHealth(_Watch):
+    """Watch over a contrastive pretraining run.
+
+    Args:
+        config: Limits, and whether to stop.
+        num_entries: Entries V per codebook group.
+        num_groups: Codebook groups G.
+        num_negatives: Distractors N per masked frame.
+    """
+
+    def __init__(self, config: HealthConfig, num_entries: int, num_groups: int, num_negatives: int) -> None:
+        super().__init__(config)
+        self._num_entries = num_entries
+        self._num_groups = num_groups
+        self._num_negatives = num_negatives
+
+    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """Judge the figures of the run log at one update.
+
+        Args:
+            update: Optimiser updates done.
+            metrics: ``loss`` (nats per target), ``accuracy``, ``chance``, ``perplexity_0`` .. of the hard codes,
+                ``gradient_norm``. A check whose figures are missing is left out.
+
+        Returns:
+            The findings that were newly logged as warnings.
+
+        Raises:
+            HealthError: A failure was found and ``config.on_failure`` is "stop".
+        """
+        failures = [_non_finite(update, metrics), self._collapse(update, metrics)]
+        failures += self._collapsed_groups(update, metrics)
+        failures.append(self._at_chance(update, metrics))
+        return self._verdict(update, [finding for finding in failures if finding], [])
+
+    def _perplexities(self, metrics: Mapping[str, float]) -> list[float]:
+        names = (f"perplexity_{group}" for group in range(self._num_groups))
+        return [metrics[name] for name in names if name in metrics]
+
+    def _at_chance(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
+        if "accuracy" not in metrics:
+            return None
+        chance = metrics.get("chance", 1 / (self._num_negatives + 1))
+        factor = self._config.min_accuracy_over_chance
+        present = not metrics["accuracy"] >= factor * chance
+        if not self._memory.lasting("at chance", update, present=present):
+            return None
+        return Finding(
+            "at chance",
+            f"at chance: the model is not learning. At update {update} contrastive accuracy is "
+            f"{metrics['accuracy']:.4f}; guessing gives {chance:.4f}, and {factor:g} times that "
+            f"(health.min_accuracy_over_chance) was not reached in {self._config.patience_updates} updates "
+            f"(health.patience_updates).{self._loss_text(metrics)}"
+            f"{self._perplexity_text(metrics)}\n{_AT_CHANCE_ADVICE}",
+        )
+
+    def _loss_text(self, metrics: Mapping[str, float]) -> str:
+        targets = self._num_negatives + 1
+        if "loss" not in metrics:
+            return ""
+        return f" Loss {metrics['loss']:.3f} nats per target; chance is ln({targets}) = {math.log(targets):.3f}."
+
+    def _perplexity_text(self, metrics: Mapping[str, float]) -> str:
+        values = self._perplexities(metrics)
+        listed = ", ".join(f"{value:.1f}" for value in values)
+        return f" Code perplexity {listed} of {self._num_entries} entries." if values else ""
+
+    def _collapsed_groups(self, update: int, metrics: Mapping[str, float]) -> list[Finding | None]:
+        limit = self._config.min_perplexity_share * self._num_entries
+        groups = []
+        for group in range(self._num_groups):
+            value = metrics.get(f"perplexity_{group}")
+            if value is not None and self._memory.lasting(f"group {group}", update, present=not value >= limit):
+                groups.append(f"group {group} at perplexity {value:.1f}")
+        if not groups:
+            return []
+        return [
+            Finding(
+                "collapsed codebook",
+                f"collapsed codebook: {', '.join(groups)} of {self._num_entries} entries at update {update}, below "
+                f"{limit:.1f} (health.min_perplexity_share {self._config.min_perplexity_share:g}) for "
+                f"{self._config.patience_updates} updates or more. The targets carry little of the speech.\n"
+                f"{_CODEBOOK_ADVICE}",
+            )
+        ]
+
+    def _collapse(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
+        values = self._perplexities(metrics)
+        if "accuracy" not in metrics or not values:
+            return None
+        trivial = metrics["accuracy"] >= _NEAR_ONE and sum(values) / len(values) <= _NEAR_SINGLE_ENTRY
+        if not self._memory.lasting("collapse", update, present=trivial):
+            return None
+        summed = " + ".join(f"{value:.2f}" for value in values)
+        return Finding(
+            "collapse",
+            f"collapse: at update {update} contrastive accuracy is {metrics['accuracy']:.3f} with code perplexities "
+            f"{summed} = {sum(values):.2f}, for {self._config.patience_updates} updates or more; a single code per "
+            f"group would give {len(values)}.\n{_COLLAPSE_ADVICE}",
+        )
+
+
+class FinetuneHealth(_Watch):
+    """Watch over CTC fine-tuning."""
+
+    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """Judge the figures of the run log at one update.
+
+        Args:
+            update: Optimiser updates done.
+            metrics: ``loss``, ``gradient_norm``, and ``blank_share``, the share of frames whose best label is blank.
+                A check whose figures are missing is left out.
+
+        Returns:
+            The findings that were newly logged as warnings; outputs that stay blank are only ever a warning.
+
+        Raises:
+            HealthError: The loss is not finite and ``config.on_failure`` is "stop".
+        """
+        failure = _non_finite(update, metrics)
+        warning = self._all_blank(update, metrics)
+        return self._verdict(update, [failure] if failure else [], [warning] if warning else [])
+
+    def _all_blank(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
+        share = metrics.get("blank_share")
+        if share is None or not self._memory.lasting("all blank", update, present=share >= _ALL_BLANK):
+            return None
+        return Finding(
+            "all blank",
+            f"all blank: {share:.1%} of frames are decoded as blank at update {update}, so the transcripts are empty "
+            f"and the word error rate is 100%.\n{_ALL_BLANK_ADVICE}",
+        )
+
+
+def _non_finite(update: int, metrics: Mapping[str, float]) -> Finding | None:
+    """A loss or gradient that is not finite has spoilt the weights, or will with this update."""
+    found = [name for name in ("loss", "gradient_norm") if not math.isfinite(metrics.get(name, 0.0))]
+    if not found:
+        return None
+    figures = ", ".join(f"{name.replace('_', ' ')} {metrics[name]}" for name in found)
+    name = f"non-finite {found[0].replace('_', ' ')}"
+    return Finding(name, f"{name}: {figures} at update {update}.\n{_NON_FINITE_ADVICE}")

@@ -1,0 +1,352 @@
+"""The training loop: the same for every task, on any number of devices.
+
+An update sums the loss over the targets of all its micro-batches, on every rank, and divides once by their number; so
+neither accumulation nor the number of processes changes what is learned.
+"""
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
+from speechssl.data.batches import Batch, BatchLoader
+from speechssl.data.streams import StreamPlan
+from speechssl.errors import ConfigError
+from speechssl.training.checkpoints import (
+    CheckpointKind,
+    latest_checkpoint,
+    load_checkpoint,
+    load_training_state,
+    load_weights,
+    prune_checkpoints,
+    read_best,
+    save_checkpoint,
+)
+from speechssl.training.resume import check_same_run
+from speechssl.training.run_log import RunLog
+from speechssl.training.schedules import check_schedule, learning_rate_scale
+from speechssl.training.seeding import seed_noise
+
+SUMMARY_FILE = "summary.json"
+
+
+class StepOutput(NamedTuple):
+    """What one micro-batch gives."""
+
+    loss: Tensor
+    """Loss summed over the targets, a scalar with a graph."""
+    num_targets: int
+    """Masked frames in pretraining, labels in fine-tuning."""
+    sums: Mapping[str, Tensor]
+    """Figures for the log, each summed over the targets, without a graph."""
+    context: Tensor
+    """Context vectors (B, T, D), detached, for the effective rank."""
+
+
+class Task(Protocol):
+    """What the loop must know of pretraining or fine-tuning."""
+
+    kind: CheckpointKind
+    module: nn.Module
+    vocabulary: dict[str, Any] | None
+
+    def set_module(self, module: nn.Module) -> None:
+        """Take the module as wrapped for the devices; steps must go through it."""
+
+    def step(self, batch: Batch, update: int) -> StepOutput:
+        """Forward pass of one micro-batch at an update, counted from 0."""
+
+    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
+        """Raise HealthError if the run is not learning."""
+
+    def validate(self, update: int) -> dict[str, float]:
+        """Score held-out data before the checkpoint of an update is written; {} if there is none."""
+
+    def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
+        """Called when a checkpoint is on disk."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    update: int = 0
+    """Updates done."""
+    wall_seconds: float = 0.0
+    """Training time so far, interrupted parts included."""
+
+
+class Trainer:
+    """Runs a task from its last checkpoint to ``training.max_updates``.
+
+    Args:
+        config: resolved configuration of the run.
+        task: what to train; its module is still on the CPU, unwrapped.
+        plan: which samples make up which micro-batch.
+        fabric: launched devices.
+        extra_summary: figures for summary.json.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig | FinetuneConfig,
+        task: Task,
+        plan: StreamPlan,
+        fabric: Fabric,
+        extra_summary: Mapping[str, float],
+    ) -> None:
+        self.config = config
+        self.training = config.training
+        self.task = task
+        self.plan = plan
+        self.fabric = fabric
+        self.extra_summary = extra_summary
+        check_schedule(config.schedule)
+        self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
+        self.progress = Progress()
+
+    def run(self) -> None:
+        """Train; write checkpoints, log and summary."""
+        optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
+        self.resume(optimizer)
+        if self.progress.update >= self.training.max_updates:
+            self.fabric.print(f"{self.config.output}: already trained for {self.progress.update} updates")
+            self.finish()
+            return
+        module, optimizer = self.fabric.setup(self.task.module, optimizer)
+        self.task.set_module(module)
+        start = self.progress.update
+        loader = BatchLoader(
+            self.plan,
+            self.streams,
+            start_update=start,
+            max_updates=self.training.max_updates,
+            num_workers=self.stream_config().num_workers,
+        )
+        enabled = self.fabric.is_global_zero
+        log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
+        with log:
+            self.updates(module, optimizer, loader, log)
+        self.finish()
+
+    def head_scale(self) -> float:
+        """Factor on the learning rate of the CTC head."""
+        return self.config.head_learning_rate_scale if isinstance(self.config, FinetuneConfig) else 1.0
+
+    def stream_config(self):  # type: ignore[no-untyped-def]
+        """Stream configuration of the training data."""
+        return self.config.train if isinstance(self.config, FinetuneConfig) else self.config.data
+
+    def resume(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take up the newest checkpoint of the run folder, if there is one."""
+        path = latest_checkpoint(self.config.output)
+        if path is None:
+            return
+        checkpoint = load_checkpoint(path)
+        state = load_training_state(path)
+        check_same_run(self.config, checkpoint.config, self.plan.fingerprint, state["plan"], self.config.output)
+        load_weights(self.task.module, checkpoint.model_state, source=path)
+        optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(checkpoint.update, state["wall_seconds"])
+        self.fabric.print(f"{self.config.output}: resuming after update {checkpoint.update}")
+
+    def updates(self, module: Any, optimizer: Any, loader: BatchLoader, log: RunLog) -> None:
+        """All updates that are left."""
+        meter = Meter()
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        module.train()
+        for update, batches in enumerate(loader, start=self.progress.update):
+            scale = learning_rate_scale(self.config.schedule, update, self.training.max_updates)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * scale
+            num_targets = self.backward(module, batches, update, meter)
+            norm = self.normalize_gradients(parameters, num_targets)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            meter.add_update(norm)
+            done = update + 1
+            self.progress.update = done
+            log.advance(done)
+            at_checkpoint = done % self.training.checkpoint_every == 0 or done == self.training.max_updates
+            if at_checkpoint or done % self.training.log_every == 0 or done == 1:
+                figures = meter.figures(self.fabric, loader.wait_seconds)
+                log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
+                self.task.check_health(done, figures)
+            if at_checkpoint:
+                module.eval()
+                scores = self.task.validate(done)
+                module.train()
+                if scores:
+                    log.log(done, scores, kind="dev")
+                self.checkpoint(optimizer, scores, log.wall_seconds)
+                meter.restart_clock(loader.wait_seconds)
+
+    def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> float:
+        """Accumulate the gradients of this rank's micro-batches; returns the update's targets on all ranks."""
+        num_targets = 0
+        for i, batch in enumerate(batches):
+            seed_noise(self.training.seed, update, batch.stream)
+            with self.fabric.no_backward_sync(module, enabled=i + 1 < len(batches)):
+                output = self.task.step(batch, update)
+                self.fabric.backward(output.loss)
+            num_targets += output.num_targets
+            meter.add_step(output, batch, self.plan.sample_rate)
+        if self.fabric.world_size == 1:
+            return num_targets
+        return float(self.fabric.all_reduce(torch.tensor(float(num_targets)), reduce_op="sum"))  # type: ignore[arg-type]
+
+    def normalize_gradients(self, parameters: list[nn.Parameter], num_targets: float) -> Tensor:
+        """Divide the summed gradients by the number of targets, clip them, return their norm before clipping."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        # Data parallelism averages over ranks what is a sum here.
+        torch._foreach_mul_(gradients, self.fabric.world_size / max(num_targets, 1.0))
+        limit = self.config.optimizer.max_grad_norm or float("inf")
+        return nn.utils.clip_grad_norm_(parameters, limit)
+
+    def checkpoint(self, optimizer: torch.optim.Optimizer, scores: Mapping[str, float], wall_seconds: float) -> None:
+        """Write a checkpoint, then let the task act on it, then prune old ones."""
+        update = self.progress.update
+        self.progress.wall_seconds = wall_seconds
+        if self.fabric.is_global_zero:
+            save_checkpoint(
+                self.config.output,
+                kind=self.task.kind,
+                update=update,
+                config=self.config,
+                model_state=self.task.module.state_dict(),
+                training_state={
+                    "optimizer": optimizer.state_dict(),
+                    "plan": self.plan.fingerprint,
+                    "wall_seconds": wall_seconds,
+                },
+                vocabulary=self.task.vocabulary,
+                metrics=dict(scores),
+            )
+            self.task.after_checkpoint(update, scores)
+            best = read_best(self.config.output)
+            prune_checkpoints(self.config.output, self.training.keep_checkpoints, best.update if best else None)
+        self.fabric.barrier()
+
+    def finish(self) -> None:
+        """Write summary.json, the mark of a finished run."""
+        if self.fabric.is_global_zero:
+            summary = {
+                "updates": self.progress.update,
+                "wall_seconds": round(self.progress.wall_seconds, 1),
+                **self.extra_summary,
+            }
+            write_json(self.config.output / SUMMARY_FILE, summary)
+
+
+class Meter:
+    """Means of the figures between two lines of the log; kept on the device until a line is due."""
+
+    def __init__(self) -> None:
+        self.reset()
+        self.wait_at_start = 0.0
+
+    def reset(self) -> None:
+        """Start a new interval."""
+        self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+        self.norms: list[Tensor] = []
+        self.num_targets = 0
+        self.audio_seconds = 0.0
+        self.padded_seconds = 0.0
+        self.context: Tensor | None = None
+        self.started = time.monotonic()
+
+    def restart_clock(self, wait_seconds: float) -> None:
+        """Leave out the time that a checkpoint took."""
+        self.started = time.monotonic()
+        self.wait_at_start = wait_seconds
+
+    def add_step(self, output: StepOutput, batch: Batch, sample_rate: int) -> None:
+        """Add one micro-batch."""
+        for name, value in output.sums.items():
+            self.sums[name] = self.sums[name].to(value.device) + value
+        self.num_targets += output.num_targets
+        self.audio_seconds += float(batch.lengths.sum()) / sample_rate
+        self.padded_seconds += batch.audio.numel() / sample_rate
+        self.context = output.context
+
+    def add_update(self, norm: Tensor) -> None:
+        """Add one update's gradient norm."""
+        self.norms.append(norm.detach())
+
+    def figures(self, fabric: Fabric, wait_seconds: float) -> dict[str, float]:
+        """Means since the last call, over all ranks; starts a new interval."""
+        names = sorted(self.sums)
+        values = [self.sums[name].double().cpu() for name in names]
+        values += [torch.tensor(x).double() for x in (self.num_targets, self.audio_seconds, self.padded_seconds)]
+        totals = torch.stack(values)
+        if fabric.world_size > 1:
+            totals = fabric.all_reduce(totals, reduce_op="sum").cpu()  # type: ignore[union-attr]
+        *sums, num_targets, audio_seconds, padded_seconds = totals.tolist()
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        figures = {name: value / max(num_targets, 1.0) for name, value in zip(names, sums, strict=True)}
+        figures["gradient_norm"] = float(torch.stack(self.norms).mean())
+        if self.context is not None:
+            figures["effective_rank"] = effective_rank(self.context)
+        figures["audio_seconds_per_second"] = audio_seconds / elapsed
+        figures["padding_share"] = 1.0 - audio_seconds / max(padded_seconds, 1e-9)
+        figures["wait_share"] = (wait_seconds - self.wait_at_start) / elapsed
+        self.reset()
+        self.wait_at_start = wait_seconds
+        return figures
+
+
+def effective_rank(context: Tensor, max_vectors: int = 4096) -> float:
+    """Exponential of the entropy of the normalised singular values (Roy and Vetterli 2007) of (B, T, D) vectors."""
+    vectors = context.flatten(0, 1)[:max_vectors].float()
+    vectors = vectors - vectors.mean(0)
+    if not bool(vectors.isfinite().all()):
+        return float("nan")
+    values = torch.linalg.eigvalsh(vectors.T @ vectors).clamp(min=0).sqrt()
+    shares = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(shares * torch.log(shares + 1e-12)).sum()))
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig, head_scale: float) -> torch.optim.Optimizer:
+    """AdamW; biases, norms and other vectors are not decayed. The CTC head has a factor on its rate."""
+    groups = []
+    for is_head, named in _by_head(module):
+        for decayed in (True, False):
+            parameters = [p for _, p in named if (p.ndim > 1) == decayed]
+            if parameters:
+                rate = config.learning_rate * (head_scale if is_head else 1.0)
+                decay = config.weight_decay if decayed else 0.0
+                groups.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
+
+
+def _by_head(module: nn.Module) -> Iterator[tuple[bool, list[tuple[str, nn.Parameter]]]]:
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    yield False, [(name, p) for name, p in named if not name.startswith("head.")]
+    yield True, [(name, p) for name, p in named if name.startswith("head.")]
+
+
+def own_streams(num_streams: int, rank: int, world_size: int) -> range:
+    """Logical streams that a rank reads."""
+    if num_streams % world_size:
+        raise ConfigError(
+            f"num_streams is {num_streams}, but {world_size} processes share the streams evenly; "
+            "choose a number of streams that the processes divide"
+        )
+    share = num_streams // world_size
+    return range(rank * share, (rank + 1) * share)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that it is there whole or not at all."""
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)  # noqa: PTH105

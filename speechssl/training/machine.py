@@ -1,0 +1,67 @@
+"""What the machine offers: precision, device, allocator."""
+
+import ctypes
+import logging
+import sys
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from speechssl.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def resolve_precision(precision: Precision, device_type: str) -> Literal["fp32", "bf16"]:
+    """Turn "auto" into bf16 where the hardware multiplies it natively, else fp32."""
+    if precision != "auto":
+        return precision
+    if device_type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device_type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if native else "fp32"
+    return "fp32"
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Turn "auto" into the device kind that is there: cuda, mps or cpu."""
+    if accelerator != "auto":
+        return accelerator
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def make_fabric(config: TrainingConfig) -> Fabric:
+    """Fabric for the configured devices; several processes use distributed data parallel."""
+    accelerator = resolve_accelerator(config.accelerator)
+    precision = resolve_precision(config.precision, accelerator)
+    several = config.devices * config.num_nodes > 1
+    # Layer drop and frozen networks leave parameters without a gradient in some updates.
+    return Fabric(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+
+
+def settle_cpu() -> None:
+    """Keep freed memory in the process and flush denormals: both slow small models on CPU several times over."""
+    torch.set_flush_denormal(True)
+    if sys.platform != "linux":
+        return
+    try:
+        libc = ctypes.CDLL(None)
+        # Without this every large activation is mapped afresh and its pages are faulted in one by one.
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 256 * 2**20)
+    except (OSError, AttributeError):
+        logger.debug("no mallopt in this C library; allocator left as it is")

@@ -1,0 +1,188 @@
+"""The run log: every figure of a run to the terminal, to JSON lines and to TensorBoard."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LineKind = Literal["train", "dev"]
+
+LOG_FILE = "log.jsonl"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+# How the terminal shows the figures that have a customary form, in this order; others follow as they come.
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "loss": ("loss", "{:.3f}".format),
+    "wer": ("WER", _percent),
+    "cer": ("CER", _percent),
+    "accuracy": ("accuracy", "{:.3f}".format),
+    "chance": ("chance", "{:.3f}".format),
+    "perplexity": ("perplexity", "{:.1f}".format),
+    "effective_rank": ("rank", "{:.1f}".format),
+    "gradient_norm": ("grad", "{:.2f}".format),
+    "learning_rate": ("lr", "{:.1e}".format),
+    "blank_share": ("blank", _percent),
+    "padding_share": ("padding", _percent),
+    "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
+}
+
+
+class RunLog:
+    """Log of one run, to be used in a ``with`` statement.
+
+    The terminal (standard error) shows a progress bar if it is one, and plain lines if it is a file or a pipe.
+    ``RUN/log.jsonl`` gets one object per line: ``kind``, ``update``, ``wall_seconds`` and the figures.
+    ``RUN/tensorboard`` gets the same as ``<kind>/<figure>``.
+
+    Args:
+        run: Run folder; made if absent.
+        total_updates: Length of the run.
+        start_update: Updates done before; lines past it, which a killed run logged after its last checkpoint, are
+            dropped, since they are about to be written again.
+        enabled: False makes every method do nothing, for the ranks that do not log.
+        console: Where to show the figures; standard error if absent.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        total_updates: int,
+        *,
+        start_update: int = 0,
+        enabled: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        self._run = run
+        self._total_updates = total_updates
+        self._start_update = start_update
+        self._enabled = enabled
+        self._console = console or Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("update"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not (enabled and self._console.is_terminal),
+        )
+        self._task = self._progress.add_task("", total=total_updates, completed=start_update)
+        self._earlier_seconds = 0.0
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "RunLog":
+        self._started = time.monotonic()
+        if self._enabled:
+            # Imported here since it takes seconds, and only the rank that logs needs it.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._run.mkdir(parents=True, exist_ok=True)
+            self._earlier_seconds = truncate_log(self._run / LOG_FILE, self._start_update)
+            self._file = (self._run / LOG_FILE).open("a", encoding="utf-8")
+            # Without a purge step TensorBoard draws the part that is done again as a second line over the first.
+            purge_step = self._start_update + 1 if self._start_update else None
+            self._tensorboard = SummaryWriter(self._run / "tensorboard", purge_step=purge_step, flush_secs=10)
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._enabled:
+            self._progress.stop()
+            self._file.close()
+            self._tensorboard.close()
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds that the run has taken, those before it was resumed included."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def advance(self, update: int) -> None:
+        """Move the progress bar; cheap enough for every update."""
+        if self._enabled:
+            self._progress.update(self._task, completed=update)
+
+    def message(self, text: str) -> None:
+        """Print a line for the person who watches, above the progress bar."""
+        if self._enabled:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def log(self, update: int, metrics: Mapping[str, float], *, kind: LineKind = "train") -> None:
+        """Write the figures of one update everywhere.
+
+        Args:
+            update: Updates done.
+            metrics: Figures by name; one that is not finite becomes null in log.jsonl.
+            kind: "train" for means over the updates since the last line, "dev" for scores on held-out data.
+        """
+        if not self._enabled:
+            return
+        record: dict[str, Any] = {"kind": kind, "update": update, "wall_seconds": round(self.wall_seconds, 3)}
+        record |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(f"{kind}/{name}", value, update)
+        self.advance(update)
+        self.message(format_line(update, self._total_updates, metrics, kind=kind))
+
+
+def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *, kind: LineKind) -> str:
+    """One terminal line: how far the run is, then the figures with their names and customary digits."""
+    width = len(str(total_updates))
+    parts = [f"{kind:<5} {update:>{width}}/{total_updates}"]
+    groups = sorted(name for name in metrics if name.startswith("perplexity_"))
+    for name, (label, show) in _SHOWN.items():
+        if name == "perplexity" and groups:
+            parts.append(f"{label} {'+'.join(show(metrics[group]) for group in groups)}")
+        elif name in metrics:
+            parts.append(f"{label} {show(metrics[name])}")
+    rest = (name for name in metrics if name not in _SHOWN and name not in groups)
+    parts += [f"{name} {metrics[name]:.4g}" for name in rest]
+    return "  ".join(parts)
+
+
+def truncate_log(path: Path, update: int) -> float:
+    """Drop the lines past an update, and a last line that was cut off by a kill.
+
+    Returns:
+        ``wall_seconds`` of the last line that stays, 0 if none does.
+    """
+    if not path.is_file():
+        return 0.0
+    kept = []
+    wall_seconds = 0.0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["update"] <= update:
+            kept.append(line + "\n")
+            wall_seconds = record["wall_seconds"]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
+    return wall_seconds
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a run's log.jsonl in order; a last line that is still being written is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records

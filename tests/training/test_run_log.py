@@ -1,0 +1,114 @@
+import io
+import json
+import math
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from speechssl.training.run_log import RunLog, format_line, read_log, truncate_log
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=40)
+
+
+def test_every_figure_reaches_terminal_json_lines_and_tensorboard(tmp_path, console):
+    with RunLog(tmp_path, 1000, console=console) as log:
+        log.log(50, {"loss": 4.25, "accuracy": 0.125})
+        log.log(100, {"wer": 0.5}, kind="dev")
+    records = read_log(tmp_path / "log.jsonl")
+    assert [(record["kind"], record["update"]) for record in records] == [("train", 50), ("dev", 100)]
+    assert records[0]["loss"] == 4.25
+    assert 0 <= records[0]["wall_seconds"] <= records[1]["wall_seconds"]
+    assert console.file.getvalue().splitlines() == [
+        "train   50/1000  loss 4.250  accuracy 0.125",
+        "dev    100/1000  WER 50.0%",
+    ]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(50, 4.25)]
+    assert [(event.step, event.value) for event in events.Scalars("dev/wer")] == [(100, 0.5)]
+
+
+def test_resuming_drops_what_lies_past_the_checkpoint_everywhere(tmp_path, console):
+    with RunLog(tmp_path, 100, console=console) as log:
+        for update in (10, 20, 30):
+            log.log(update, {"loss": float(update)})
+    with RunLog(tmp_path, 100, start_update=20, console=console) as log:
+        log.log(30, {"loss": 0.0})
+    assert [(record["update"], record["loss"]) for record in read_log(tmp_path / "log.jsonl")] == [
+        (10, 10.0),
+        (20, 20.0),
+        (30, 0.0),
+    ]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 10.0), (20, 20.0), (30, 0.0)]
+
+
+def test_a_run_from_the_start_begins_an_empty_log(tmp_path, console):
+    with RunLog(tmp_path, 100, console=console) as log:
+        log.log(10, {"loss": 1.0})
+    with RunLog(tmp_path, 100, console=console):
+        pass
+    assert read_log(tmp_path / "log.jsonl") == []
+
+
+def test_seconds_go_on_counting_over_a_resume(tmp_path, console):
+    line = {"kind": "train", "update": 10, "wall_seconds": 100.0}
+    (tmp_path / "log.jsonl").write_text(
+        json.dumps(line) + "\n" + json.dumps(line | {"update": 20, "wall_seconds": 200})
+    )
+    with RunLog(tmp_path, 100, start_update=10, console=console) as log:
+        assert 100 <= log.wall_seconds < 110
+
+
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"kind": "train", "update": 10, "wall_seconds": 1.5}\n{"kind": "train", "upd')
+    assert len(read_log(path)) == 1
+    assert truncate_log(path, 100) == 1.5
+    assert path.read_text() == '{"kind": "train", "update": 10, "wall_seconds": 1.5}\n'
+
+
+def test_figures_that_are_not_finite_stay_valid_json(tmp_path, console):
+    with RunLog(tmp_path, 10, console=console) as log:
+        log.log(1, {"loss": math.nan})
+
+    def refuse(constant: str):
+        raise AssertionError(f"{constant} is no JSON")
+
+    record = json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=refuse)
+    assert record["loss"] is None
+    assert "loss nan" in console.file.getvalue()
+
+
+def test_a_rank_that_does_not_log_leaves_no_trace(tmp_path, console):
+    with RunLog(tmp_path / "run", 10, enabled=False, console=console) as log:
+        log.log(1, {"loss": 1.0})
+        log.advance(2)
+        log.message("hello")
+    assert not (tmp_path / "run").exists()
+    assert console.file.getvalue() == ""
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_file_does_not(tmp_path):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with RunLog(tmp_path, 10, console=terminal) as log:
+        log.advance(3)
+        log.log(4, {"loss": 1.0})
+    assert "4/10" in terminal.file.getvalue()
+    assert "━" in terminal.file.getvalue()
+
+
+def test_the_line_names_every_figure_and_keeps_square_brackets(tmp_path, console):
+    line = format_line(
+        7,
+        10,
+        {"loss": 1.0, "perplexity_0": 3.0, "perplexity_1": 4.0, "padding_share": 0.031, "novel": 12.34567},
+        kind="train",
+    )
+    assert line == "train  7/10  loss 1.000  perplexity 3.0+4.0  padding 3.1%  novel 12.35"
+    with RunLog(tmp_path, 10, console=console) as log:
+        log.message("[bold]shard[/bold]")
+    assert "[bold]shard[/bold]" in console.file.getvalue()
