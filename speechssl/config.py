@@ -19,7 +19,7 @@ class FeatureEncoderConfig:
     conv_layers: list[ConvLayer] = field(default_factory=lambda: list(BASE_CONV_LAYERS))
     """(channels, kernel, stride) of each convolution, first to last."""
     norm: Literal["group", "layer"] = "group"
-    """"group": one group norm per channel after the first convolution (base); "layer": layer norm after each (large)."""
+    """"group": group norm per channel after the first convolution (base); "layer": layer norm after each (large)."""
     bias: bool = False
     """Whether the convolutions have a bias (only some published large models do)."""
 
@@ -141,7 +141,7 @@ class StreamConfig:
     shards: list[str] = field(default_factory=list)
     """Shard files, folders of shards, or globs. Several are read as one corpus."""
     num_streams: int = 1
-    """Micro-batches per update, one from each logical stream; ranks share them, so results do not depend on their number."""
+    """Micro-batches per update, one from each logical stream; processes share them without changing the results."""
     max_batch_seconds: float = 87.5
     """Padded audio per micro-batch and stream, in seconds."""
     min_seconds: float = 0.0
@@ -272,7 +272,9 @@ class FinetuneConfig:
     """Updates in which only the CTC head learns, if there is an init."""
     head_learning_rate_scale: float = 1.0
     """Factor on the learning rate of the CTC head."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-5, eps=1e-8, weight_decay=0.0))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=5e-5, eps=1e-8, weight_decay=0.0)
+    )
     """Optimiser."""
     schedule: ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(warmup=0.1, hold=0.4, decay="exponential", final_scale=0.05)
@@ -289,7 +291,7 @@ class ShardConfig:
     """Turn audio files and their transcripts into webdataset shards with an index."""
 
     manifest: Path
-    """Tab-separated list with a header and the columns path, and optionally text, speaker, language, id; paths are relative to it."""
+    """Tab-separated list with a header: path (relative to the list), and optionally text, speaker, language, id."""
     output: Path
     """Folder of the shards. A finished set is left alone if it was made from the same list and options."""
     sample_rate: int = 16000
@@ -342,3 +344,13 @@ class TranscribeConfig:
     """Padded audio per batch, in seconds."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""
+
+
+@dataclass
+class ReportConfig:
+    """Gather what the arms of a recipe wrote into results.json, a table and plots."""
+
+    experiment: Path
+    """Folder of the recipe's outputs; results.json and the plots go to its top."""
+    recipe: str
+    """Name of the recipe in the records."""

@@ -1,7 +1,7 @@
 """Errors that tell a user what they did or have; any other exception is a bug in speechssl.
 
-A message says where (file, shard, key, field), what was found, what was expected and what to do. The command line prints
-it without a traceback and exits with the status beside each class.
+A message says where (file, shard, key, field), what was found, what was expected and what to do. The command line
+prints it without a traceback and exits with the status beside each class.
 """
 
 

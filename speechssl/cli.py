@@ -1,0 +1,137 @@
+"""The ``speechssl`` command: one verb per job, each parses its configuration and calls one function.
+
+A verb's module is imported only when the verb runs, so that help and mistakes answer at once, without torch.
+"""
+
+import errno
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from speechssl import __version__, config
+from speechssl.config_files import build, help_text, partial_yaml, read_arguments
+from speechssl.config_values import nearest
+from speechssl.errors import ConfigError, UserError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One job of the toolkit."""
+
+    config: type
+    """Its configuration; the class docstring is the verb's help."""
+    module: str
+    """Module whose ``run(config)`` does it."""
+    positionals: tuple[str, ...] = ()
+    """Keys that may be given by position."""
+    when_interrupted: str = "nothing was finished"
+    """What a person who pressed Ctrl-C should know."""
+
+
+_GOES_ON = "the same command goes on from the last checkpoint"
+
+VERBS = {
+    "shard": Verb(
+        config.ShardConfig,
+        "speechssl.data.sharding",
+        positionals=("manifest", "output"),
+        when_interrupted="the same command makes the shards again",
+    ),
+    "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON),
+    "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),
+    "evaluate": Verb(config.EvaluateConfig, "speechssl.evaluate", positionals=("checkpoint",)),
+    "transcribe": Verb(config.TranscribeConfig, "speechssl.transcribe", positionals=("checkpoint", "audio")),
+    "report": Verb(config.ReportConfig, "speechssl.report.run", positionals=("experiment",)),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status.
+
+    0: done. 2: something the user can mend, said on standard error. 3: an unhealthy training run. 130: interrupted.
+    Any other exception is a bug in speechssl and shows its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        return _complain(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        verb = VERBS.get(arguments[0]) if arguments else None
+        print(f"\nspeechssl: interrupted; {verb.when_interrupted if verb else 'nothing was done'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141  # the reader of our output (such as head) has seen enough; what a shell reports for SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"speechssl {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in VERBS:
+        raise ConfigError(f"unknown verb {name!r}; the nearest is {nearest(name, VERBS)} (all: {', '.join(VERBS)})")
+    verb = VERBS[name]
+    sources = read_arguments(verb.config, rest, positionals=verb.positionals)
+    if sources.help:
+        print(help_text(verb.config, command=f"speechssl {name}", positionals=verb.positionals), end="")
+        return 0
+    if sources.print_config:
+        print(partial_yaml(verb.config, sources), end="")
+        return 0
+    resolved: object = build(verb.config, sources)
+    _log_to_terminal()
+    importlib.import_module(verb.module).run(resolved)
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{inspect.getdoc(verb.config)}" for name, verb in VERBS.items())
+    return (
+        "usage: speechssl VERB [ARGUMENT ...] [--config FILE ...] [--KEY VALUE ...]\n\n"
+        "Self-supervised learning of speech representations.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "`speechssl VERB --help` explains every key; `speechssl VERB --print_config` prints them as YAML for --config."
+    )
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"speechssl: error: {message}", file=sys.stderr)
+    return status
+
+
+class _TerminalHandler(logging.StreamHandler):
+    """Writes to whatever standard error is at the time: the progress bar takes its place while it is shown."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"speechssl: {record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return prefix + super().format(record)
+
+
+def _log_to_terminal() -> None:
+    logger = logging.getLogger("speechssl")
+    if not logger.handlers:
+        logger.addHandler(_TerminalHandler())
+        logger.setLevel(logging.INFO)

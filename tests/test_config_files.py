@@ -1,0 +1,300 @@
+import ast
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+
+from speechssl import config as config_module
+from speechssl.config import (
+    EvaluateConfig,
+    FinetuneConfig,
+    ModelConfig,
+    PretrainConfig,
+    ReportConfig,
+    ShardConfig,
+    StreamConfig,
+    TranscribeConfig,
+)
+from speechssl.config_files import from_dict, help_text, parse, read_arguments, schema_of, to_dict, to_yaml
+from speechssl.config_values import convert
+from speechssl.errors import ConfigError
+
+COMPLETE = [
+    PretrainConfig(),
+    FinetuneConfig(init=Path("exp/pretrain")),
+    ShardConfig(Path("list.tsv"), Path("shards")),
+    EvaluateConfig(Path("exp/finetune"), StreamConfig(shards=["a", "b"]), Path("out")),
+    TranscribeConfig(Path("exp/finetune"), [Path("a.wav"), Path("b c.wav")]),
+    ReportConfig(Path("exp"), "an4"),
+]
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def problem_of(cls: type, *argv: str, **options) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(cls, argv, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("config", COMPLETE, ids=lambda config: type(config).__name__)
+def test_every_configuration_survives_yaml_and_plain_values(tmp_path, config):
+    path = write(tmp_path / "config.yaml", to_yaml(config))
+    assert parse(type(config), ["--config", str(path)]) == config
+    assert from_dict(type(config), to_dict(config)) == config
+
+
+@pytest.mark.parametrize("config", COMPLETE, ids=lambda config: type(config).__name__)
+def test_help_explains_every_key(config):
+    cls = type(config)
+    text = " ".join(help_text(cls, command="speechssl verb").split())
+    for key in schema_of(cls).leaves:
+        assert f"--{key} " in text
+    for name in (part for part in dir(config_module) if part.endswith("Config")):
+        for docstring in field_docstrings(name).values():
+            assert docstring
+
+
+def field_docstrings(class_name: str) -> dict[str, str]:
+    """The text under each field of a configuration class, read from the source."""
+    tree = ast.parse(Path(config_module.__file__).read_text())
+    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+    found = {}
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign):
+            said = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            found[node.target.id] = following.value.value if said else ""
+    return found
+
+
+def test_help_shows_the_text_of_the_field_its_type_and_its_default():
+    text = " ".join(help_text(PretrainConfig, command="speechssl pretrain").split())
+    assert "Distractors per masked frame" in text
+    assert "--training.max_updates MAX_UPDATES Optimiser updates. (type: int, default: 400000)" in text
+    assert "--data.num_streams NUM_STREAMS Micro-batches" in text
+    assert "default: 64" in text  # the pretraining default, not the one of StreamConfig
+
+
+def test_defaults_of_a_section_stay_where_only_one_of_its_keys_is_given():
+    found = parse(PretrainConfig, ["--data.shards", "a"]).data
+    assert found == dataclasses.replace(PretrainConfig().data, shards=["a"])
+
+
+def test_later_files_win_over_earlier_and_the_command_line_over_all(tmp_path):
+    first = write(tmp_path / "1.yaml", "training: {seed: 1, log_every: 1, max_updates: 1}\n")
+    second = write(tmp_path / "2.yaml", "training: {log_every: 2, max_updates: 2}\n")
+    argv = ["--training.max_updates", "3", "--config", str(first), f"--config={second}"]
+    found = parse(PretrainConfig, argv).training
+    assert (found.seed, found.log_every, found.max_updates) == (1, 2, 3)
+
+
+def test_a_section_may_be_a_file_named_relative_to_the_one_that_names_it(tmp_path, monkeypatch):
+    write(tmp_path / "conf" / "parts" / "context.yaml", "dim: 192\nnum_layers: 4\n")
+    write(tmp_path / "conf" / "tiny.yaml", "sample_rate: 8000\ncontext: parts/context.yaml\n")
+    recipe = write(tmp_path / "recipe" / "conf" / "pretrain.yaml", "model: ../../conf/tiny.yaml\n")
+    over = write(tmp_path / "over.yaml", "model: {context: {num_heads: 3}}\n")
+    monkeypatch.chdir(tmp_path / "conf")
+    argv = ["--config", str(recipe), "--config", str(over), "--model.context.num_layers", "2"]
+    for cls in (PretrainConfig, FinetuneConfig):
+        model = parse(cls, argv).model
+        assert (model.sample_rate, model.context.dim, model.context.num_heads) == (8000, 192, 3)
+        assert model.context.num_layers == 2
+        assert model.feature_encoder == ModelConfig().feature_encoder
+    assert parse(PretrainConfig, ["--model", "tiny.yaml"]).model.context.dim == 192
+
+
+def test_values_take_the_types_of_their_fields(tmp_path):
+    path = write(
+        tmp_path / "config.yaml",
+        """
+        training.max_updates: 7
+        optimizer: {learning_rate: 5e-4, eps: 1, betas: [0.8, 0.9]}
+        model: {feature_encoder: {conv_layers: [[64, 10, 5], [64, 3, 2]]}}
+        data: {shards: one}
+        dev:
+        init: null
+        """,
+    )
+    found = parse(PretrainConfig, ["--config", str(path)])
+    assert found.training.max_updates == 7
+    assert found.optimizer.learning_rate == 0.0005
+    assert type(found.optimizer.eps) is float
+    assert found.optimizer.betas == (0.8, 0.9)
+    assert found.model.feature_encoder.conv_layers == [(64, 10, 5), (64, 3, 2)]
+    assert found.data.shards == ["one"]
+    assert found.dev == StreamConfig()
+    assert found.init is None
+    assert parse(PretrainConfig, ["--init", "exp/a"]).init == Path("exp/a")
+    assert parse(PretrainConfig, ["--config", str(path), "--init", "null"]).init is None
+
+
+def test_lists_on_the_command_line():
+    def shards(*argv: str) -> list[str]:
+        return parse(PretrainConfig, argv).data.shards
+
+    assert shards("--data.shards", "a", "b", "--training.seed", "1") == ["a", "b"]
+    assert shards("--data.shards=[a, b]") == ["a", "b"]
+    assert shards("--data.shards", "a", "--data.shards+", "b", "c", "--data.shards+=d") == ["a", "b", "c", "d"]
+    assert parse(PretrainConfig, ["--optimizer.betas", "0.5", "0.6"]).optimizer.betas == (0.5, 0.6)
+    layers = parse(PretrainConfig, ["--model.feature_encoder.conv_layers", "[[8, 10, 5], [8, 3, 2]]"])
+    assert layers.model.feature_encoder.conv_layers == [(8, 10, 5), (8, 3, 2)]
+    assert parse(PretrainConfig, ["--model.normalize_audio"]).model.normalize_audio is True
+    assert "only a list can be added to" in problem_of(PretrainConfig, "--training.seed+", "1")
+
+
+def test_positionals_fill_the_keys_that_no_option_gave():
+    names = ("checkpoint", "audio")
+    by_position = parse(TranscribeConfig, ["run", "a.wav", "-", "--format", "jsonl"], positionals=names)
+    assert by_position == TranscribeConfig(Path("run"), [Path("a.wav"), Path("-")], format="jsonl")
+    mixed = parse(TranscribeConfig, ["--checkpoint", "run", "a.wav", "--", "--odd.wav"], positionals=names)
+    assert mixed == TranscribeConfig(Path("run"), [Path("a.wav"), Path("--odd.wav")])
+    assert "unexpected argument 'c'" in problem_of(ShardConfig, "a", "b", "c", positionals=("manifest", "output"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("training.max_udates", "training.max_updates"),
+        ("trainig.max_updates", "training.max_updates"),
+        ("training.max-updates", "training.max_updates"),
+        ("max_updates", "training.max_updates"),
+        ("lr", "optimizer.learning_rate"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("masking.time_prob", "objective.masking.time_prob"),
+        ("models", "model"),
+    ],
+)
+def test_an_unknown_option_is_one_line_with_its_value_and_the_nearest_key(argument, nearest):
+    message = problem_of(PretrainConfig, f"--{argument}", "17")
+    assert message == f"command line: unknown key --{argument} (value '17'); the nearest valid key is --{nearest}"
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path):
+    path = write(tmp_path / "p.yaml", "objectiv: {quantizer: {num_entries: 4}}\n")
+    assert problem_of(PretrainConfig, "--config", str(path)) == (
+        f"{path}: unknown key objectiv.quantizer.num_entries (value 4); "
+        "the nearest valid key is objective.quantizer.num_entries"
+    )
+
+
+def test_a_mistake_in_a_nested_file_names_that_file(tmp_path):
+    tiny = write(tmp_path / "tiny.yaml", "context: {num_headz: 3}\n")
+    path = write(tmp_path / "p.yaml", "model: tiny.yaml\n")
+    message = problem_of(PretrainConfig, "--config", str(path))
+    assert message.startswith(f"{tiny}: unknown key model.context.num_headz (value 3)")
+    tiny.unlink()
+    assert problem_of(PretrainConfig, "--config", str(path)) == (
+        f"{path}: model: cannot read the configuration file {tiny}: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("training.max_updates", "ten", "expected a whole number, found 'ten'"),
+        ("training.max_updates", "1.5", "expected a whole number, found '1.5'"),
+        ("optimizer.learning_rate", "fast", "expected a number, found 'fast'"),
+        ("model.normalize_audio", "maybe", "expected true or false, found 'maybe'"),
+        ("schedule.decay", "liner", "expected one of linear, exponential, none, found 'liner'; did you mean linear?"),
+        ("optimizer.betas", "0.9", "expected a list of 2 (a number, a number), found ['0.9']"),
+        ("training.seed", "null", "expected a whole number, found 'null'"),
+    ],
+)
+def test_an_ill_typed_value_is_one_line_with_key_value_and_expectation(tmp_path, key, value, expected):
+    assert problem_of(PretrainConfig, f"--{key}", value) == f"command line: --{key}: {expected}"
+    path = write(tmp_path / "p.yaml", f"{key}: '{value}'\n")
+    message = problem_of(PretrainConfig, "--config", str(path))
+    assert message == f"{path}: {key}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (int, True),
+        (int, 1.0),
+        (int, None),
+        (float, True),
+        (float, [1.0]),
+        (bool, 1),
+        (str, 1),
+        (str, None),
+        (Path, 1),
+        (Path, None),
+        (Path, ["a"]),
+        (list[str], 5),
+        (list[str], {"a": 1}),
+        (list[str], [1]),
+        (tuple[float, float], [0.1, 0.2, 0.3]),
+        (list[tuple[int, int, int]], [[1, 2]]),
+        (typing.Literal["a", "b"], None),
+        (Path | None, 3),
+    ],
+    ids=str,
+)
+def test_nothing_slips_into_a_field_of_another_type(hint, value):
+    with pytest.raises(ValueError, match=r"expected .*, found"):
+        convert(hint, value)
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    path = write(tmp_path / "p.yaml", "training: {seed: x}\nnothing: 1\n")
+    message = problem_of(
+        EvaluateConfig, "--config", str(path), "--data.shard", "a", "--precision", "fp8", "--config", "no"
+    )
+    lines = message.splitlines()
+    assert lines[0] == f"{len(lines) - 1} problems in the configuration:"
+    for part in (
+        "training.seed",
+        "nothing",
+        "--data.shard",
+        "fp8",
+        "checkpoint is missing",
+        "output is missing",
+        "no:",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [1\nb: 2", "line 2: not valid YAML"),
+        ("training: {seed: 1}\ntraining: {seed: 2}\n", "line 2: not valid YAML: training is given twice"),
+        ("- a\n", "expected keys with values, found ['a']"),
+        ("training: 3\n", "training: expected a YAML file or the keys max_updates, checkpoint_every"),
+        ("a: \x00", "not valid YAML"),
+        ("training: {seed: {a: 1}}\n", "training.seed: expected a whole number, found {'a': 1}"),
+        ("3: 4\n", "unknown key 3 (value 4)"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text, expected):
+    path = write(tmp_path / "p.yaml", text)
+    message = problem_of(PretrainConfig, "--config", str(path))
+    assert message.startswith(str(path))
+    assert expected in message
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    path = write(tmp_path / "p.yaml", "# nothing yet\n")
+    assert parse(PretrainConfig, ["--config", str(path)]) == PretrainConfig()
+
+
+@pytest.mark.parametrize("option", ["--training.seed", "--data.shards", "--config", "--model"])
+def test_an_option_without_a_value_is_named(option):
+    assert problem_of(PretrainConfig, option, "--training.log_every", "3") == f"command line: {option} needs a value"
+
+
+def test_a_checkpoints_configuration_is_judged_like_a_file():
+    with pytest.raises(ConfigError, match=r"^run/config\.yaml: unknown key model\.contxt"):
+        from_dict(PretrainConfig, {"model": {"contxt": {"dim": 1}}}, source="run/config.yaml")
+
+
+def test_reading_a_command_line_raises_nothing_where_only_help_is_wanted():
+    sources = read_arguments(PretrainConfig, ["--nonsense", "1", "--help"])
+    assert sources.help
+    assert sources.settings
