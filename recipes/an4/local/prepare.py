@@ -1,0 +1,262 @@
+"""Lists of the CMU AN4 corpus: training, held-out and test speech, from the original archive or from ready-made lists.
+
+The original archive has ``an4/etc/an4_train.fileids``, ``an4/etc/an4_train.transcription``, the same for ``test``, and
+below ``an4/wav`` a SPHERE (.sph) or headerless raw (.raw) file for each id. The other layout is ``train.tsv`` and
+``test.tsv`` with the columns path, speaker, seconds, text. Both give the same lists, as utterances are known by their
+AN4 names (an251-fash-b) and every choice depends on these names alone:
+
+    dev.tsv          some speakers of the training set, held out to choose between models
+    train_full.tsv   the other speakers of the training set
+    train_10min.tsv  about ten minutes of them, spread evenly over these speakers
+    pretrain.tsv     train_full.tsv without transcripts
+    test.tsv         the corpus's own test set, whose speakers are others again
+"""
+
+import argparse
+import csv
+import hashlib
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechssl.audio.reading import read_raw_pcm
+from speechssl.errors import DataError
+
+DEV_MINUTES = 5.0
+LABELLED_MINUTES = 10.0
+SEED = 0
+RAW_SAMPLE_RATE = 16000
+COLUMNS = ("id", "path", "speaker", "seconds", "text")
+NO_CORPUS = """{corpus} holds no AN4 corpus. Expected either of
+  {corpus}/an4/etc/an4_train.fileids, as in the unpacked archive an4_sphere.tar.gz
+  {corpus}/train.tsv and test.tsv, with the columns path, speaker, seconds, text
+The archive is at http://www.speech.cs.cmu.edu/databases/an4/"""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording with what is known about it."""
+
+    id: str
+    path: Path
+    speaker: str
+    seconds: float
+    text: str
+
+
+def read_corpus(corpus: Path, converted: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """The training and the test set of a corpus in either layout.
+
+    Args:
+        corpus: Folder of the corpus.
+        converted: Folder for recordings that have to be given a header first.
+
+    Raises:
+        DataError: no corpus is there, or files of it are missing or malformed; all of them are named.
+    """
+    for root in (corpus / "an4", corpus):
+        if (root / "etc" / "an4_train.fileids").is_file():
+            return read_archive_set(root, "train", converted), read_archive_set(root, "test", converted)
+    if (corpus / "train.tsv").is_file() and (corpus / "test.tsv").is_file():
+        return read_list(corpus / "train.tsv"), read_list(corpus / "test.tsv")
+    raise DataError(NO_CORPUS.format(corpus=corpus))
+
+
+def read_list(path: Path) -> list[Utterance]:
+    """One set in the layout of ready-made lists."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    missing = {"path", "speaker", "seconds", "text"} - set(rows[0] if rows else ())
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; expected path, speaker, seconds, text")
+    utterances = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            audio, seconds = path.parent / row["path"], float(row["seconds"])
+            utterances.append(Utterance(audio.stem.removeprefix("an4_"), audio, row["speaker"], seconds, row["text"]))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}, line {number}: expected path, speaker, seconds, text: {error}") from error
+    check_files(path, [utterance.path for utterance in utterances])
+    return utterances
+
+
+def read_archive_set(root: Path, name: str, converted: Path) -> list[Utterance]:
+    """One set in the layout of the archive; raw files are converted to FLAC."""
+    list_path = root / "etc" / f"an4_{name}.fileids"
+    file_ids = list_path.read_text(encoding="utf-8").split()
+    texts = read_transcription(root / "etc" / f"an4_{name}.transcription")
+    audio = [find_recording(root / "wav" / file_id) for file_id in file_ids]
+    check_files(list_path, audio)
+    silent = [file_id for file_id in file_ids if Path(file_id).name not in texts]
+    if silent:
+        raise DataError(f"{root}/etc/an4_{name}.transcription: no transcript of {summary(silent)}")
+    if any(path.suffix == ".raw" for path in audio):
+        big_endian = is_big_endian(audio)
+        audio = [convert_raw(path, converted, big_endian=big_endian) for path in audio]
+    utterances = []
+    for file_id, path in zip(file_ids, audio, strict=True):
+        key = Path(file_id).name
+        utterances.append(Utterance(key, path, Path(file_id).parent.name, duration(path), texts[key]))
+    return utterances
+
+
+def duration(path: Path) -> float:
+    """Seconds of a recording."""
+    try:
+        return float(soundfile.info(path).duration)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path}: not a readable recording ({error}); unpack the archive again") from error
+
+
+def read_transcription(path: Path) -> dict[str, str]:
+    """Transcripts by utterance, from lines such as ``<s> RUBOUT G M </s> (an406-fcaw-b)``."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it holds the transcripts of {path.stem}")
+    texts = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        parts = re.fullmatch(r"(?P<words>.*)\((?P<id>[^()\s]+)\)\s*", line)
+        if parts:
+            words = [word for word in parts["words"].split() if not re.fullmatch(r"<.*>|\+\+.*\+\+", word)]
+            texts[parts["id"]] = " ".join(words)
+        elif line.strip():
+            raise DataError(f"{path}, line {number}: expected WORDS (utterance), found {line!r}")
+    return texts
+
+
+def find_recording(stem: Path) -> Path:
+    """The recording of an id of the archive; the SPHERE name if there is none."""
+    candidates = [stem.with_name(stem.name + suffix) for suffix in (".sph", ".raw", ".wav")]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def check_files(listed_in: Path, paths: Iterable[Path]) -> None:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{listed_in}: {len(missing)} of the recordings are missing: {summary(missing)}")
+
+
+def summary(items: Sequence[object]) -> str:
+    return ", ".join(map(str, items[:3])) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+
+
+def is_big_endian(paths: Sequence[Path]) -> bool:
+    """Byte order of raw files: in the wrong one, speech turns into noise over the whole range.
+
+    The archive of raw files is big-endian, but CMU has published a little-endian one in the same layout.
+    """
+    loudness = {True: 0.0, False: 0.0}
+    for path in paths[:20]:
+        for big_endian in loudness:
+            loudness[big_endian] += float(
+                abs(read_raw_pcm(path, sample_rate=RAW_SAMPLE_RATE, big_endian=big_endian)).mean()
+            )
+    return loudness[True] <= loudness[False]
+
+
+def convert_raw(path: Path, folder: Path, *, big_endian: bool) -> Path:
+    """A FLAC of the same samples as a headerless file of 16-bit samples."""
+    target = folder / f"{path.stem}.flac"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{path.stem}.part.flac"
+        samples = read_raw_pcm(path, sample_rate=RAW_SAMPLE_RATE, big_endian=big_endian)
+        soundfile.write(unfinished, np.round(samples * 32768).astype(np.int16), RAW_SAMPLE_RATE)
+        unfinished.rename(target)
+    return target
+
+
+def stable_order(name: str, seed: int) -> str:
+    """A sorting key that shuffles names in the same way on every machine, whatever other names there are."""
+    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+
+
+def hold_out_speakers(utterances: Sequence[Utterance], minutes: float, seed: int) -> set[str]:
+    """Speakers, in stable order, until they have spoken for the minutes asked."""
+    spoken: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        spoken[utterance.speaker] += utterance.seconds
+    held_out: set[str] = set()
+    for speaker in sorted(spoken, key=lambda name: stable_order(name, seed)):
+        if sum(spoken[name] for name in held_out) >= 60 * minutes:
+            break
+        held_out.add(speaker)
+    return held_out
+
+
+def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) -> list[Utterance]:
+    """About so many minutes, taken in turn from every speaker, so that as many as possible are heard."""
+    of_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed)):
+        of_speaker[utterance.speaker].append(utterance)
+    turns = sorted(
+        (turn, stable_order(speaker, seed), utterance.id)
+        for speaker, spoken in of_speaker.items()
+        for turn, utterance in enumerate(spoken)
+    )
+    by_id = {utterance.id: utterance for utterance in utterances}
+    chosen: set[str] = set()
+    seconds = 0.0
+    for _, _, key in turns:
+        if seconds >= 60 * minutes:
+            break
+        chosen.add(key)
+        seconds += by_id[key].seconds
+    return [utterance for utterance in utterances if utterance.id in chosen]
+
+
+def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool = True) -> None:
+    """Write a list for ``speechssl shard`` and say how much it holds."""
+    columns = COLUMNS if transcribed else COLUMNS[:-1]
+    rows = [
+        (item.id, str(item.path.resolve()), item.speaker, f"{item.seconds:.3f}", item.text)[: len(columns)]
+        for item in utterances
+    ]
+    lines = "".join("\t".join(row) + "\n" for row in [columns, *rows])
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(lines, encoding="utf-8")
+    unfinished.replace(path)
+    minutes = sum(item.seconds for item in utterances) / 60
+    speakers = len({item.speaker for item in utterances})
+    print(f"{path.name:16} {len(utterances):4} utterances, {minutes:5.1f} minutes, {speakers:2} speakers")
+
+
+def prepare(corpus: Path, output: Path) -> None:
+    """Write all lists; recordings that had to be converted go beside them.
+
+    Raises:
+        DataError: the corpus is not there or not whole.
+    """
+    train_all, test = read_corpus(corpus, output.parent / "audio")
+    held_out = hold_out_speakers(train_all, DEV_MINUTES, SEED)
+    train = [item for item in train_all if item.speaker not in held_out]
+    if not train:
+        raise DataError(f"{corpus}: holding out {DEV_MINUTES} minutes leaves nothing to learn from")
+    output.mkdir(parents=True, exist_ok=True)
+    write_list(output / "pretrain.tsv", train, transcribed=False)
+    write_list(output / "train_full.tsv", train)
+    write_list(output / "train_10min.tsv", select_labelled(train, LABELLED_MINUTES, SEED))
+    write_list(output / "dev.tsv", [item for item in train_all if item.speaker in held_out])
+    write_list(output / "test.tsv", test)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path, help="folder of the corpus")
+    parser.add_argument("output", type=Path, help="folder for the lists")
+    options = parser.parse_args()
+    try:
+        prepare(options.corpus, options.output)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

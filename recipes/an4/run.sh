@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# CMU AN4: recorded people who spell, read numbers and give commands. Every arm of the comparison: with and without
+# pretraining, on about 10 transcribed minutes and on all that are not held out. --help says more.
+set -euo pipefail
+
+recipe=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
+# shellcheck source-path=SCRIPTDIR source=../common.sh
+. "$recipe/../common.sh"
+
+corpus=
+labels="10min full"
+inits="scratch pretrained"
+extra_lists=()
+
+recipe_help() {
+    cat <<'HELP'
+  --corpus DIR       the corpus, needed for stages 0 and 1: the unpacked archive with an4/etc and an4/wav, SPHERE or raw,
+                     or a folder with train.tsv, test.tsv (columns path, speaker, seconds, text) and the audio they name
+  --labels 10min,full
+                     transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
+  --inits scratch,pretrained
+                     arms with random weights, with pretrained ones, or both (default)
+  --extra-untranscribed LIST
+                     more audio for pretraining: a tab-separated list with a column path, relative to it; repeatable
+HELP
+}
+
+recipe_option() {
+    case $1 in
+        --corpus) corpus=$(absolute_path "$2") ;;
+        --labels) labels=$(choice_list "$1" "$2" 10min full) || exit 2 ;;
+        --inits) inits=$(choice_list "$1" "$2" scratch pretrained) || exit 2 ;;
+        --extra-untranscribed)
+            [ -f "$2" ] || usage_error "--extra-untranscribed: there is no file $2"
+            extra_lists+=("$(absolute_path "$2")")
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+parse_arguments "$@"
+if [ "$first_stage" -eq 0 ] && [ -z "$corpus" ]; then
+    fail "this recipe needs the CMU AN4 corpus: --corpus DIR." \
+        "Get an4_sphere.tar.gz (64 MB) from http://www.speech.cs.cmu.edu/databases/an4/ , unpack it with" \
+        "tar -xzf an4_sphere.tar.gz, and give the folder in which it made an4/."
+fi
+ensure_environment quickstart
+check_overrides
+lists=$exp/data/manifests
+shards=$exp/data/shards
+
+if stage 0 "lists"; then
+    "$PYTHON" "$recipe/local/prepare.py" "$corpus" "$lists"
+fi
+
+if stage 1 "shards"; then
+    for list in pretrain train_10min train_full dev test; do
+        speechssl shard "$lists/$list.tsv" "$shards/$list"
+    done
+    for ((i = 0; i < ${#extra_lists[@]}; i++)); do
+        speechssl shard "${extra_lists[$i]}" "$shards/extra/$i"
+    done
+fi
+
+if [ "$inits" != scratch ] && stage 2 "pretraining, without transcripts"; then
+    untranscribed=("$shards/pretrain")
+    for ((i = 0; i < ${#extra_lists[@]}; i++)); do
+        untranscribed+=("$shards/extra/$i")
+    done
+    for seed in $seeds; do
+        speechssl pretrain --config "$recipe/conf/pretrain.yaml" --output "$exp/seed$seed/pretrain" \
+            --training.seed "$seed" --data.shards "${untranscribed[@]}"
+    done
+fi
+
+if stage 3 "fine-tuning of each arm"; then
+    for seed in $seeds; do
+        for amount in $labels; do
+            for init in $inits; do
+                choose_arm "$seed" "$init" "$amount"
+                speechssl finetune "${arm[@]}" --train.shards "$shards/train_$amount" --dev.shards "$shards/dev"
+            done
+        done
+    done
+fi
+
+if stage 4 "word error rates on the test set"; then
+    for seed in $seeds; do
+        for amount in $labels; do
+            for init in $inits; do
+                choose_arm "$seed" "$init" "$amount"
+                speechssl evaluate "$run" --data.shards "$shards/test" --output "$run/evaluate_test"
+            done
+        done
+    done
+fi
+
+if stage 5 "report"; then
+    speechssl report "$exp" --recipe an4
+fi
+
+printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$exp"

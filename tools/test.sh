@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# All checks: lint, format, types, shell scripts, tests. Arguments go to pytest, for example
+#
+#     bash tools/test.sh tests/model -k masking -x
+#
+# Paths in them count from the root of the repository. Every check runs even if one before it fails; the exit status
+# is 0 only if all pass.
+set -uo pipefail
+
+tools=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=environment.sh
+. "$tools/environment.sh"
+
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+    sed -n -e 's/^# \{0,1\}//' -e '2,8p' "${BASH_SOURCE[0]}"
+    exit 0
+fi
+
+names=()
+results=()
+failed=0
+
+check() {
+    local name=$1 started=$SECONDS result=passed
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || result="FAILED (exit status $?)"
+    [ "$result" = passed ] || failed=1
+    names+=("$name")
+    results+=("$result, $((SECONDS - started)) s")
+}
+
+# shellcheck disable=SC2329  # called through check
+check_shell_scripts() {
+    local scripts=(.ci/run) script
+    while IFS= read -r script; do
+        scripts+=("$script")
+    done < <(find . -name '.venv*' -prune -o -name .git -prune -o -name exp -prune -o -name '*.sh' -print | sort)
+    PATH="$(dirname "$PYTHON"):$PATH" shellcheck --external-sources "${scripts[@]}"
+}
+
+ensure_environment dev
+cd "$ROOT" || exit 2
+
+check "ruff check" "$PYTHON" -m ruff check .
+check "ruff format" "$PYTHON" -m ruff format --check .
+check "mypy" "$PYTHON" -m mypy --explicit-package-bases speechssl tools recipes
+check "shellcheck" check_shell_scripts
+check "pytest" "$PYTHON" -m pytest "$@"
+
+printf '\n== summary\n'
+for i in "${!names[@]}"; do
+    printf '%-12s %s\n' "${names[$i]}" "${results[$i]}"
+done
+exit "$failed"
