@@ -144,8 +144,8 @@ class FinetuneTask:
             )
         return time_mask, channel_mask
 
-    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
-        self.health.check(update, figures)
+    def constants(self) -> dict[str, float]:
+        return {}
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:

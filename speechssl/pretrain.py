@@ -86,9 +86,8 @@ class PretrainTask:
         output = self.forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
         return output, num_targets
 
-    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
-        chance = 1 / (1 + self.config.objective.num_negatives)
-        self.health.check(update, {**figures, "chance": chance})
+    def constants(self) -> dict[str, float]:
+        return {"chance": 1 / (1 + self.config.objective.num_negatives)}
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Audio files and tar members to mono float32 samples."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import soxr
 
 from speechssl.errors import DataError
 
-# A NIST SPHERE header's first line; libsndfile reads such files whatever their name ends in.
 Samples = np.ndarray
 
 
@@ -79,7 +79,9 @@ def _read_with_fallback(path: Path, error: Exception) -> tuple[Samples, int]:
     import librosa  # seconds to import, and rarely needed
 
     try:
-        samples, rate = librosa.load(path, sr=None, mono=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # librosa warns about each reader that it tries
+            samples, rate = librosa.load(path, sr=None, mono=False)
     except Exception as fallback_error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise DataError(

@@ -92,7 +92,7 @@ class _Persistence:
         return True
 
 
-class _Watch:
+class Watch:
     """What both watches share: memory, its saving, and the verdict."""
 
     def __init__(self, config: HealthConfig) -> None:
@@ -108,6 +108,10 @@ class _Watch:
         self._memory.last_absent = dict(state["last_absent"])
         self._memory.last_named = dict(state["last_named"])
 
+    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """Name what is wrong with the figures after an update; raise HealthError if the run is to stop."""
+        raise NotImplementedError
+
     def _verdict(self, update: int, failures: list[Finding], warnings: list[Finding]) -> list[Finding]:
         """Log what is due, or raise at the first failure of a run that is told to stop."""
         if failures and self._config.on_failure == "stop":
@@ -118,7 +122,7 @@ class _Watch:
         return named
 
 
-class PretrainHealth(_Watch):
+class PretrainHealth(Watch):
     """Watch over a contrastive pretraining run.
 
     Args:
@@ -220,7 +224,7 @@ class PretrainHealth(_Watch):
         )
 
 
-class FinetuneHealth(_Watch):
+class FinetuneHealth(Watch):
     """Watch over CTC fine-tuning."""
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:

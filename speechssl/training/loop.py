@@ -31,6 +31,7 @@ from speechssl.training.checkpoints import (
     read_best,
     save_checkpoint,
 )
+from speechssl.training.health import Watch
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
@@ -65,8 +66,12 @@ class Task(Protocol):
     def step(self, batch: Batch, update: int) -> StepOutput:
         """Forward pass of one micro-batch at an update, counted from 0."""
 
-    def check_health(self, update: int, figures: Mapping[str, float]) -> None:
-        """Raise HealthError if the run is not learning."""
+    @property
+    def health(self) -> Watch:
+        """Raises HealthError if the run is not learning."""
+
+    def constants(self) -> dict[str, float]:
+        """Figures that every line of the log carries, such as the accuracy of chance."""
 
     def validate(self, update: int) -> dict[str, float]:
         """Score held-out data before the checkpoint of an update is written; {} if there is none."""
@@ -156,6 +161,7 @@ class Trainer:
         check_same_run(self.config, checkpoint.config, self.plan.fingerprint, state["plan"], self.config.output)
         load_weights(self.task.module, checkpoint.model_state, source=path)
         optimizer.load_state_dict(state["optimizer"])
+        self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
         self.fabric.print(f"{self.config.output}: resuming after update {checkpoint.update}")
 
@@ -178,9 +184,9 @@ class Trainer:
             log.advance(done)
             at_checkpoint = done % self.training.checkpoint_every == 0 or done == self.training.max_updates
             if at_checkpoint or done % self.training.log_every == 0 or done == 1:
-                figures = meter.figures(self.fabric, loader.wait_seconds)
+                figures = {**meter.figures(self.fabric, loader.wait_seconds), **self.task.constants()}
                 log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
-                self.task.check_health(done, figures)
+                self.task.health.check(done, figures)
             if at_checkpoint:
                 module.eval()
                 scores = self.task.validate(done)
@@ -227,6 +233,7 @@ class Trainer:
                     "optimizer": optimizer.state_dict(),
                     "plan": self.plan.fingerprint,
                     "wall_seconds": wall_seconds,
+                    "health": self.task.health.state_dict(),
                 },
                 vocabulary=self.task.vocabulary,
                 metrics=dict(scores),

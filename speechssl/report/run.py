@@ -1,0 +1,75 @@
+"""Gather a recipe's results: results.json, a table on the terminal, and one picture."""
+
+import json
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from speechssl.config import ReportConfig
+from speechssl.report.plots import plot_report
+from speechssl.report.results import ARMS, Comparison, Evaluated, collect, compare
+
+RESULTS_FILE = "results.json"
+PLOT_FILE = "report.png"
+
+
+def run(config: ReportConfig) -> None:
+    """Write ``results.json`` and ``report.png`` to the top of the experiment, print the table.
+
+    Raises:
+        DataError: nothing was evaluated there.
+    """
+    evaluated = collect(config.experiment, config.recipe)
+    comparisons = compare(evaluated)
+    path = config.experiment / RESULTS_FILE
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(json.dumps([item.record._asdict() for item in evaluated], indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+    plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
+    console = Console()
+    console.print(make_table(config.recipe, evaluated))
+    for line in sentences(comparisons):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{path}\n{config.experiment / PLOT_FILE}", markup=False, highlight=False, soft_wrap=True)
+
+
+def make_table(recipe: str, evaluated: list[Evaluated]) -> Table:
+    """One row per arm and seed."""
+    title = f"{recipe}: word error rates (95% interval over utterances)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("init", "labels", "seed", "set", "WER", "interval", "CER", "updates", "time"):
+        table.add_column(name, justify="left" if name in ("init", "set") else "right", no_wrap=True)
+    for record, _ in evaluated:
+        table.add_row(
+            record.init,
+            f"{record.labels_minutes:.0f} min",
+            str(record.seed),
+            record.split,
+            f"{record.wer:.1%}",
+            f"{100 * record.wer_low:.1f}-{100 * record.wer_high:.1f}",
+            f"{record.cer:.1%}",
+            str(record.updates),
+            f"{record.wall_seconds / 60:.1f} min",
+        )
+    return table
+
+
+def sentences(comparisons: list[Comparison]) -> list[str]:
+    """What pretraining bought, in words."""
+    lines = []
+    for comparison in comparisons:
+        means = ", ".join(
+            f"{init} {comparison.wer[init]:.1%} (mean of {comparison.num_seeds[init]})"
+            for init in ARMS
+            if init in comparison.wer
+        )
+        line = f"{comparison.labels_minutes:.1f} minutes of labels: {means}"
+        if comparison.reduction is not None:
+            reduction = comparison.reduction
+            line += (
+                f"; pretraining changes the WER by {-reduction.reduction:+.0%} "
+                f"({-reduction.high:+.0%} to {-reduction.low:+.0%}, 95% paired bootstrap)"
+            )
+        lines.append(line)
+    return lines

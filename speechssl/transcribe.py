@@ -1,0 +1,127 @@
+"""Transcribe audio files of any format, rate and channel count."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from speechssl.audio.reading import read_audio
+from speechssl.config import TranscribeConfig
+from speechssl.decoding.greedy import Hypothesis, greedy_decode
+from speechssl.errors import ConfigError, DataError
+from speechssl.frames import receptive_field_samples
+from speechssl.recogniser import Recogniser, load_recogniser
+from speechssl.training.machine import resolve_accelerator, settle_cpu
+
+# What a folder is searched for; a file that is named is read whatever its suffix.
+SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".aiff", ".au"})
+
+
+class Transcript(NamedTuple):
+    """One file's result."""
+
+    path: Path
+    seconds: float
+    hypothesis: Hypothesis
+
+
+def run(config: TranscribeConfig) -> None:
+    """Transcribe files in the order given; what cannot be read is named at the end, after everything else is done.
+
+    Raises:
+        CheckpointError: no fine-tuned model at ``checkpoint``.
+        DataError: names each file that could not be read.
+    """
+    paths = find_audio(config.audio)
+    settle_cpu()
+    recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
+    problems: list[str] = []
+    lines = [format_transcript(item, config) for item in transcribe(recogniser, paths, config, problems)]
+    text = "".join(f"{line}\n" for line in lines)
+    if config.output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+        partial = config.output.with_name(f".partial_{config.output.name}")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, config.output)  # noqa: PTH105
+    if problems:
+        raise DataError(f"{len(problems)} of {len(paths)} files were not transcribed:\n" + "\n".join(problems))
+
+
+def find_audio(sources: list[Path]) -> list[Path]:
+    """Files as given, folders by their audio files, in order of name.
+
+    Raises:
+        ConfigError: nothing was given, or a folder holds none.
+    """
+    paths: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not found:
+                raise ConfigError(f"{source}: no audio files here ({', '.join(sorted(SUFFIXES))})")
+            paths += found
+        else:
+            paths.append(source)
+    if not paths:
+        raise ConfigError("no audio files were given")
+    return paths
+
+
+def transcribe(
+    recogniser: Recogniser, paths: list[Path], config: TranscribeConfig, problems: list[str]
+) -> Iterator[Transcript]:
+    """Transcribe in batches of neighbours, yield in order; problems are appended by file."""
+    rate = recogniser.config.sample_rate
+    shortest = receptive_field_samples(recogniser.config.feature_encoder.conv_layers)
+    waiting: list[tuple[Path, torch.Tensor]] = []
+    for path in paths:
+        try:
+            audio = torch.from_numpy(read_audio(path, rate))
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if len(audio) < shortest:
+            problems.append(f"{path}: {len(audio)} samples at {rate} Hz, expected at least {shortest}, one frame")
+            continue
+        longest = max([len(audio), *(len(x) for _, x in waiting)])
+        if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
+            yield from transcribe_batch(recogniser, waiting)
+            waiting = []
+        waiting.append((path, audio))
+    if waiting:
+        yield from transcribe_batch(recogniser, waiting)
+
+
+@torch.no_grad()
+def transcribe_batch(recogniser: Recogniser, files: list[tuple[Path, torch.Tensor]]) -> list[Transcript]:
+    """One padded batch."""
+    device = recogniser.model.head.weight.device
+    lengths = torch.tensor([len(audio) for _, audio in files])
+    audio = torch.nn.utils.rnn.pad_sequence([audio for _, audio in files], batch_first=True)
+    output = recogniser.model(audio.to(device), lengths.to(device))
+    hypotheses = greedy_decode(output.logits, output.lengths, recogniser.vocabulary)
+    rate = recogniser.config.sample_rate
+    return [
+        Transcript(path, len(audio) / rate, hypothesis)
+        for (path, audio), hypothesis in zip(files, hypotheses, strict=True)
+    ]
+
+
+def format_transcript(item: Transcript, config: TranscribeConfig) -> str:
+    """One line of output."""
+    if config.format == "text":
+        return f"{item.path}\t{item.hypothesis.text}"
+    content = {
+        "path": str(item.path),
+        "text": item.hypothesis.text,
+        "seconds": round(item.seconds, 3),
+        "confidence": round(item.hypothesis.confidence, 4),
+    }
+    return json.dumps(content, ensure_ascii=False)

@@ -1,0 +1,81 @@
+"""Records, comparison and picture from the files of evaluations."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from speechssl.config import ReportConfig
+from speechssl.errors import DataError
+from speechssl.evaluation.error_rates import error_rates
+from speechssl.report.results import collect, compare
+from speechssl.report.run import run, sentences
+
+KEYS = [
+    "recipe", "init", "labels_minutes", "seed", "split", "wer", "wer_low", "wer_high", "cer",
+    "num_utterances", "num_words", "updates", "wall_seconds",
+]  # fmt: skip
+
+
+def evaluated(folder: Path, init: str, seed: int, num_wrong: int) -> None:
+    references = {f"u{i}": "ONE TWO" for i in range(40)}
+    hypotheses = {f"u{i}": "ONE SIX" if i < num_wrong else "ONE TWO" for i in range(40)}
+    path = folder / f"seed{seed}" / f"finetune_{init}_10min" / "evaluate_test"
+    path.mkdir(parents=True)
+    lines = [json.dumps({"id": i, "reference": references[i], "hypothesis": hypotheses[i]}) for i in references]
+    (path / "hypotheses.jsonl").write_text("\n".join(lines))
+    known = {"init": init, "seed": seed, "labels_minutes": 10.0, "updates": 500, "wall_seconds": 61.5}
+    (path / "metrics.json").write_text(json.dumps({**asdict(error_rates(references, hypotheses)), **known}))
+
+
+def experiment(tmp_path: Path) -> Path:
+    for seed in (0, 1):
+        evaluated(tmp_path, "scratch", seed, 20 + 4 * seed)
+        evaluated(tmp_path, "pretrained", seed, 10 + seed)
+        log = tmp_path / f"seed{seed}" / "pretrain" / "log.jsonl"
+        log.parent.mkdir(parents=True)
+        lines = [
+            {"kind": "train", "update": u, "loss": 3.0, "accuracy": 0.1, "chance": 0.01, "perplexity_0": 50.0}
+            for u in (10, 20)
+        ]
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_results_have_every_arm_with_exactly_the_agreed_keys(tmp_path: Path) -> None:
+    run(ReportConfig(experiment(tmp_path), "demo"))
+    records = json.loads((tmp_path / "results.json").read_text())
+    assert [list(record) for record in records] == [KEYS] * 4
+    assert [(r["init"], r["seed"]) for r in records] == [
+        ("scratch", 0),
+        ("scratch", 1),
+        ("pretrained", 0),
+        ("pretrained", 1),
+    ]
+    assert records[0]["wer"] == pytest.approx(20 / 80)
+    assert records[0]["split"] == "test"
+
+
+def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
+    comparison = compare(collect(experiment(tmp_path), "demo"))[0]
+    assert comparison.wer["scratch"] == pytest.approx(22 / 80)
+    assert comparison.reduction is not None
+    assert comparison.reduction.reduction == pytest.approx(1 - 10.5 / 22)
+    assert 0 < comparison.reduction.low < comparison.reduction.reduction < comparison.reduction.high
+    assert "pretraining changes the WER by -52%" in sentences([comparison])[0]
+
+
+def test_picture_is_a_png(tmp_path: Path) -> None:
+    run(ReportConfig(experiment(tmp_path), "demo"))
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_missing_and_damaged_evaluations_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="run the recipe's earlier stages"):
+        collect(tmp_path, "demo")
+    path = next(experiment(tmp_path).glob("seed0/finetune_scratch*/evaluate_test/metrics.json"))
+    path.write_text('{"wer": 0.5')
+    with pytest.raises(DataError, match="evaluate this run again"):
+        collect(tmp_path, "demo")

@@ -1,0 +1,244 @@
+"""The whole chain on a very small model: pretrain, interrupt, resume, fine-tune, evaluate, transcribe."""
+
+import json
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_corpus
+
+from speechssl import evaluate, finetune, pretrain, transcribe
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    DropoutConfig,
+    EvaluateConfig,
+    FeatureEncoderConfig,
+    FinetuneConfig,
+    HealthConfig,
+    MaskingConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    QuantizerConfig,
+    ShardConfig,
+    StreamConfig,
+    TrainingConfig,
+    TranscribeConfig,
+)
+from speechssl.data import sharding
+from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
+from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
+from speechssl.training.run_log import read_log
+
+MODEL = ModelConfig(
+    feature_encoder=FeatureEncoderConfig(conv_layers=[(8, 10, 5), (8, 8, 8), (16, 8, 8)]),
+    context=ContextConfig(num_layers=2, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
+)
+OBJECTIVE = ContrastiveConfig(
+    quantizer=QuantizerConfig(num_entries=8, dim=8),
+    masking=MaskingConfig(time_prob=0.5, time_length=3),
+    final_dim=8,
+    num_negatives=5,
+)
+
+
+def training(max_updates: int, every: int = 4) -> TrainingConfig:
+    return TrainingConfig(
+        max_updates=max_updates, checkpoint_every=every, log_every=2, precision="fp32", accelerator="cpu"
+    )
+
+
+def pretrain_config(shards: Path, output: Path, max_updates: int = 8) -> PretrainConfig:
+    data = StreamConfig(shards=[str(shards)], num_streams=2, max_batch_seconds=4, max_seconds=2)
+    return PretrainConfig(
+        output=output,
+        data=data,
+        dev=StreamConfig(shards=[str(shards)], max_batch_seconds=8),
+        model=deepcopy(MODEL),
+        objective=deepcopy(OBJECTIVE),
+        dropout=DropoutConfig(features=0.1, layer_drop=0.2),
+        optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=1.0),
+        training=training(max_updates),
+    )
+
+
+def finetune_config(shards: Path, output: Path, init: Path | None) -> FinetuneConfig:
+    stream = StreamConfig(shards=[str(shards)], max_batch_seconds=8)
+    return FinetuneConfig(
+        output=output,
+        init=init,
+        train=stream,
+        dev=deepcopy(stream),
+        model=deepcopy(MODEL),
+        masking=MaskingConfig(time_prob=0.2, time_length=2, channel_prob=0.2, channel_length=4),
+        freeze_context_updates=2,
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+        training=training(4, every=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def pretrained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "pretrain"
+    pretrain.run(pretrain_config(shards, output))
+    return output
+
+
+@pytest.fixture(scope="module")
+def finetuned(shards: Path, pretrained: Path) -> Path:
+    output = pretrained.parent / "finetune"
+    finetune.run(finetune_config(shards, output, pretrained))
+    return output
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    return [(line["update"], line["loss"]) for line in read_log(run / "log.jsonl") if line["kind"] == "train"]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    path = latest_checkpoint(run)
+    assert path is not None
+    return load_checkpoint(path).model_state
+
+
+def test_log_has_the_health_of_the_run(pretrained: Path) -> None:
+    lines = read_log(pretrained / "log.jsonl")
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["update"] for line in train] == [1, 2, 4, 6, 8]
+    wanted = {
+        "loss", "accuracy", "chance", "perplexity_0", "perplexity_1", "effective_rank", "gradient_norm",
+        "audio_seconds_per_second", "padding_share", "wait_share", "learning_rate",
+    }  # fmt: skip
+    assert wanted <= set(train[0])
+    assert train[0]["loss"] == pytest.approx(math.log(6), abs=1.2)
+    assert train[0]["padding_share"] == 0
+    assert len([line for line in lines if line["kind"] == "dev"]) == 2
+    assert json.loads((pretrained / "summary.json").read_text())["updates"] == 8
+
+
+def test_interrupted_run_ends_with_the_same_weights(
+    shards: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = pretrain.PretrainTask.step
+    count = 0
+
+    def step(self: pretrain.PretrainTask, batch: object, update: int) -> object:
+        nonlocal count
+        count += 1
+        if count > 13:  # two micro-batches per update: in the middle of update 7, after the checkpoint of update 4
+            raise KeyboardInterrupt
+        return original(self, batch, update)  # type: ignore[arg-type]
+
+    config = pretrain_config(shards, tmp_path / "run")
+    monkeypatch.setattr(pretrain.PretrainTask, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(config)
+    monkeypatch.setattr(pretrain.PretrainTask, "step", original)
+    pretrain.run(config)
+    for name, value in weights(pretrained).items():
+        assert torch.equal(value, weights(config.output)[name]), name
+    assert losses(config.output)[-1] == losses(pretrained)[-1]
+
+
+def test_finished_run_is_left_alone(shards: Path, pretrained: Path) -> None:
+    before = (pretrained / "log.jsonl").read_bytes()
+    pretrain.run(pretrain_config(shards, pretrained))
+    assert (pretrained / "log.jsonl").read_bytes() == before
+
+
+def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> None:
+    config = pretrain_config(shards, pretrained, max_updates=10)
+    config.optimizer.learning_rate = 2e-3
+    config.objective.num_negatives = 7
+    with pytest.raises(ConfigError, match=r"(?s)objective\.num_negatives was 5, is 7.*optimizer\.learning_rate"):
+        pretrain.run(config)
+
+
+def test_runs_at_chance_are_stopped_and_named(shards: Path, tmp_path: Path) -> None:
+    config = pretrain_config(shards, tmp_path / "run")
+    config.optimizer.learning_rate = 1e-9
+    config.health = HealthConfig(patience_updates=6, min_accuracy_over_chance=4)
+    with pytest.raises(HealthError, match="chance"):
+        pretrain.run(config)
+    path = latest_checkpoint(config.output)
+    assert path is not None
+    assert load_checkpoint(path).update == 4
+
+
+def test_loss_that_is_not_finite_stops_at_once(shards: Path, tmp_path: Path) -> None:
+    config = pretrain_config(shards, tmp_path / "run")
+    config.optimizer = OptimizerConfig(learning_rate=1e30)
+    with pytest.raises(HealthError, match="finite"):
+        pretrain.run(config)
+
+
+def test_finetuning_marks_the_best_checkpoint_and_takes_the_encoder(finetuned: Path, pretrained: Path) -> None:
+    best = json.loads((finetuned / "best.json").read_text())
+    dev = {line["update"]: line["wer"] for line in read_log(finetuned / "log.jsonl") if line["kind"] == "dev"}
+    assert best["wer"] == min(dev.values())
+    before, after = weights(pretrained), weights(finetuned)
+    name = "encoder.feature_encoder.blocks.0.conv.weight"
+    assert torch.equal(before[name], after[name])
+    name = "encoder.context.blocks.0.ffn_in.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+def test_from_scratch_is_the_same_command_without_init(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    finetune.run(finetune_config(shards, tmp_path / "run", None))
+    name = "encoder.feature_encoder.blocks.0.conv.weight"
+    assert not torch.equal(weights(tmp_path / "run")[name], weights(pretrained)[name])
+
+
+def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", pretrained)
+    config.model.context.num_layers = 3
+    with pytest.raises(ConfigError, match="model differs from the encoder in"):
+        finetune.run(config)
+
+
+def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:
+    with pytest.raises(CheckpointError, match="fine-tuned recogniser"):
+        finetune.run(finetune_config(shards, tmp_path / "run", finetuned))
+
+
+def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [1200] * 5)
+    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    config = finetune_config(tmp_path / "shards", tmp_path / "run", None)
+    with pytest.raises(DataError, match=r"u002: transcript needs 4 frames, the audio has \d"):
+        finetune.run(config)
+
+
+def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path: Path) -> None:
+    data = StreamConfig(shards=[str(shards)], max_batch_seconds=8)
+    rates = evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
+    assert metrics["wer"] == rates.wer
+    assert metrics["init"] == "pretrained"
+    assert metrics["updates"] == 4
+    assert len(lines) == metrics["num_utterances"] == 24
+    assert metrics["warning"]
+
+
+def test_encoder_without_head_is_not_evaluated(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+    data = StreamConfig(shards=[str(shards)])
+    with pytest.raises(CheckpointError, match="speechssl finetune"):
+        evaluate.run(EvaluateConfig(pretrained, data, tmp_path / "out", accelerator="cpu"))
+
+
+def test_transcribing_goes_on_past_a_bad_file(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path / "audio", [9000, 11000], rate=22050)
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    config = TranscribeConfig(finetuned, [bad, tmp_path / "audio"], format="jsonl", accelerator="cpu")
+    with pytest.raises(DataError, match=r"1 of 3 files were not transcribed:\n.*bad\.wav"):
+        transcribe.run(config)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["u000.wav", "u001.wav"]
+    assert lines[0]["seconds"] == pytest.approx(9000 / 22050, abs=0.01)
