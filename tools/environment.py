@@ -83,7 +83,10 @@ def find_not_installed() -> Iterator[str]:
 
 
 def find_damaged() -> Iterator[str]:
-    """Packages of this environment of which a file is missing or has another size than was recorded."""
+    """Packages of this environment of which a file is missing or shorter than was recorded.
+
+    A longer one was changed on purpose: people add their network's certificates to certifi's.
+    """
     for distribution in metadata.distributions():
         if not Path(str(distribution.locate_file(""))).is_relative_to(sys.prefix):
             continue
@@ -95,7 +98,7 @@ def find_damaged() -> Iterator[str]:
             path = Path(str(file.locate()))
             if file.suffix == ".pyc":
                 continue
-            if not path.exists() or (file.size is not None and path.stat().st_size != file.size):
+            if not path.exists() or path.stat().st_size < (file.size or 0):
                 yield f"{name} {distribution.version}: {file}"
                 break
 

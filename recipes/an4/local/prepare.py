@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
 from speechssl.audio.reading import read_raw_pcm
@@ -166,7 +165,7 @@ def convert_raw(path: Path, folder: Path, *, big_endian: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f"{path.stem}.part.flac"
         samples = read_raw_pcm(path, sample_rate=RAW_SAMPLE_RATE, big_endian=big_endian)
-        soundfile.write(unfinished, np.round(samples * 32768).astype(np.int16), RAW_SAMPLE_RATE)
+        soundfile.write(unfinished, samples, RAW_SAMPLE_RATE)
         unfinished.rename(target)
     return target
 
