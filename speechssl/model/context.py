@@ -78,10 +78,38 @@ class PositionalConvolution(nn.Module):
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         self.conv = weight_norm(conv, name="weight", dim=2)
         self.trim = 1 - kernel % 2  # an even kernel gives one frame too many
+        self._low_precision_works: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        device = x.device.type
+        if device == "cpu" and torch.is_autocast_enabled(device):
+            # Some oneDNN kernels for AMX give wrong bf16 values if groups have few channels; the run would never learn.
+            if self._low_precision_works is None:
+                self._low_precision_works = low_precision_works(self.conv, torch.get_autocast_dtype(device))
+            if not self._low_precision_works:
+                with torch.autocast(device, enabled=False):
+                    return self.convolve(x.to(self.conv.weight.dtype))
+        return self.convolve(x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Convolution and GELU over (B, T, D)."""
         x = self.conv(x.transpose(1, 2))  # (B, D, T)
         return F.gelu(x[:, :, : x.shape[2] - self.trim]).transpose(1, 2)
+
+
+def low_precision_works(conv: nn.Conv1d, dtype: torch.dtype, tolerance: float = 0.05) -> bool:
+    """Whether this machine's kernels for a convolution agree with float32, in values and both gradients."""
+    found = []
+    wave = torch.arange(2 * conv.in_channels * (conv.kernel_size[0] + 16), dtype=torch.float32).sin()
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        for kind in (torch.float32, dtype):
+            x = wave.view(2, conv.in_channels, -1).to(kind).requires_grad_()
+            weight = conv.weight.detach().to(kind).requires_grad_()
+            y = F.conv1d(x, weight, padding=conv.padding, groups=conv.groups)
+            found.append((y.detach(), *torch.autograd.grad(y, (x, weight), y.detach())))
+    exact, rough = found
+    errors = [(b.float() - a).norm() / a.norm() for a, b in zip(exact, rough, strict=True)]
+    return bool(torch.stack(errors).max() < tolerance)
 
 
 class Block(nn.Module):

@@ -39,7 +39,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, str(LOCAL / "make_corpus.py"), str(output), "--jobs", "2"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr, done.stderr
     return output
 
 
@@ -120,7 +119,7 @@ def test_recordings_match_their_lists_and_have_sound_levels(corpus: Path) -> Non
         assert 1.0 <= len(audio) / 16000 <= 8.5
         assert np.abs(audio).max() < 32767
         assert -32 < 20 * math.log10(math.sqrt(np.mean(audio**2)) / 32768) < -16
-        assert abs(audio.mean()) < 30
+        assert abs(audio.mean()) < 0.1 * audio.std()
 
 
 # One process or many, in any order, interrupted or not
@@ -370,7 +369,7 @@ def test_noise_has_the_asked_level(ratio: int) -> None:
     for stream in range(6):
         noise = acoustics.noise_at(speech, ratio, Draws(6, stream))
         assert noise.shape == speech.shape
-        assert 10 * math.log10(np.sum(speech**2) / np.sum(noise**2)) == pytest.approx(ratio, abs=0.3)
+        assert 10 * math.log10(np.sum(speech**2) / np.sum(noise**2)) == pytest.approx(ratio, abs=0.05)
 
 
 def test_rooms_keep_the_direct_sound_first_and_decay() -> None:

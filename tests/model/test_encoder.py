@@ -1,0 +1,152 @@
+"""Padding never changes what an utterance gives; frames are counted as the convolutions count them."""
+
+from pathlib import Path
+
+import pytest
+import reference
+import torch
+
+from speechssl.config import (
+    ContextConfig,
+    DropoutConfig,
+    FeatureEncoderConfig,
+    ModelConfig,
+    PretrainConfig,
+)
+from speechssl.config_files import parse
+from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
+from speechssl.model.context import PositionalConvolution, low_precision_works
+from speechssl.model.ctc import CtcModel
+from speechssl.model.encoder import Encoder
+from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder
+
+ROOT = Path(__file__).parent.parent.parent
+LAYERS = [(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2)]
+
+
+def small(norm: str, *, norm_first: bool, normalize_audio: bool) -> ModelConfig:
+    return ModelConfig(
+        normalize_audio=normalize_audio,
+        feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=norm == "layer"),  # type: ignore[arg-type]
+        context=ContextConfig(
+            num_layers=2, dim=32, ffn_dim=64, num_heads=4, norm_first=norm_first, pos_conv_kernel=16, pos_conv_groups=4
+        ),
+    )
+
+
+CONFIGS = {
+    "like base": small("group", norm_first=False, normalize_audio=False),
+    "like large": small("layer", norm_first=True, normalize_audio=True),
+    "tiny": parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/tiny.yaml")]).model,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_do_not_depend_on_padding(name: str) -> None:
+    torch.manual_seed(0)
+    model = CtcModel(CONFIGS[name], DropoutConfig(), 30).eval()
+    lengths = torch.tensor([16000, 9000, 4321])
+    audio = 0.1 * torch.randn(3, 20000)
+    audio[0] += 0.05  # an offset, which statistics over padding would dilute
+    with torch.no_grad():
+        # What lies in the padding must not matter either, so it is left as noise.
+        batch = model(audio, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            alone = model(audio[row : row + 1, :length])
+            frames = alone.logits.shape[1]
+            assert batch.lengths is not None
+            assert int(batch.lengths[row]) == frames == num_frames(length, CONFIGS[name].feature_encoder.conv_layers)
+            torch.testing.assert_close(batch.logits[row, :frames], alone.logits[0], rtol=0, atol=1e-5)
+
+
+def test_channel_norm_is_group_norm_on_full_rows() -> None:
+    torch.manual_seed(0)
+    norm = ChannelNorm(5)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(2, 5, 40) + 3
+    torch.testing.assert_close(norm(x, torch.tensor([40, 40])), norm(x, None), rtol=1e-5, atol=1e-5)
+
+
+def test_frames_are_those_of_the_convolutions() -> None:
+    encoder = FeatureEncoder(FeatureEncoderConfig(conv_layers=LAYERS))
+    for length in (400, 401, 719, 720, 16000, 12345):
+        features, _ = encoder(torch.zeros(1, length))
+        assert features.shape[1] == num_frames(length, LAYERS) == reference.conv_frames(length, LAYERS)
+    assert num_frames(399, LAYERS) == 0
+    assert num_frames(torch.tensor([3, 400, 1000]), LAYERS).tolist() == [0, 1, 2]
+
+
+def test_hop_and_receptive_field_of_the_published_models() -> None:
+    assert hop_samples(LAYERS) == 320
+    assert receptive_field_samples(LAYERS) == 400
+    for frames in (1, 2, 50):
+        assert num_frames(samples_for_frames(frames, LAYERS), LAYERS) == frames
+        assert num_frames(samples_for_frames(frames, LAYERS) - 1, LAYERS) == frames - 1
+
+
+def test_masks_replace_frames_and_channels() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(CONFIGS["like base"], DropoutConfig()).eval()
+    seen = []
+    encoder.context.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    time_mask = torch.zeros(1, 49, dtype=torch.bool)
+    time_mask[0, 5:9] = True
+    channel_mask = torch.zeros(1, 32, dtype=torch.bool)
+    channel_mask[0, :3] = True
+    encoder(0.1 * torch.randn(1, 16000), time_mask=time_mask, channel_mask=channel_mask)
+    x = seen[0][0]
+    assert (x[5:9, 3:] == encoder.mask_embedding[3:]).all()
+    assert (x[:, :3] == 0).all()
+    assert not (x[9:, 3:] == encoder.mask_embedding[3:]).any()
+
+
+def test_frozen_parts_get_no_gradient() -> None:
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5)
+    model.encoder.feature_grad_scale = 0.0
+    model(0.1 * torch.randn(1, 8000)).logits.sum().backward()
+    assert all(p.grad is None for p in model.encoder.feature_encoder.parameters())
+    assert model.encoder.projection.weight.grad is not None
+    model.zero_grad()
+    model.encoder_frozen = True
+    model(0.1 * torch.randn(1, 8000)).logits.sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert model.head.weight.grad is not None
+
+
+def test_layer_drop_skips_blocks_in_training_only() -> None:
+    torch.manual_seed(0)
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(hidden=0, attention=0, layer_drop=1.0), 5)
+    audio = 0.1 * torch.randn(1, 8000)
+    model(audio).logits.sum().backward()
+    assert all(p.grad is None for p in model.encoder.context.blocks.parameters())
+    assert not torch.equal(model(audio).logits, model.eval()(audio).logits)
+
+
+def test_bf16_autocast_stays_close() -> None:
+    torch.manual_seed(0)
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5).eval()
+    audio, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])
+    with torch.no_grad():
+        exact = model(audio, lengths).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(audio, lengths).logits.float()
+    assert (rough - exact)[0].norm() / exact[0].norm() < 0.05
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8, 16])
+def test_positional_convolution_in_bf16_whatever_the_kernels(groups: int) -> None:
+    """On some processors bf16 convolutions of narrow groups are wrong; then float32 takes their place."""
+    torch.manual_seed(0)
+    layer = PositionalConvolution(ContextConfig(dim=64, pos_conv_kernel=16, pos_conv_groups=groups))
+    x = torch.randn(2, 30, 64)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(x).float()
+    assert (rough - exact).norm() / exact.norm() < 0.02
+
+
+def test_wrong_kernels_are_noticed() -> None:
+    conv = torch.nn.Conv1d(8, 8, 4, padding=2)
+    assert low_precision_works(conv, torch.float64)
+    assert not low_precision_works(conv, torch.bfloat16, tolerance=1e-6)

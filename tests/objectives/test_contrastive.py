@@ -1,0 +1,150 @@
+"""The contrastive loss against a loop-only oracle, and its sums over micro-batches."""
+
+import pytest
+import reference
+import torch
+
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    DropoutConfig,
+    FeatureEncoderConfig,
+    MaskingConfig,
+    ModelConfig,
+    QuantizerConfig,
+)
+from speechssl.model.masking import sample_negatives
+from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw, code_ids, contrastive_logits
+
+MODEL = ModelConfig(
+    feature_encoder=FeatureEncoderConfig(conv_layers=[(8, 10, 5), (8, 8, 8), (8, 8, 8)]),
+    context=ContextConfig(num_layers=2, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
+)
+QUIET = DropoutConfig(hidden=0.0, attention=0.0, layer_drop=0.0)
+
+
+def objective(**options: float) -> ContrastiveConfig:
+    return ContrastiveConfig(
+        quantizer=QuantizerConfig(num_entries=6, dim=8),
+        masking=MaskingConfig(time_prob=0.5, time_length=3),
+        final_dim=8,
+        num_negatives=5,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_loss_and_gradients_agree_with_the_oracle() -> None:
+    torch.manual_seed(0)
+    contexts = torch.randn(2, 9, 4, dtype=torch.float64, requires_grad=True)
+    codes = torch.randint(3, (2, 9, 2))
+    entries = torch.randn(9, 4, dtype=torch.float64)
+    targets = entries[code_ids(codes, 3)].requires_grad_()
+    negatives = sample_negatives(2, 9, 20, torch.Generator().manual_seed(0))
+    logits = contrastive_logits(contexts, targets, code_ids(codes, 3), negatives, 0.1)
+    ours = -logits.log_softmax(-1)[..., 0].sum()
+    expected = reference.contrastive_loss(contexts, targets, codes, negatives, 0.1)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    for a, b in zip(
+        torch.autograd.grad(ours, (contexts, targets)), torch.autograd.grad(expected, (contexts, targets)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_distractors_with_the_targets_codes_do_not_count() -> None:
+    contexts = torch.randn(1, 3, 4)
+    targets = torch.randn(1, 3, 4)
+    codes = torch.tensor([[7, 7, 5]])
+    negatives = torch.tensor([[[1, 2], [0, 2], [0, 1]]])
+    logits = contrastive_logits(contexts, targets, codes, negatives, 0.1)
+    assert logits[0, 0, 1] == logits[0, 1, 1] == float("-inf")
+    assert logits[0, 0, 2].isfinite()
+
+
+def test_untrained_model_is_at_chance() -> None:
+    torch.manual_seed(0)
+    contexts, targets = torch.randn(8, 200, 64), torch.randn(8, 200, 64)
+    negatives = sample_negatives(8, 200, 100, torch.Generator().manual_seed(0))
+    codes = torch.arange(200).expand(8, -1)
+    logits = contrastive_logits(contexts, targets, codes, negatives, 10.0)
+    assert float(-logits.log_softmax(-1)[..., 0].mean()) == pytest.approx(4.615, abs=0.01)
+
+
+def make(**options: float) -> tuple[ContrastiveModel, torch.Tensor, PretextDraw, torch.Tensor]:
+    torch.manual_seed(0)
+    model = ContrastiveModel(MODEL, objective(**options), QUIET).double().train()
+    audio = 0.1 * torch.randn(4, 9600, dtype=torch.float64)
+    draw = model.draw(4, 29, torch.Generator().manual_seed(0))
+    noise = -torch.empty(*draw.positions.shape, 2, 6, dtype=torch.float64).exponential_().log()
+    return model, audio, draw, noise
+
+
+def gradients(model: ContrastiveModel) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def test_four_micro_batches_are_one_large_one() -> None:
+    """Without the diversity penalty, which is no sum over frames: it is defined per micro-batch."""
+    model, audio, draw, noise = make(diversity_weight=0.0)
+    whole = model(audio, draw, temperature=1.0, noise=noise)
+    whole.loss.backward()
+    expected = gradients(model)
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(4):
+        part = PretextDraw(*(x[row : row + 1] for x in draw[:3]), None)
+        output = model(audio[row : row + 1], part, temperature=1.0, noise=noise[row : row + 1])
+        output.loss.backward()
+        loss += output.loss.detach()
+    torch.testing.assert_close(loss, whole.loss.detach(), rtol=1e-10, atol=0)
+    found = gradients(model)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-12, msg=name)
+
+
+def test_penalties_are_multiplied_by_the_masked_frames() -> None:
+    model, audio, draw, noise = make(diversity_weight=0.3, feature_penalty=7.0)
+    output = model(audio, draw, temperature=1.0, noise=noise)
+    penalties = 0.3 * output.diversity_loss + 7.0 * output.feature_energy
+    expected = output.contrastive_loss + penalties * draw.positions.numel()
+    torch.testing.assert_close(output.loss.detach(), expected)
+    features, _ = model.encoder.feature_encoder(audio)
+    torch.testing.assert_close(output.feature_energy, features.square().mean().detach())
+
+
+def test_feature_gradient_is_scaled() -> None:
+    found = []
+    for scale in (1.0, 0.1):
+        model, audio, draw, noise = make(feature_grad_scale=scale)
+        model(audio, draw, temperature=1.0, noise=noise).loss.backward()
+        found.append(gradients(model))
+    name = "encoder.feature_encoder.blocks.1.conv.weight"
+    torch.testing.assert_close(found[1][name], 0.1 * found[0][name])
+    name = "encoder.projection.weight"
+    torch.testing.assert_close(found[1][name], found[0][name])
+
+
+def test_accuracy_counts_targets_above_all_distractors() -> None:
+    model, audio, draw, noise = make()
+    output = model(audio, draw, temperature=1.0, noise=noise)
+    assert 0 <= int(output.num_correct) <= draw.positions.numel()
+
+
+def test_masked_frames_do_not_leak_into_the_context() -> None:
+    """What hides behind the mask must not reach the context network: only the targets may see it."""
+    model, audio, *_ = make()
+    model.eval()
+    time_mask = torch.zeros(1, 29, dtype=torch.bool)
+    time_mask[:, 10:20] = True
+    changed = audio[:1].clone()
+    changed[:, 12 * 320 : 18 * 320] += torch.randn(1, 6 * 320, dtype=torch.float64)
+    with torch.no_grad():
+        features = [model.encoder.feature_encoder.blocks[0].conv(x.unsqueeze(1)) for x in (audio[:1], changed)]
+        assert not torch.equal(*features)
+        model.encoder.feature_encoder.blocks[0].norm = torch.nn.Identity()  # statistics see the whole utterance
+        model.encoder.feature_encoder.blocks[0].forward = (  # type: ignore[method-assign]
+            lambda x, lengths: torch.nn.functional.gelu(model.encoder.feature_encoder.blocks[0].conv(x))
+        )
+        one, other = (model.encoder(x, time_mask=time_mask).context for x in (audio[:1], changed))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

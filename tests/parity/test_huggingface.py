@@ -1,0 +1,188 @@
+"""The same numbers as Hugging Face's wav2vec 2.0, on small models with random weights of both norm variants."""
+
+from typing import Any, Literal
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hf_weights import ctc_weights, encoder_weights, pretraining_weights
+from torch import Tensor
+
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    DropoutConfig,
+    FeatureEncoderConfig,
+    ModelConfig,
+    QuantizerConfig,
+)
+from speechssl.finetune import ctc_loss
+from speechssl.model.ctc import CtcModel
+from speechssl.model.encoder import Encoder
+from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+
+transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
+
+QUIET = DropoutConfig(hidden=0, attention=0, layer_drop=0)
+Variant = Literal["base", "large"]
+VARIANTS: list[Variant] = ["base", "large"]
+LAYERS = [(16, 10, 5), (16, 3, 2), (24, 3, 2), (24, 3, 2), (24, 3, 2), (24, 2, 2), (24, 2, 2)]
+
+
+def reference_config(variant: Variant) -> Any:
+    large = variant == "large"
+    none = dict.fromkeys(
+        ["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "feat_quantizer_dropout",
+         "final_dropout", "layerdrop", "mask_feature_prob"], 0.0,
+    )  # fmt: skip
+    return transformers.Wav2Vec2Config(
+        vocab_size=11, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
+        conv_dim=[c for c, _, _ in LAYERS], conv_kernel=[k for _, k, _ in LAYERS],
+        conv_stride=[s for _, _, s in LAYERS],
+        feat_extract_norm="layer" if large else "group", conv_bias=large, do_stable_layer_norm=large,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+        num_codevectors_per_group=7, num_codevector_groups=2, codevector_dim=12, proj_codevector_dim=10,
+        num_negatives=6, diversity_loss_weight=0.1, contrastive_logits_temperature=0.1,
+        pad_token_id=0, ctc_loss_reduction="sum", **none,
+    )  # fmt: skip
+
+
+def our_config(variant: Variant) -> ModelConfig:
+    large = variant == "large"
+    return ModelConfig(
+        feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm="layer" if large else "group", bias=large),
+        context=ContextConfig(
+            num_layers=3, dim=32, ffn_dim=48, num_heads=4, norm_first=large, pos_conv_kernel=16, pos_conv_groups=4
+        ),
+    )
+
+
+def audio() -> Tensor:
+    torch.manual_seed(1)
+    return 0.2 * torch.randn(2, 12_000)
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_features_and_every_layer(variant: Variant) -> None:
+    torch.manual_seed(0)
+    theirs = transformers.Wav2Vec2Model(reference_config(variant)).eval()
+    ours = Encoder(our_config(variant), QUIET).eval()
+    ours.load_state_dict(encoder_weights(theirs.state_dict(), prefix=""))
+    with torch.no_grad():
+        expected = theirs(audio(), output_hidden_states=True)
+        found = ours(audio(), keep_layers=True)
+    close(found.features, expected.extract_features)
+    close(found.context, expected.last_hidden_state)
+    # Theirs lists the input of the first block too, and for pre-norm models normalises the last one.
+    last = 3 if variant == "base" else 2
+    for layer in range(last):
+        close(found.layers[layer], expected.hidden_states[layer + 1])
+
+
+def pretraining_pair(variant: Variant) -> tuple[Any, ContrastiveModel]:
+    torch.manual_seed(0)
+    theirs = transformers.Wav2Vec2ForPreTraining(reference_config(variant)).train()
+    objective = ContrastiveConfig(
+        quantizer=QuantizerConfig(num_groups=2, num_entries=7, dim=12),
+        final_dim=10,
+        num_negatives=6,
+        feature_penalty=0.0,  # theirs has none
+        feature_grad_scale=1.0,
+    )
+    ours = ContrastiveModel(our_config(variant), objective, QUIET).train()
+    weights = pretraining_weights(theirs.state_dict())
+    weights["quantizer.codebook"] = weights["quantizer.codebook"].view(2, 7, 6)
+    ours.load_state_dict(weights)
+    return theirs, ours
+
+
+def draw_for(model: ContrastiveModel, frames: int) -> PretextDraw:
+    return model.draw(2, frames, torch.Generator().manual_seed(3))
+
+
+def their_negatives(draw: PretextDraw, frames: int) -> Tensor:
+    """Our indices into the masked frames as theirs: indices into all frames of the batch, (B, T, N)."""
+    negatives = torch.zeros(2, frames, draw.negatives.shape[2], dtype=torch.long)
+    for b in range(2):
+        negatives[b, draw.positions[b]] = draw.positions[b][draw.negatives[b]] + b * frames
+    return negatives
+
+
+def fixed_gumbel(noise: Tensor) -> Any:
+    """Stands for F.gumbel_softmax: the same noise on masked frames, (B T G, V) in their order."""
+
+    def gumbel_softmax(logits: Tensor, tau: float, hard: bool) -> Tensor:
+        assert hard
+        soft = ((logits + noise) / tau).softmax(-1)
+        choice = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+        return choice - soft.detach() + soft
+
+    return gumbel_softmax
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pretraining_loss_and_gradients(variant: Variant) -> None:
+    theirs, ours = pretraining_pair(variant)
+    frames = 37
+    draw = draw_for(ours, frames)
+    torch.manual_seed(4)
+    noise = -torch.empty(2, frames, 2, 7).exponential_().log()
+    with mock.patch("torch.nn.functional.gumbel_softmax", fixed_gumbel(noise.view(-1, 7))):
+        expected = theirs(
+            audio(), mask_time_indices=draw.time_mask, sampled_negative_indices=their_negatives(draw, frames)
+        )
+    masked_noise = noise[draw.time_mask].view(*draw.positions.shape, 2, 7)
+    found = ours(audio(), draw, temperature=2.0, noise=masked_noise)
+    close(found.contrastive_loss, expected.contrastive_loss.detach())
+    close(found.diversity_loss * draw.positions.numel(), expected.diversity_loss.detach())
+    close(found.loss.detach(), expected.loss.detach())
+    found.loss.backward()
+    expected.loss.backward()
+    gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    reference = pretraining_weights({**{n: torch.zeros_like(p) for n, p in theirs.named_parameters()}, **gradients})
+    reference["quantizer.codebook"] = reference["quantizer.codebook"].view(2, 7, 6)
+    compared = 0
+    for name, parameter in ours.named_parameters():
+        if parameter.grad is not None:
+            scale = float(reference[name].abs().max()) + 1e-6
+            assert float((parameter.grad - reference[name]).abs().max()) < 1e-4 * max(scale, 1e-2), name
+            compared += 1
+    assert compared >= len(list(ours.parameters())) - 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ctc_logits_and_loss(variant: Variant) -> None:
+    torch.manual_seed(0)
+    theirs = transformers.Wav2Vec2ForCTC(reference_config(variant)).eval()
+    ours = CtcModel(our_config(variant), QUIET, 11).eval()
+    ours.load_state_dict(ctc_weights(theirs.state_dict()))
+    labels = torch.tensor([[3, 4, 4, 5], [6, 7, -100, -100]])
+    with torch.no_grad():
+        expected = theirs(audio(), labels=labels)
+        found = ours(audio()).logits
+    close(found, expected.logits)
+    loss = ctc_loss(found, torch.full((2,), 37), [[3, 4, 4, 5], [6, 7]])
+    close(loss, expected.loss)
+
+
+def test_padded_batches_of_the_variant_without_group_norm() -> None:
+    """Theirs masks attention as ours does; group norm over padding is where references disagree with themselves."""
+    torch.manual_seed(0)
+    theirs = transformers.Wav2Vec2ForCTC(reference_config("large")).eval()
+    ours = CtcModel(our_config("large"), QUIET, 11).eval()
+    ours.load_state_dict(ctc_weights(theirs.state_dict()))
+    lengths = torch.tensor([12_000, 7_000])
+    padded = audio()
+    padded[1, 7_000:] = 0
+    mask = (torch.arange(12_000) < lengths[:, None]).long()
+    with torch.no_grad():
+        expected = theirs(padded, attention_mask=mask).logits
+        found = ours(padded, lengths)
+    assert found.lengths is not None
+    for row, frames in enumerate(found.lengths.tolist()):
+        close(found.logits[row, :frames], expected[row, :frames])

@@ -1,0 +1,82 @@
+"""Slow oracles: loops over single numbers, written from the papers' equations and not from the package."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum() / (a.square().sum().sqrt() * b.square().sum().sqrt())
+
+
+def contrastive_loss(contexts: Tensor, targets: Tensor, codes: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Equation 3 of wav2vec 2.0, summed over all masked frames; distractors of the target's own codes do not count.
+
+    contexts and targets (B, M, final), codes (B, M, G), negatives (B, M, N).
+    """
+    total = torch.zeros((), dtype=contexts.dtype)
+    for b in range(contexts.shape[0]):
+        for m in range(contexts.shape[1]):
+            positive = torch.exp(cosine(contexts[b, m], targets[b, m]) / temperature)
+            denominator = positive
+            for n in negatives[b, m].tolist():
+                if codes[b, n].tolist() != codes[b, m].tolist():
+                    denominator = denominator + torch.exp(cosine(contexts[b, m], targets[b, n]) / temperature)
+            total = total - torch.log(positive / denominator)
+    return total
+
+
+def diversity_loss(scores: Tensor) -> Tensor:
+    """(G V - sum of perplexities) / (G V) of the softmax averaged over frames; scores (frames, G, V)."""
+    frames, groups, entries = scores.shape
+    total = torch.zeros((), dtype=scores.dtype)
+    for g in range(groups):
+        entropy = torch.zeros((), dtype=scores.dtype)
+        for v in range(entries):
+            mean = torch.zeros((), dtype=scores.dtype)
+            for t in range(frames):
+                mean = mean + torch.exp(scores[t, g, v]) / torch.exp(scores[t, g]).sum() / frames
+            entropy = entropy - mean * torch.log(mean + 1e-7)
+        total = total + torch.exp(entropy)
+    return (groups * entries - total) / (groups * entries)
+
+
+def straight_through_lookup(scores: Tensor, noise: Tensor, codebook: Tensor, temperature: float) -> Tensor:
+    """Value: the chosen entries; gradient: as if the soft mixture had been taken. scores, noise (frames, G, V)."""
+    rows = []
+    for t in range(scores.shape[0]):
+        parts = []
+        for g in range(scores.shape[1]):
+            soft = torch.softmax((scores[t, g] + noise[t, g]) / temperature, 0)
+            chosen = int(soft.argmax())
+            mixture = sum(soft[v] * codebook[g, v].detach() for v in range(len(soft)))
+            parts.append(codebook[g, chosen] + mixture - mixture.detach())
+        rows.append(torch.cat(parts))
+    return torch.stack(rows)
+
+
+def conv_frames(num_samples: int, layers: list[tuple[int, int, int]]) -> int:
+    """Count the positions at which every kernel fits."""
+    length = num_samples
+    for _, kernel, stride in layers:
+        length = sum(1 for start in range(0, length, stride) if start + kernel <= length)
+    return length
+
+
+def gumbel_temperature(update: int, start: float, end: float, decay: float) -> float:
+    """Multiply once per update, stop at the floor."""
+    temperature = start
+    for _ in range(update):
+        temperature *= decay
+        if temperature < end:
+            return end
+    return max(temperature, end)
+
+
+def uniform_chi_square(counts: list[int]) -> float:
+    """Chi-square statistic against equal counts, as standard deviations from its mean."""
+    expected = sum(counts) / len(counts)
+    statistic = sum((count - expected) ** 2 / expected for count in counts)
+    freedom = len(counts) - 1
+    return (statistic - freedom) / math.sqrt(2 * freedom)
