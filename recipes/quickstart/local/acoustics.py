@@ -31,8 +31,8 @@ def record(dry: bytes, draws: Draws) -> np.ndarray:
     """
     speech = _with_margins(resample(np.frombuffer(dry, dtype="<i2").astype(np.int64)), draws)
     speech = reverberate(speech, draws)
-    noisy = speech + noise_at(speech, draws.integer(12, 35), draws)
-    if draws.integer(0, 2) == 0:
+    noisy = speech + noise_at(speech, draws.integer(16, 36), draws)
+    if draws.integer(0, 3) == 0:
         noisy = convolve(noisy, band_filter())
     return _levelled(noisy, draws.integer(17, 29))
 
@@ -117,11 +117,11 @@ def _with_margins(wave: np.ndarray, draws: Draws) -> np.ndarray:
 
 
 def reverberate(wave: np.ndarray, draws: Draws) -> np.ndarray:
-    """A third dry, the others through a sparse impulse response: the direct sound and 12 to 32 decaying reflections."""
-    if draws.integer(0, 2) == 0:
+    """Half dry, the others through a sparse impulse response: the direct sound and 12 to 32 decaying reflections."""
+    if draws.integer(0, 1):
         return wave
-    half_life = draws.integer(SAMPLE_RATE * 10 // 1000, SAMPLE_RATE * 35 // 1000)
-    first = draws.integer(_ONE // 8, _ONE * 2 // 5)
+    half_life = draws.integer(SAMPLE_RATE * 5 // 1000, SAMPLE_RATE * 25 // 1000)
+    first = draws.integer(_ONE // 10, _ONE * 3 // 10)
     total = wave * _ONE
     for _ in range(draws.integer(12, 32)):
         delay = draws.integer(SAMPLE_RATE * 3 // 1000, min(6 * half_life, len(wave) - 1))
@@ -138,9 +138,10 @@ def noise_at(speech: np.ndarray, ratio: int, draws: Draws) -> np.ndarray:
         for _ in range(2):
             noise = _moving_sum(noise, draws.integer(2, _MAX_NOISE_WIDTH))
     noise = noise[: len(speech)]
-    # Python integers: amplitude in units of 2**-15, no overflow.
-    gain = math.isqrt((_energy(speech) << 30) // max(_energy(noise), 1)) * round(exact_attenuations()[ratio]) >> 15
-    return _scaled(noise * gain)
+    # Python integers, which do not overflow: the gain in units of 2**-30.
+    equal = math.isqrt((_energy(speech) << 60) // max(_energy(noise), 1))
+    gain = equal * round(exact_attenuations()[ratio]) // _ONE
+    return (noise * gain + (1 << 29)) >> 30
 
 
 def _moving_sum(wave: np.ndarray, width: int) -> np.ndarray:
