@@ -20,6 +20,9 @@ from speechssl.errors import DataError
 ORDER, CROPS = 0, 1
 # Lengths are compared after a seeded change of up to this share, so that batches differ between epochs.
 LENGTH_JITTER = 0.1
+# Crops are cut to multiples of this: kernels are prepared per shape, and a new one in every update costs a third of the
+# speed on CPUs.
+CROP_GRID_SECONDS = 0.25
 
 
 class BatchSpec(NamedTuple):
@@ -107,7 +110,11 @@ class StreamPlan:
 
     def _used_lengths(self, refs: Sequence[SampleRef]) -> np.ndarray:
         lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
-        return np.minimum(lengths, int(self.config.max_seconds * self.sample_rate)) if self.crop else lengths
+        if not self.crop:
+            return lengths
+        lengths = np.minimum(lengths, int(self.config.max_seconds * self.sample_rate))
+        grid = int(CROP_GRID_SECONDS * self.sample_rate)
+        return np.where(lengths >= 2 * grid, lengths // grid * grid, lengths)
 
     def _locate(self, update: int, stream: int) -> tuple[int, int]:
         """Epoch of an update and position in it; plans epochs until it is reached."""

@@ -58,6 +58,14 @@ def test_crops_are_equal_in_length_and_inside_their_samples() -> None:
     assert len(starts) > 10
 
 
+def test_crops_have_few_lengths_and_lose_little() -> None:
+    data = corpus(list(range(100, 900, 7)))
+    specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=True), 0)
+    assert all(spec.num_samples[0] % 25 == 0 for spec in specs)
+    kept = sum(sum(spec.num_samples) for spec in specs) / sum(ref.num_samples for ref in data.refs)
+    assert kept > 0.85
+
+
 def test_plan_is_a_function_of_seed_and_update_alone() -> None:
     data = corpus(list(range(50, 450, 9)))
     config = StreamConfig(num_streams=2, max_batch_seconds=15)
