@@ -18,6 +18,9 @@ class FeatureEncoderConfig:
 
     conv_layers: list[ConvLayer] = field(default_factory=lambda: list(BASE_CONV_LAYERS))
     """(channels, kernel, stride) of each convolution, first to last."""
+    first_layer: Literal["convolution", "log_mel"] = "convolution"
+    """"convolution": learned from the waveform (as published); "log_mel": log energies in as many mel bands as the
+    layer has channels, over windows of its kernel and stride, where audio is too little to learn such a thing from."""
     norm: Literal["group", "layer"] = "group"
     """"group": group norm per channel after the first convolution (base); "layer": layer norm after each (large)."""
     bias: bool = False

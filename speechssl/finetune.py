@@ -102,10 +102,10 @@ class FinetuneTask:
     def step(self, batch: Batch, update: int) -> StepOutput:
         self.model.encoder_frozen = self.config.init is not None and update < self.config.freeze_context_updates
         device = self.model.head.weight.device
-        frames = num_frames(batch.lengths, self.config.model.feature_encoder.conv_layers)
-        time_mask, channel_mask = self.draw_masks(
-            frames, mask_generator(self.config.training.seed, update, batch.stream)
-        )
+        layers = self.config.model.feature_encoder.conv_layers
+        frames, padded_frames = num_frames(batch.lengths, layers), num_frames(batch.audio.shape[1], layers)
+        generator = mask_generator(self.config.training.seed, update, batch.stream)
+        time_mask, channel_mask = self.draw_masks(frames, padded_frames, generator)
         labels = [self.labels.encode(text or "") for text in batch.texts]
         output = self.forward(
             batch.audio.to(device, non_blocking=True),
@@ -119,14 +119,16 @@ class FinetuneTask:
         sums = {"loss": loss.detach(), "blank_share": blank * num_targets}
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
-    def draw_masks(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+    def draw_masks(
+        self, lengths: Tensor, padded_frames: int, generator: torch.Generator
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Time mask (B, T) over each utterance's frames (B,), and channel mask (B, D)."""
         masking: MaskingConfig = self.config.masking
         time_mask = channel_mask = None
         if masking.time_prob > 0:
             time_mask = sample_span_mask(
                 lengths,
-                int(lengths.max()),
+                padded_frames,
                 prob=masking.time_prob,
                 span_length=masking.time_length,
                 min_spans=masking.min_time_spans,

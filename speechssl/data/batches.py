@@ -77,9 +77,9 @@ def load_batch(spec: BatchSpec, sample_rate: int, *, stream: int = 0, cache: Sam
     Raises:
         DataError: names shard and key of a sample that is missing or damaged.
     """
-    audio = torch.zeros(len(spec.refs), max(spec.num_samples))
+    audio = torch.zeros(len(spec.refs), spec.padded_samples)
     texts = []
-    for row, (ref, start, length) in enumerate(zip(*spec, strict=True)):
+    for row, (ref, start, length) in enumerate(zip(spec.refs, spec.starts, spec.num_samples, strict=True)):
         sample = cache.read(ref, sample_rate) if cache else read_sample(ref, sample_rate)
         audio[row, :length] = torch.from_numpy(sample.audio[start : start + length])
         texts.append(sample.text)

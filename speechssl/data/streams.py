@@ -20,9 +20,9 @@ from speechssl.errors import DataError
 ORDER, CROPS = 0, 1
 # Lengths are compared after a seeded change of up to this share, so that batches differ between epochs.
 LENGTH_JITTER = 0.1
-# Crops are cut to multiples of this: kernels are prepared per shape, and a new one in every update costs a third of the
-# speed on CPUs.
-CROP_GRID_SECONDS = 0.25
+# Crops are cut, and batches of whole samples padded, to multiples of this: kernels are prepared per shape, and a new
+# one in every update halves the speed on CPUs.
+LENGTH_GRID_SECONDS = 0.25
 
 
 class BatchSpec(NamedTuple):
@@ -33,6 +33,8 @@ class BatchSpec(NamedTuple):
     """First audio sample of each."""
     num_samples: tuple[int, ...]
     """Audio samples of each; all equal in pretraining."""
+    padded_samples: int
+    """Audio samples that each takes up in the batch."""
 
 
 class EpochPlan(NamedTuple):
@@ -78,11 +80,11 @@ class StreamPlan:
         chosen = self._plan(stream, epoch).batches[position]
         refs = tuple(self._streams[stream][i] for i in chosen)
         if not self.crop:
-            return BatchSpec(refs, (0,) * len(refs), tuple(ref.num_samples for ref in refs))
+            return whole_samples(refs, self.sample_rate)
         length = int(self._lengths[stream][chosen].min())
         draws = self._generator(CROPS, stream, epoch, position)
         starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
-        return BatchSpec(refs, starts, (length,) * len(refs))
+        return BatchSpec(refs, starts, (length,) * len(refs), length)
 
     def _select(self, corpus: Corpus) -> tuple[list[SampleRef], int, int]:
         """Samples within the limits, and how many are too short and too long."""
@@ -111,9 +113,9 @@ class StreamPlan:
     def _used_lengths(self, refs: Sequence[SampleRef]) -> np.ndarray:
         lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
         if not self.crop:
-            return lengths
+            return pad_to_grid(lengths, self.sample_rate)
         lengths = np.minimum(lengths, int(self.config.max_seconds * self.sample_rate))
-        grid = int(CROP_GRID_SECONDS * self.sample_rate)
+        grid = int(LENGTH_GRID_SECONDS * self.sample_rate)
         return np.where(lengths >= 2 * grid, lengths // grid * grid, lengths)
 
     def _locate(self, update: int, stream: int) -> tuple[int, int]:
@@ -173,8 +175,17 @@ def epoch_batches(refs: Sequence[SampleRef], max_batch_seconds: float, sample_ra
     """One pass over whole samples, longest first, for evaluation."""
     lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
-    specs = []
-    for chosen in cut_batches(order, lengths, max_batch_seconds * sample_rate):
-        batch = tuple(refs[i] for i in chosen)
-        specs.append(BatchSpec(batch, (0,) * len(batch), tuple(ref.num_samples for ref in batch)))
-    return specs
+    batches = cut_batches(order, pad_to_grid(lengths, sample_rate), max_batch_seconds * sample_rate)
+    return [whole_samples(tuple(refs[i] for i in chosen), sample_rate) for chosen in batches]
+
+
+def whole_samples(refs: tuple[SampleRef, ...], sample_rate: int) -> BatchSpec:
+    """Batch of samples from end to end, padded to the grid of lengths."""
+    num_samples = tuple(ref.num_samples for ref in refs)
+    return BatchSpec(refs, (0,) * len(refs), num_samples, int(pad_to_grid(np.array(num_samples), sample_rate).max()))
+
+
+def pad_to_grid(lengths: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The next multiples of the grid of lengths."""
+    grid = int(LENGTH_GRID_SECONDS * sample_rate)
+    return -(-lengths // grid) * grid

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig, dropout: DropoutConfig) -> None:
         super().__init__()
         self.config = config
-        self.feature_encoder = FeatureEncoder(config.feature_encoder)
+        self.feature_encoder = FeatureEncoder(config.feature_encoder, config.sample_rate)
         self.feature_norm = nn.LayerNorm(self.feature_encoder.out_channels)
         self.projection = nn.Linear(self.feature_encoder.out_channels, config.context.dim)
         self.projection_dropout = nn.Dropout(dropout.features)

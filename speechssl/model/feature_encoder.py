@@ -3,26 +3,30 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
 
 from speechssl.config import FeatureEncoderConfig
 from speechssl.frames import num_frames
 
 
 class FeatureEncoder(nn.Module):
-    """Strided convolutions without padding, GELU after each.
+    """Strided convolutions without padding, GELU after each; the first may be a log-mel analysis instead.
 
     Padding never leaks into valid frames: the convolutions see only samples inside the utterance, and the group norm of
     the first layer takes its statistics over valid positions alone (reference implementations include the padding).
     """
 
-    def __init__(self, config: FeatureEncoderConfig) -> None:
+    def __init__(self, config: FeatureEncoderConfig, sample_rate: int) -> None:
         super().__init__()
         self.conv_layers = list(config.conv_layers)
-        blocks: list[ConvBlock] = []
+        blocks: list[nn.Module] = []
         in_channels = 1
         for i, (channels, kernel, stride) in enumerate(config.conv_layers):
             norm = "layer" if config.norm == "layer" else ("group" if i == 0 else "none")
-            blocks.append(ConvBlock(in_channels, channels, kernel, stride, norm=norm, bias=config.bias))
+            if i == 0 and config.first_layer == "log_mel":
+                blocks.append(LogMelBlock(channels, kernel, stride, sample_rate=sample_rate, norm=norm))
+            else:
+                blocks.append(ConvBlock(in_channels, channels, kernel, stride, norm=norm, bias=config.bias))
             in_channels = channels
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = in_channels
@@ -52,16 +56,47 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, bias=bias)
         nn.init.kaiming_normal_(self.conv.weight)
-        match norm:
-            case "group":
-                self.norm: nn.Module = ChannelNorm(out_channels)
-            case "layer":
-                self.norm = TransposedLayerNorm(out_channels)
-            case _:
-                self.norm = Unnormalized()
+        self.norm = build_norm(norm, out_channels)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         return F.gelu(self.norm(self.conv(x), lengths))
+
+
+class LogMelBlock(nn.Module):
+    """Log energies in mel bands, then the norm: (B, 1, S) to (B, bands, T), frames as of an unpadded convolution.
+
+    With group norm, each band has zero mean and unit variance over the utterance, up to a learned scale and offset.
+    """
+
+    FLOOR = 1e-6  # about what white noise at -66 dB of full scale gives
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, bands: int, window: int, hop: int, *, sample_rate: int, norm: str) -> None:
+        super().__init__()
+        self.hop = hop
+        filters = melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
+        self.register_buffer("filters", filters, persistent=False)  # (frequencies, bands)
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        self.norm = build_norm(norm, bands)
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            frames = x[:, 0].unfold(1, self.window.shape[0], self.hop) * self.window  # (B, T, window)
+            energies = torch.fft.rfft(frames).abs().square() @ self.filters  # (B, T, bands)
+            return self.norm((energies + self.FLOOR).log().transpose(1, 2), lengths)
+
+
+def build_norm(name: str, channels: int) -> nn.Module:
+    """Norm over (B, C, T): "group", "layer" or "none"."""
+    match name:
+        case "group":
+            return ChannelNorm(channels)
+        case "layer":
+            return TransposedLayerNorm(channels)
+        case _:
+            return Unnormalized()
 
 
 class Unnormalized(nn.Module):

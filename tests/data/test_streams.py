@@ -42,7 +42,16 @@ def test_every_utterance_exactly_once_per_epoch(num_streams: int, num_shards: in
 def test_padded_batches_stay_within_the_limit() -> None:
     plan = StreamPlan(corpus(list(range(50, 900, 13))), StreamConfig(max_batch_seconds=20), seed=0, crop=False)
     for spec in one_epoch(plan, 0):
-        assert len(spec.refs) * max(spec.num_samples) <= 20 * RATE
+        assert max(spec.num_samples) <= spec.padded_samples
+        assert len(spec.refs) * spec.padded_samples <= 20 * RATE
+
+
+def test_padded_batches_have_few_lengths() -> None:
+    data = corpus(list(range(50, 900, 7)))
+    specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=False), 0)
+    specs += epoch_batches(data.refs, 30, RATE)
+    assert all(spec.padded_samples % 25 == 0 for spec in specs)
+    assert all(spec.padded_samples - max(spec.num_samples) < 25 for spec in specs)
 
 
 def test_crops_are_equal_in_length_and_inside_their_samples() -> None:
@@ -52,7 +61,7 @@ def test_crops_are_equal_in_length_and_inside_their_samples() -> None:
     for spec in one_epoch(plan, 0):
         assert len(set(spec.num_samples)) == 1
         assert spec.num_samples[0] <= 3 * RATE
-        for ref, start, length in zip(*spec, strict=True):
+        for ref, start, length in zip(spec.refs, spec.starts, spec.num_samples, strict=True):
             assert 0 <= start <= ref.num_samples - length
             starts.add(start)
     assert len(starts) > 10

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import reference
 import torch
+import torchaudio
 
 from speechssl.config import (
     ContextConfig,
@@ -15,10 +16,10 @@ from speechssl.config import (
 )
 from speechssl.config_files import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
-from speechssl.model.context import PositionalConvolution, low_precision_works
+from speechssl.model.context import PositionalConvolution, SelfAttention, explicit_attention, low_precision_works
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
-from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder
+from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder, LogMelBlock
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = [(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2)]
@@ -59,6 +60,35 @@ def test_logits_do_not_depend_on_padding(name: str) -> None:
             torch.testing.assert_close(batch.logits[row, :frames], alone.logits[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_explicit_attention_equals_the_fused_one(masked: bool) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    mask = torch.arange(7) < torch.tensor([7, 4])[:, None] if masked else None
+    mask = mask if mask is None else mask[:, None, None, :]
+    explicit = explicit_attention(*given, attn_mask=mask, dropout_p=0.0)
+    fused = torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=mask)
+    torch.testing.assert_close(explicit, fused)
+    weights = torch.randn_like(fused)
+    for mine, theirs in zip(
+        torch.autograd.grad(explicit, given, weights), torch.autograd.grad(fused, given, weights), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_bf16_attention_trains_as_float32_attention_does() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(32, 4, dropout=0.0).train()
+    x = torch.randn(2, 50, 32)
+    found = []
+    for low in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            y = attention(x, None)
+        found.append((y.detach(), *torch.autograd.grad(y.float().square().sum(), list(attention.parameters()))))
+    for exact, rough in zip(*found, strict=True):
+        assert (rough.float() - exact).norm() < 0.03 * exact.norm()
+
+
 def test_channel_norm_is_group_norm_on_full_rows() -> None:
     torch.manual_seed(0)
     norm = ChannelNorm(5)
@@ -69,12 +99,31 @@ def test_channel_norm_is_group_norm_on_full_rows() -> None:
 
 
 def test_frames_are_those_of_the_convolutions() -> None:
-    encoder = FeatureEncoder(FeatureEncoderConfig(conv_layers=LAYERS))
+    encoder = FeatureEncoder(FeatureEncoderConfig(conv_layers=LAYERS), 16000)
     for length in (400, 401, 719, 720, 16000, 12345):
         features, _ = encoder(torch.zeros(1, length))
         assert features.shape[1] == num_frames(length, LAYERS) == reference.conv_frames(length, LAYERS)
     assert num_frames(399, LAYERS) == 0
     assert num_frames(torch.tensor([3, 400, 1000]), LAYERS).tolist() == [0, 1, 2]
+
+
+def test_log_mel_energies_are_those_of_torchaudio() -> None:
+    torch.manual_seed(0)
+    audio = 0.1 * torch.randn(2, 8000)
+    block = LogMelBlock(40, 400, 160, sample_rate=16000, norm="none")
+    reference_mel = torchaudio.transforms.MelSpectrogram(
+        16000, 400, hop_length=160, n_mels=40, center=False, norm="slaney", mel_scale="htk"
+    )
+    expected = (reference_mel(audio) + LogMelBlock.FLOOR).log()
+    torch.testing.assert_close(block(audio[:, None], None), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_log_mel_energies_follow_the_sample_rate() -> None:
+    for rate in (8000, 16000):
+        tone = torch.sin(2 * torch.pi * 1000 * torch.arange(rate) / rate)
+        bands = LogMelBlock(20, rate // 40, rate // 100, sample_rate=rate, norm="none")(tone[None, None], None)
+        mel = torchaudio.functional.melscale_fbanks(1001, 0, rate / 2, 20, rate)[2000 * 1000 // rate]
+        assert int(bands[0].mean(1).argmax()) == int(mel.argmax())
 
 
 def test_hop_and_receptive_field_of_the_published_models() -> None:
