@@ -76,7 +76,7 @@ class DropoutConfig:
     activation: float = 0.0
     """Inside the feed-forward blocks, after the activation."""
     output: float = 0.0
-    """On the context network's output before the CTC head (fine-tuning)."""
+    """On what enters each layer of the CTC head (fine-tuning)."""
     layer_drop: float = 0.05
     """Chance that an update skips a transformer block (LayerDrop, Fan et al. 2020)."""
 
@@ -252,6 +252,19 @@ class PretrainConfig:
 
 
 @dataclass
+class HeadConfig:
+    """From context vectors to labels."""
+
+    normalize_context: bool = False
+    """Give each dimension of the context vectors zero mean and unit variance over the utterance before the head."""
+    num_lstm_layers: int = 0
+    """Bidirectional LSTM layers before the linear one: none as published; SUPERB (Yang et al. 2021) puts 2 recurrent
+    layers on a frozen encoder. They learn from fewer labels than a transformer."""
+    lstm_dim: int = 128
+    """Units per direction of an LSTM layer."""
+
+
+@dataclass
 class FinetuneConfig:
     """Fine-tune an encoder with a CTC head on transcribed audio; without init, train the same model from scratch."""
 
@@ -265,6 +278,8 @@ class FinetuneConfig:
     """Transcribed audio whose word error rate chooses the checkpoint."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """CTC head."""
     masking: MaskingConfig = field(default_factory=lambda: MaskingConfig(channel_prob=0.25))
     """Time and channel masks on the features."""
     dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(activation=0.1))

@@ -19,7 +19,8 @@ from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
 from speechssl.frames import num_frames
-from speechssl.model.ctc import CtcModel
+from speechssl.model.context import valid_frames
+from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_span_mask
 from speechssl.pretrain import count_parameters, load_corpus, model_problems
 from speechssl.text.vocabulary import CharacterVocabulary
@@ -60,7 +61,7 @@ def run(config: FinetuneConfig) -> None:
     fabric.launch()
     vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
-    model = CtcModel(config.model, config.dropout, len(vocabulary))
+    model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
     task = FinetuneTask(config, model, vocabulary)
@@ -115,8 +116,7 @@ class FinetuneTask:
         )
         loss = ctc_loss(output.logits, frames, labels)
         num_targets = sum(len(ids) for ids in labels)
-        blank = (output.logits.detach().argmax(-1) == 0).float().mean()
-        sums = {"loss": loss.detach(), "blank_share": blank * num_targets}
+        sums = {"loss": loss.detach(), "blank_share": blank_share(output) * num_targets}
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
     def draw_masks(
@@ -173,6 +173,15 @@ class FinetuneTask:
         best = read_best(self.config.output)
         if best is None or scores["wer"] <= best.wer:
             mark_best(self.config.output, update, scores["wer"])
+
+
+def blank_share(output: CtcOutput) -> Tensor:
+    """Share of the frames inside utterances whose best label is blank."""
+    blank = output.logits.detach().argmax(-1) == 0  # (B, T)
+    if output.lengths is None:
+        return blank.float().mean()
+    valid = valid_frames(output.lengths, blank.shape[1])
+    return (blank & valid).sum() / valid.sum()
 
 
 def ctc_loss(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:

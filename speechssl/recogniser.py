@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from speechssl.config import DropoutConfig, ModelConfig
+from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.model.ctc import CtcModel
@@ -35,6 +35,7 @@ def load_recogniser(path: Path, device: torch.device) -> Recogniser:
         )
     config = from_dict(ModelConfig, checkpoint.config["model"])
     vocabulary = CharacterVocabulary.from_dict(checkpoint.vocabulary)
-    model = CtcModel(config, DropoutConfig(), len(vocabulary))
+    head = from_dict(HeadConfig, checkpoint.config["head"])
+    model = CtcModel(config, DropoutConfig(), len(vocabulary), head)
     load_weights(model, checkpoint.model_state, source=checkpoint.path)
     return Recogniser(model.to(device).eval(), vocabulary, config, checkpoint)

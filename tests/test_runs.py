@@ -30,6 +30,7 @@ from speechssl.config import (
 )
 from speechssl.data import sharding
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
+from speechssl.model.ctc import CtcOutput
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
 
@@ -102,6 +103,13 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     path = latest_checkpoint(run)
     assert path is not None
     return load_checkpoint(path).model_state
+
+
+def test_blanks_are_counted_inside_utterances() -> None:
+    logits = torch.zeros(2, 4, 3)
+    logits[0, :, 1] = 1.0  # four labels
+    logits[1, 0, 2] = 1.0  # a label, two blanks, and padding
+    assert float(finetune.blank_share(CtcOutput(logits, torch.tensor([4, 3]), logits))) == pytest.approx(2 / 7)
 
 
 def test_log_has_the_health_of_the_run(pretrained: Path) -> None:

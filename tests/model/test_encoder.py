@@ -11,13 +11,14 @@ from speechssl.config import (
     ContextConfig,
     DropoutConfig,
     FeatureEncoderConfig,
+    HeadConfig,
     ModelConfig,
     PretrainConfig,
 )
 from speechssl.config_files import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
 from speechssl.model.context import PositionalConvolution, SelfAttention, explicit_attention, low_precision_works
-from speechssl.model.ctc import CtcModel
+from speechssl.model.ctc import BidirectionalLstm, CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder, LogMelBlock
 
@@ -42,10 +43,14 @@ CONFIGS = {
 }
 
 
+HEADS = {"linear": HeadConfig(), "recurrent": HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)}
+
+
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_logits_do_not_depend_on_padding(name: str) -> None:
+def test_logits_do_not_depend_on_padding(name: str, head: str) -> None:
     torch.manual_seed(0)
-    model = CtcModel(CONFIGS[name], DropoutConfig(), 30).eval()
+    model = CtcModel(CONFIGS[name], DropoutConfig(), 30, HEADS[head]).eval()
     lengths = torch.tensor([16000, 9000, 4321])
     audio = 0.1 * torch.randn(3, 20000)
     audio[0] += 0.05  # an offset, which statistics over padding would dilute
@@ -87,6 +92,20 @@ def test_bf16_attention_trains_as_float32_attention_does() -> None:
         found.append((y.detach(), *torch.autograd.grad(y.float().square().sum(), list(attention.parameters()))))
     for exact, rough in zip(*found, strict=True):
         assert (rough.float() - exact).norm() < 0.03 * exact.norm()
+
+
+def test_bidirectional_lstm_is_torchs_over_packed_sequences() -> None:
+    torch.manual_seed(0)
+    ours, theirs = BidirectionalLstm(6, 4), torch.nn.LSTM(6, 4, bidirectional=True, batch_first=True)
+    weights = dict(ours.forwards.named_parameters())
+    weights |= {f"{name}_reverse": p for name, p in ours.backwards.named_parameters()}
+    theirs.load_state_dict(weights)
+    x, lengths = torch.randn(3, 9, 6), torch.tensor([9, 4, 1])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    found = ours(x, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(found[row, :length], expected[row, :length])
 
 
 def test_channel_norm_is_group_norm_on_full_rows() -> None:
@@ -151,7 +170,7 @@ def test_masks_replace_frames_and_channels() -> None:
 
 
 def test_frozen_parts_get_no_gradient() -> None:
-    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5)
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5, HeadConfig())
     model.encoder.feature_grad_scale = 0.0
     model(0.1 * torch.randn(1, 8000)).logits.sum().backward()
     assert all(p.grad is None for p in model.encoder.feature_encoder.parameters())
@@ -165,7 +184,7 @@ def test_frozen_parts_get_no_gradient() -> None:
 
 def test_layer_drop_skips_blocks_in_training_only() -> None:
     torch.manual_seed(0)
-    model = CtcModel(CONFIGS["like base"], DropoutConfig(hidden=0, attention=0, layer_drop=1.0), 5)
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(hidden=0, attention=0, layer_drop=1.0), 5, HeadConfig())
     audio = 0.1 * torch.randn(1, 8000)
     model(audio).logits.sum().backward()
     assert all(p.grad is None for p in model.encoder.context.blocks.parameters())
@@ -174,7 +193,7 @@ def test_layer_drop_skips_blocks_in_training_only() -> None:
 
 def test_bf16_autocast_stays_close() -> None:
     torch.manual_seed(0)
-    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5).eval()
+    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5, HeadConfig()).eval()
     audio, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])
     with torch.no_grad():
         exact = model(audio, lengths).logits

@@ -14,6 +14,7 @@ from speechssl.config import (
     ContrastiveConfig,
     DropoutConfig,
     FeatureEncoderConfig,
+    HeadConfig,
     ModelConfig,
     QuantizerConfig,
 )
@@ -159,7 +160,7 @@ def test_pretraining_loss_and_gradients(variant: Variant) -> None:
 def test_ctc_logits_and_loss(variant: Variant) -> None:
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2ForCTC(reference_config(variant)).eval()
-    ours = CtcModel(our_config(variant), QUIET, 11).eval()
+    ours = CtcModel(our_config(variant), QUIET, 11, HeadConfig()).eval()
     ours.load_state_dict(ctc_weights(theirs.state_dict()))
     labels = torch.tensor([[3, 4, 4, 5], [6, 7, -100, -100]])
     with torch.no_grad():
@@ -174,7 +175,7 @@ def test_padded_batches_of_the_variant_without_group_norm() -> None:
     """Theirs masks attention as ours does; group norm over padding is where references disagree with themselves."""
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2ForCTC(reference_config("large")).eval()
-    ours = CtcModel(our_config("large"), QUIET, 11).eval()
+    ours = CtcModel(our_config("large"), QUIET, 11, HeadConfig()).eval()
     ours.load_state_dict(ctc_weights(theirs.state_dict()))
     lengths = torch.tensor([12_000, 7_000])
     padded = audio()
