@@ -17,7 +17,7 @@ class FeatureEncoderConfig:
     """Convolutions from the waveform to frames (section 2, "Feature encoder")."""
 
     conv_layers: list[ConvLayer] = field(default_factory=lambda: list(BASE_CONV_LAYERS))
-    """(channels, kernel, stride) of each convolution, first to last."""
+    """(channels, kernel, stride) of each convolution, first to last, kernel and stride of the first in samples."""
     first_layer: Literal["convolution", "log_mel"] = "convolution"
     """"convolution": learned from the waveform (as published); "log_mel": log energies in as many mel bands as the
     layer has channels, over windows of its kernel and stride, where audio is too little to learn such a thing from."""

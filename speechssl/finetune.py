@@ -18,7 +18,7 @@ from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
-from speechssl.frames import num_frames
+from speechssl.frames import hop_samples, num_frames
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_span_mask
@@ -146,9 +146,6 @@ class FinetuneTask:
             )
         return time_mask, channel_mask
 
-    def constants(self) -> dict[str, float]:
-        return {}
-
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
         """Word and character error rate on the dev set."""
@@ -230,14 +227,28 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         shown = "\n  ".join(problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
         summary = f"{len(problems)} of {len(corpus.refs)} training utterances cannot be used:\n  {shown}"
         if len(problems) > MAX_UNUSABLE_SHARE * len(corpus.refs):
-            raise DataError(f"{summary}\nGive each recording its own transcript, then make the shards again.")
+            raise DataError(
+                f"{summary}\nGive each recording its own transcript, then make the shards again; if they are right, "
+                f"people speak faster than the model's {1 / hop_seconds(config.model):.0f} frames per second can "
+                "spell: choose smaller strides in model.feature_encoder.conv_layers."
+            )
         logger.warning("%s\nThey are left out.", summary)
     return Transcribed(corpus._replace(refs=refs), texts)
+
+
+def hop_seconds(model: ModelConfig) -> float:
+    """Time from one frame to the next."""
+    return hop_samples(model.feature_encoder.conv_layers) / model.sample_rate
 
 
 def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
     problems = model_problems(config.model)
+    if config.head.num_lstm_layers < 0 or config.head.lstm_dim < 1:
+        problems.append(
+            f"head.num_lstm_layers is {config.head.num_lstm_layers} and head.lstm_dim {config.head.lstm_dim}, expected "
+            "0 layers or more, of at least 1 unit"
+        )
     for name, stream in (("train", config.train), ("dev", config.dev)):
         if not stream.shards:
             problems.append(f"{name}.shards is empty; name shard files or folders that `speechssl shard` made")

@@ -14,6 +14,7 @@ from speechssl.data.index import Corpus, load_refs
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.frames import num_frames, samples_for_frames
+from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
 from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights
 from speechssl.training.health import PretrainHealth
@@ -86,9 +87,6 @@ class PretrainTask:
         output = self.forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
         return output, num_targets
 
-    def constants(self) -> dict[str, float]:
-        return {"chance": 1 / (1 + self.config.objective.num_negatives)}
-
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
         """Pretext scores on held-out audio, with the same masks and negatives every time."""
@@ -117,6 +115,7 @@ def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
     figures = {
         "loss": output.contrastive_loss,
         "accuracy": output.num_correct,
+        "chance": output.num_correct_by_chance,
         "diversity_loss": output.diversity_loss * num_targets,
         "feature_energy": output.feature_energy * num_targets,
     }
@@ -151,12 +150,22 @@ def check_config(config: PretrainConfig) -> None:
 
 def model_problems(config: ModelConfig) -> list[str]:
     """What is inconsistent in an architecture."""
-    context = config.context
-    return [
+    context, features = config.context, config.feature_encoder
+    problems = [
         f"model.context.dim is {context.dim}, expected a multiple of {name} ({value})"
         for name, value in (("num_heads", context.num_heads), ("pos_conv_groups", context.pos_conv_groups))
         if context.dim % value
     ]
+    if features.first_layer == "log_mel":
+        bands, window, _ = features.conv_layers[0]
+        empty = count_empty_bands(bands, window, config.sample_rate)
+        if window % 2 or empty:
+            problems.append(
+                f"model.feature_encoder.conv_layers begins with {bands} mel bands over windows of {window} samples at "
+                f"{config.sample_rate} Hz, of which {empty} would be empty; expected an even window, of 25 ms "
+                f"({config.sample_rate // 40} samples), and fewer bands (40 to 80), or first_layer: convolution"
+            )
+    return problems
 
 
 def load_corpus(shards: list[str], model: ModelConfig) -> Corpus:

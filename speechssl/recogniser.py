@@ -35,7 +35,7 @@ def load_recogniser(path: Path, device: torch.device) -> Recogniser:
         )
     config = from_dict(ModelConfig, checkpoint.config["model"])
     vocabulary = CharacterVocabulary.from_dict(checkpoint.vocabulary)
-    head = from_dict(HeadConfig, checkpoint.config["head"])
+    head = from_dict(HeadConfig, checkpoint.config.get("head", {}))
     model = CtcModel(config, DropoutConfig(), len(vocabulary), head)
     load_weights(model, checkpoint.model_state, source=checkpoint.path)
     return Recogniser(model.to(device).eval(), vocabulary, config, checkpoint)

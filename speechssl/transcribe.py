@@ -3,14 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from speechssl.audio.reading import read_audio
 from speechssl.config import TranscribeConfig
+from speechssl.data.streams import pad_to_grid
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
@@ -90,7 +92,7 @@ def transcribe(
         if len(audio) < shortest:
             problems.append(f"{path}: {len(audio)} samples at {rate} Hz, expected at least {shortest}, one frame")
             continue
-        longest = max([len(audio), *(len(x) for _, x in waiting)])
+        longest = padded_length([audio, *(x for _, x in waiting)], rate)
         if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
             yield from transcribe_batch(recogniser, waiting)
             waiting = []
@@ -103,15 +105,22 @@ def transcribe(
 def transcribe_batch(recogniser: Recogniser, files: list[tuple[Path, torch.Tensor]]) -> list[Transcript]:
     """One padded batch."""
     device = recogniser.model.head.weight.device
+    rate = recogniser.config.sample_rate
     lengths = torch.tensor([len(audio) for _, audio in files])
-    audio = torch.nn.utils.rnn.pad_sequence([audio for _, audio in files], batch_first=True)
+    audio = torch.zeros(len(files), padded_length([audio for _, audio in files], rate))
+    for row, (_, samples) in zip(audio, files, strict=True):
+        row[: len(samples)] = samples
     output = recogniser.model(audio.to(device), lengths.to(device))
     hypotheses = greedy_decode(output.logits, output.lengths, recogniser.vocabulary)
-    rate = recogniser.config.sample_rate
     return [
         Transcript(path, len(audio) / rate, hypothesis)
         for (path, audio), hypothesis in zip(files, hypotheses, strict=True)
     ]
+
+
+def padded_length(audio: Sequence[torch.Tensor], sample_rate: int) -> int:
+    """Samples that each recording takes up in a batch; few lengths, so that few kernels have to be prepared."""
+    return int(pad_to_grid(np.array([len(samples) for samples in audio]), sample_rate).max())
 
 
 def format_transcript(item: Transcript, config: TranscribeConfig) -> str:

@@ -17,6 +17,7 @@ from speechssl.config import (
     EvaluateConfig,
     FeatureEncoderConfig,
     FinetuneConfig,
+    HeadConfig,
     HealthConfig,
     MaskingConfig,
     ModelConfig,
@@ -30,8 +31,9 @@ from speechssl.config import (
 )
 from speechssl.data import sharding
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
-from speechssl.model.ctc import CtcOutput
+from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
+from speechssl.training.loop import build_optimizer
 from speechssl.training.run_log import read_log
 
 MODEL = ModelConfig(
@@ -198,6 +200,42 @@ def test_from_scratch_is_the_same_command_without_init(shards: Path, tmp_path: P
     finetune.run(finetune_config(shards, tmp_path / "run", None))
     name = "encoder.feature_encoder.blocks.0.conv.weight"
     assert not torch.equal(weights(tmp_path / "run")[name], weights(pretrained)[name])
+
+
+def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: Path) -> None:
+    features = FeatureEncoderConfig(conv_layers=[(16, 200, 80), (16, 3, 2), (16, 3, 2)], first_layer="log_mel")
+    config = pretrain_config(shards, tmp_path / "pretrain")
+    config.model.feature_encoder = features
+    config.training.precision = "bf16"
+    pretrain.run(config)
+    tuned = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    tuned.model = config.model
+    tuned.head = HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)
+    tuned.freeze_context_updates = 100
+    tuned.training.precision = "bf16"
+    finetune.run(tuned)
+    before, after = weights(tmp_path / "pretrain"), weights(tmp_path / "finetune")
+    assert all(torch.equal(before[name], value) for name, value in after.items() if name.startswith("encoder."))
+    data = StreamConfig(shards=[str(shards)], max_batch_seconds=8)
+    rates = evaluate.run(EvaluateConfig(tmp_path / "finetune", data, tmp_path / "out", accelerator="cpu"))
+    assert rates.num_utterances == 24
+
+
+def test_impossible_architectures_and_heads_are_named(shards: Path, tmp_path: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.model.feature_encoder.first_layer = "log_mel"
+    config.head = HeadConfig(num_lstm_layers=-1)
+    with pytest.raises(ConfigError, match=r"(?s)8 mel bands over windows of 10 samples.*head\.num_lstm_layers is -1"):
+        finetune.run(config)
+
+
+def test_the_head_has_its_own_learning_rate(shards: Path) -> None:
+    head = HeadConfig(normalize_context=True, num_lstm_layers=1, lstm_dim=8)
+    model = CtcModel(deepcopy(MODEL), DropoutConfig(), 5, head)
+    groups = build_optimizer(model, OptimizerConfig(learning_rate=0.1), 3.0).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        assert rates[id(p)] == pytest.approx(0.1 if name.startswith("encoder.") else 0.3), name
 
 
 def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, pretrained: Path) -> None:

@@ -143,7 +143,9 @@ class StreamPlan:
 
     def _fingerprint(self) -> str:
         """Digest of all that decides the plan: samples, seed and batch geometry."""
-        geometry = [self.num_streams, self.config.max_batch_seconds, self.config.max_seconds, self.crop, self.seed]
+        config = self.config
+        geometry = [self.num_streams, config.max_batch_seconds, config.max_seconds, self.crop, self.seed]
+        geometry += [LENGTH_GRID_SECONDS, LENGTH_JITTER]
         digest = hashlib.sha256(json.dumps(geometry).encode())
         for stream in self._streams:
             for ref in stream:

@@ -1,5 +1,7 @@
 """Convolutional feature encoder: waveform to frames (wav2vec 2.0, section 2)."""
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,8 +78,7 @@ class LogMelBlock(nn.Module):
     def __init__(self, bands: int, window: int, hop: int, *, sample_rate: int, norm: str) -> None:
         super().__init__()
         self.hop = hop
-        filters = melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
-        self.register_buffer("filters", filters, persistent=False)  # (frequencies, bands)
+        self.register_buffer("filters", mel_filters(bands, window, sample_rate), persistent=False)
         self.register_buffer("window", torch.hann_window(window), persistent=False)
         self.norm = build_norm(norm, bands)
 
@@ -86,6 +87,18 @@ class LogMelBlock(nn.Module):
             frames = x[:, 0].unfold(1, self.window.shape[0], self.hop) * self.window  # (B, T, window)
             energies = torch.fft.rfft(frames).abs().square() @ self.filters  # (B, T, bands)
             return self.norm((energies + self.FLOOR).log().transpose(1, 2), lengths)
+
+
+def mel_filters(bands: int, window: int, sample_rate: int) -> Tensor:
+    """Triangles of equal area over the frequencies of an even window, (window / 2 + 1, bands)."""
+    return melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
+
+
+def count_empty_bands(bands: int, window: int, sample_rate: int) -> int:
+    """Mel bands so narrow that no frequency of the window falls into them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchaudio's, about the same thing
+        return int((mel_filters(bands, window, sample_rate).amax(0) == 0).sum())
 
 
 def build_norm(name: str, channels: int) -> nn.Module:
@@ -116,8 +129,10 @@ class ChannelNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        if lengths is None:
+        if lengths is None and x.shape[2] > 1:
             return F.group_norm(x, x.shape[1], self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+        if lengths is None:  # PyTorch refuses to normalise a single position; as in a padded batch, it becomes zero
+            lengths = torch.ones(x.shape[0], dtype=torch.long, device=x.device)
         valid = torch.arange(x.shape[2], device=x.device) < lengths[:, None, None]  # (B, 1, T)
         count = lengths.clamp(min=1)[:, None, None].to(torch.promote_types(x.dtype, torch.float32))
         values = x.to(count.dtype).masked_fill(~valid, 0.0)

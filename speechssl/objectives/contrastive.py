@@ -38,6 +38,8 @@ class ContrastiveOutput(NamedTuple):
     """Mean squared feature-encoder output, before its weight."""
     num_correct: Tensor
     """Targets scored above all their distractors."""
+    num_correct_by_chance: Tensor
+    """What guessing would get right, given the distractors that were really drawn."""
     perplexity: Tensor
     """Perplexity of the chosen codes, per group, (G,)."""
     context: Tensor
@@ -105,6 +107,7 @@ class ContrastiveModel(nn.Module):
             diversity_loss=quantized.diversity_loss.detach(),
             feature_energy=encoded.feature_energy.detach(),
             num_correct=(logits[..., 0] > logits[..., 1:].amax(-1)).sum(),
+            num_correct_by_chance=chance_accuracy(codes, draw.negatives).sum(),
             perplexity=quantized.perplexity,
             context=encoded.context.detach(),
         )
@@ -167,3 +170,22 @@ def contrastive_logits(
         positive = similarities.diagonal(dim1=1, dim2=2)[..., None]
         distractors = similarities.masked_fill(same, float("-inf")).gather(2, negatives)
     return torch.cat([positive, distractors], dim=-1)
+
+
+def chance_accuracy(codes: Tensor, negatives: Tensor) -> Tensor:
+    """Accuracy of guessing at each target: one over the number of different vectors to choose from.
+
+    1 / (N + 1) only if all distractors differ: they are drawn with replacement, those with the target's codes are left
+    out, and those with equal codes are one vector. Short utterances and small codebooks leave far fewer than N.
+
+    Args:
+        codes: one id per target, at least 0, (B, M).
+        negatives: indices into M, (B, M, N).
+
+    Returns:
+        (B, M), in 1 / (N + 1) .. 1.
+    """
+    drawn = codes[:, None, :].expand(-1, codes.shape[1], -1).gather(2, negatives)  # (B, M, N)
+    ordered = drawn.masked_fill(drawn == codes[:, :, None], -1).sort(-1).values
+    distinct = (ordered[..., 0] >= 0).long() + (ordered[..., 1:] != ordered[..., :-1]).sum(-1)
+    return 1.0 / (1.0 + distinct)

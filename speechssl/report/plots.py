@@ -39,13 +39,18 @@ def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None
 
 
 def plot_accuracy(axes: Axes, logs: dict[str, list[dict[str, Any]]]) -> None:
-    """Contrastive accuracy over updates, with chance as a dashed line."""
+    """Contrastive accuracy over updates, with the chance level of the first run as a dashed line."""
     plot_lines(axes, logs, ["accuracy"], "contrastive accuracy")
-    chances = [line["chance"] for log in logs.values() for line in log if line.get("chance")]
+    chances = [(line["update"], line["chance"]) for log in list(logs.values())[:1] for line in log if "chance" in line]
     if chances:
-        axes.axhline(chances[0], color="#c03030", linestyle="--", linewidth=1)
+        axes.plot(*zip(*chances, strict=True), color="#c03030", linestyle="--", linewidth=1)
         axes.annotate(
-            "chance", (0.98, chances[0]), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="#c03030"
+            "chance",
+            (0.98, chances[-1][1]),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            color="#c03030",
         )
     axes.set_ylim(bottom=0)
 

@@ -70,9 +70,6 @@ class Task(Protocol):
     def health(self) -> Watch:
         """Raises HealthError if the run is not learning."""
 
-    def constants(self) -> dict[str, float]:
-        """Figures that every line of the log carries, such as the accuracy of chance."""
-
     def validate(self, update: int) -> dict[str, float]:
         """Score held-out data before the checkpoint of an update is written; {} if there is none."""
 
@@ -184,7 +181,7 @@ class Trainer:
             log.advance(done)
             at_checkpoint = done % self.training.checkpoint_every == 0 or done == self.training.max_updates
             if at_checkpoint or done % self.training.log_every == 0 or done == 1:
-                figures = {**meter.figures(self.fabric, loader.wait_seconds), **self.task.constants()}
+                figures = meter.figures(self.fabric, loader.wait_seconds)
                 log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
                 self.task.health.check(done, figures)
             if at_checkpoint:

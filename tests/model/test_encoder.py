@@ -94,6 +94,12 @@ def test_bf16_attention_trains_as_float32_attention_does() -> None:
         assert (rough.float() - exact).norm() < 0.03 * exact.norm()
 
 
+def test_a_single_frame_goes_through_the_norm_alone_as_in_a_batch() -> None:
+    norm = ChannelNorm(5)
+    x = torch.randn(1, 5, 1)
+    torch.testing.assert_close(norm(x, None), norm(x, torch.tensor([1])))
+
+
 def test_bidirectional_lstm_is_torchs_over_packed_sequences() -> None:
     torch.manual_seed(0)
     ours, theirs = BidirectionalLstm(6, 4), torch.nn.LSTM(6, 4, bidirectional=True, batch_first=True)

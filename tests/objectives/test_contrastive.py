@@ -14,7 +14,13 @@ from speechssl.config import (
     QuantizerConfig,
 )
 from speechssl.model.masking import sample_negatives
-from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw, code_ids, contrastive_logits
+from speechssl.objectives.contrastive import (
+    ContrastiveModel,
+    PretextDraw,
+    chance_accuracy,
+    code_ids,
+    contrastive_logits,
+)
 
 MODEL = ModelConfig(
     feature_encoder=FeatureEncoderConfig(conv_layers=[(8, 10, 5), (8, 8, 8), (8, 8, 8)]),
@@ -58,6 +64,26 @@ def test_distractors_with_the_targets_codes_do_not_count() -> None:
     logits = contrastive_logits(contexts, targets, codes, negatives, 0.1)
     assert logits[0, 0, 1] == logits[0, 1, 1] == float("-inf")
     assert logits[0, 0, 2].isfinite()
+
+
+def test_chance_is_what_random_scores_reach() -> None:
+    torch.manual_seed(0)
+    batch, masked, entries = 400, 12, 9
+    codes = torch.randint(entries, (batch, masked))
+    negatives = sample_negatives(batch, masked, 50, torch.Generator().manual_seed(0))
+    vectors = torch.randn(batch, entries, 8)
+    targets = vectors.gather(1, codes[:, :, None].expand(-1, -1, 8))
+    logits = contrastive_logits(torch.randn(batch, masked, 8), targets, codes, negatives, 0.1)
+    accuracy = (logits[..., 0] > logits[..., 1:].amax(-1)).float().mean()
+    chance = chance_accuracy(codes, negatives).mean()
+    assert chance > 3 / 51
+    assert float(accuracy) == pytest.approx(float(chance), rel=0.1)
+
+
+def test_chance_counts_different_distractors() -> None:
+    codes = torch.tensor([[7, 7, 5, 3]])
+    negatives = torch.tensor([[[1, 2, 2, 3], [0, 0, 0, 0], [0, 1, 0, 1], [0, 1, 2, 2]]])
+    assert chance_accuracy(codes, negatives).tolist() == [pytest.approx([1 / 3, 1, 1 / 2, 1 / 3])]
 
 
 def test_untrained_model_is_at_chance() -> None:
