@@ -259,7 +259,7 @@ class HeadConfig:
     """Give each dimension of the context vectors zero mean and unit variance over the utterance before the head."""
     num_lstm_layers: int = 0
     """Bidirectional LSTM layers before the linear one: none as published; SUPERB (Yang et al. 2021) puts 2 recurrent
-    layers on a frozen encoder. They learn from fewer labels than a transformer."""
+    layers on a frozen encoder."""
     lstm_dim: int = 128
     """Units per direction of an LSTM layer."""
 

@@ -33,6 +33,15 @@ def test_recipe_configurations_are_consistent(recipe: Path) -> None:
         assert from_dict(type(config), to_dict(config)) == config
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/conf/finetune_*.yaml")), ids=str)
+def test_arms_keep_the_model_and_the_updates(path: Path) -> None:
+    shared = ["--config", str(path.with_name("finetune.yaml"))]
+    arm = parse(FinetuneConfig, [*shared, "--config", str(path)])
+    check_finetune(arm)
+    both = parse(FinetuneConfig, shared)
+    assert (arm.model, arm.head, arm.training) == (both.model, both.head, both.training)
+
+
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_models_have_the_frame_rate_that_is_documented(path: Path) -> None:
     model = parse(PretrainConfig, ["--model", str(path)]).model

@@ -56,7 +56,7 @@ def make_fabric(config: TrainingConfig) -> Fabric:
 def settle_cpu() -> None:
     """Keep freed memory and prepared kernels in the process, flush denormals; to be called before any computation.
 
-    Each of the three slows small models on CPUs severalfold if left alone.
+    All three slow small models on CPUs if left alone (docs/decisions.md).
     """
     torch.set_flush_denormal(True)
     # oneDNN keeps 1,024 kernels by default, a few dozen for every shape of a batch: with more shapes it forgets and
