@@ -7,6 +7,7 @@ import errno
 import importlib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TextIO
 from speechssl import __version__, config
 from speechssl.config_files import build, help_text, partial_yaml, read_arguments
 from speechssl.config_values import nearest
-from speechssl.errors import ConfigError, UserError
+from speechssl.errors import ConfigError, HealthError, PeerError, UserError
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
+        if _is_helper() and isinstance(error, HealthError | PeerError):
+            return error.exit_status  # the first process says the same
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
+        if _is_helper():
+            return 130
         verb = VERBS.get(arguments[0]) if arguments else None
         print(f"\nspeechssl: interrupted; {verb.when_interrupted if verb else 'nothing was done'}", file=sys.stderr)
         return 130
@@ -73,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
+
+
+def _is_helper() -> bool:
+    """Whether another process of the same training run speaks for this one."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _run(arguments: list[str]) -> int:
@@ -134,4 +144,4 @@ def _log_to_terminal() -> None:
     logger = logging.getLogger("speechssl")
     if not logger.handlers:
         logger.addHandler(_TerminalHandler())
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.ERROR if _is_helper() else logging.INFO)

@@ -203,10 +203,14 @@ class TrainingConfig:
     """Seeds weights, order, crops, masks, negatives and dropout."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""
-    devices: int = 1
-    """Processes on this machine, one per device."""
+    devices: int | Literal["auto"] = 1
+    """Processes on this machine, one per device, which share the streams without changing what is learned; "auto": one
+    for each GPU, or CPU core, as far as they divide num_streams."""
     num_nodes: int = 1
     """Machines, when launched by torchrun or SLURM."""
+    cpu_threads: int = 0
+    """Threads of each process on a CPU; 0 leaves it to PyTorch, which takes all cores or shares them among the
+    processes. Small models are fastest on one."""
 
 
 @dataclass

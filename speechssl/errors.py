@@ -27,3 +27,7 @@ class HealthError(UserError):
     """A training run that is not learning: chance level, collapse, or a loss that is not finite. Exit status 3."""
 
     exit_status = 3
+
+
+class PeerError(UserError):
+    """Another process of the same run has ended, and says why itself if it can. Exit status 2."""

@@ -52,12 +52,13 @@ def run(config: FinetuneConfig) -> None:
         HealthError: the loss is not finite.
     """
     check_config(config)
-    settle_cpu()
+    settle_cpu(config.training.cpu_threads)
     initial = load_encoder_weights(config)
     corpus = load_corpus(config.train.shards, config.model)
     transcribed = usable(corpus, config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
-    fabric = make_fabric(config.training)
+    # A frozen encoder, or a mask embedding without masks, has no gradient.
+    fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=True)
     fabric.launch()
     vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))

@@ -34,10 +34,10 @@ def run(config: PretrainConfig) -> None:
         HealthError: the run is not learning.
     """
     check_config(config)
-    settle_cpu()
+    settle_cpu(config.training.cpu_threads)
     corpus = load_corpus(config.data.shards, config.model)
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
-    fabric = make_fabric(config.training)
+    fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=config.dropout.layer_drop > 0)
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = ContrastiveModel(config.model, config.objective, config.dropout)

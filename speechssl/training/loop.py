@@ -32,6 +32,7 @@ from speechssl.training.checkpoints import (
     save_checkpoint,
 )
 from speechssl.training.health import Watch
+from speechssl.training.machine import peers_watched
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
@@ -136,7 +137,7 @@ class Trainer:
         )
         enabled = self.fabric.is_global_zero
         log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
-        with log:
+        with log, peers_watched(self.fabric):
             self.updates(module, optimizer, loader, log)
         self.finish()
 
