@@ -31,6 +31,7 @@ from speechssl.training.checkpoints import (
     mark_best,
     read_best,
 )
+from speechssl.training.claim import claimed
 from speechssl.training.health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import make_fabric, resolve_precision, settle_cpu
@@ -54,9 +55,16 @@ def run(config: FinetuneConfig) -> None:
     check_config(config)
     settle_cpu(config.training.cpu_threads)
     initial = load_encoder_weights(config)
-    corpus = load_corpus(config.train.shards, config.model)
-    transcribed = usable(corpus, config)
+    transcribed = usable(load_corpus(config.train.shards, config.model), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
+    with claimed(config.output):
+        train(config, transcribed, plan, initial)
+
+
+def train(
+    config: FinetuneConfig, transcribed: "Transcribed", plan: StreamPlan, initial: dict[str, Tensor] | None
+) -> None:
+    """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     # A frozen encoder, or a mask embedding without masks, has no gradient.
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=True)
     fabric.launch()
@@ -66,7 +74,7 @@ def run(config: FinetuneConfig) -> None:
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
     task = FinetuneTask(config, model, vocabulary)
-    minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / corpus.sample_rate / 60
+    minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / transcribed.corpus.sample_rate / 60
     fabric.print(
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
         f"on {minutes:.1f} minutes of transcribed audio, {len(vocabulary)} labels, {fabric._precision.precision}"

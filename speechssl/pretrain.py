@@ -17,6 +17,7 @@ from speechssl.frames import num_frames, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
 from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights
+from speechssl.training.claim import claimed
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import make_fabric, settle_cpu
@@ -37,6 +38,12 @@ def run(config: PretrainConfig) -> None:
     settle_cpu(config.training.cpu_threads)
     corpus = load_corpus(config.data.shards, config.model)
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
+    with claimed(config.output):
+        train(config, corpus, plan)
+
+
+def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
+    """Build the model and run the loop."""
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=config.dropout.layer_drop > 0)
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))

@@ -68,8 +68,13 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
         if comparison.reduction is not None:
             reduction = comparison.reduction
             line += (
-                f"; pretraining changes the WER by {-reduction.reduction:+.0%} "
-                f"({-reduction.high:+.0%} to {-reduction.low:+.0%}, 95% paired bootstrap)"
+                f"; pretraining changes the WER by {change(reduction.reduction)} "
+                f"({change(reduction.high)} to {change(reduction.low)}, 95% paired bootstrap)"
             )
         lines.append(line)
     return lines
+
+
+def change(reduction: float) -> str:
+    """A reduction as a signed change in whole percent, without a negative zero."""
+    return f"{0.0 - round(reduction, 2):+.0%}"

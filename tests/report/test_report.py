@@ -10,7 +10,7 @@ from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.report.results import collect, compare
-from speechssl.report.run import run, sentences
+from speechssl.report.run import change, run, sentences
 
 KEYS = [
     "recipe", "init", "labels_minutes", "seed", "split", "wer", "wer_low", "wer_high", "cer",
@@ -79,3 +79,7 @@ def test_missing_and_damaged_evaluations_are_named(tmp_path: Path) -> None:
     path.write_text('{"wer": 0.5')
     with pytest.raises(DataError, match="evaluate this run again"):
         collect(tmp_path, "demo")
+
+
+def test_no_change_has_no_sign_of_a_reduction() -> None:
+    assert [change(x) for x in (0.0, 0.001, -0.001, 0.313, -0.2)] == ["+0%", "+0%", "+0%", "-31%", "+20%"]

@@ -11,8 +11,10 @@ from conftest import write_corpus
 
 from speechssl.config import ShardConfig, TrainingConfig
 from speechssl.data import sharding
+from speechssl.errors import ConfigError
 from speechssl.training import machine
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
+from speechssl.training.claim import claimed
 from speechssl.training.run_log import read_log
 
 MODEL = {
@@ -95,6 +97,16 @@ def test_a_run_that_is_not_learning_says_so_once(shards: Path, tmp_path: Path) -
     done = run(tmp_path, "run", shards, *options)
     assert done.returncode == 3
     assert done.stderr.count("speechssl: error:") == 1
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with claimed(tmp_path / "run"):
+        with pytest.raises(ConfigError, match="another process is training in this folder"), claimed(tmp_path / "run"):
+            pass
+        with claimed(tmp_path / "other"):
+            pass
+    with claimed(tmp_path / "run"):
+        pass
 
 
 @pytest.mark.parametrize(
