@@ -39,7 +39,9 @@ def test_arms_keep_the_model_and_the_updates(path: Path) -> None:
     arm = parse(FinetuneConfig, [*shared, "--config", str(path)])
     check_finetune(arm)
     both = parse(FinetuneConfig, shared)
-    assert (arm.model, arm.head, arm.training) == (both.model, both.head, both.training)
+    assert (arm.model, arm.head) == (both.model, both.head)
+    if {"scratch", "pretrained"} & set(path.stem.split("_")):
+        assert arm.training == both.training, "arms are compared after the same updates"
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
