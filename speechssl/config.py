@@ -259,8 +259,6 @@ class PretrainConfig:
 class HeadConfig:
     """From context vectors to labels."""
 
-    mix_layers: bool = False
-    """Give the head a learned weighted mean of all transformer blocks' outputs instead of the last one's alone."""
     normalize_context: bool = False
     """Give each dimension of the context vectors zero mean and unit variance over the utterance before the head."""
     num_lstm_layers: int = 0

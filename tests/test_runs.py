@@ -210,7 +210,7 @@ def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: P
     pretrain.run(config)
     tuned = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
     tuned.model = config.model
-    tuned.head = HeadConfig(mix_layers=True, normalize_context=True, num_lstm_layers=2, lstm_dim=8)
+    tuned.head = HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)
     tuned.freeze_context_updates = 100
     tuned.training.precision = "bf16"
     finetune.run(tuned)
@@ -230,7 +230,7 @@ def test_impossible_architectures_and_heads_are_named(shards: Path, tmp_path: Pa
 
 
 def test_the_head_has_its_own_learning_rate(shards: Path) -> None:
-    head = HeadConfig(mix_layers=True, normalize_context=True, num_lstm_layers=1, lstm_dim=8)
+    head = HeadConfig(normalize_context=True, num_lstm_layers=1, lstm_dim=8)
     model = CtcModel(deepcopy(MODEL), DropoutConfig(), 5, head)
     groups = build_optimizer(model, OptimizerConfig(learning_rate=0.1), 3.0).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}

@@ -1,10 +1,8 @@
 """Encoder with a CTC head (wav2vec 2.0, section 3.3 "Fine-tuning"; Graves et al. 2006)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
@@ -29,7 +27,6 @@ class CtcModel(nn.Module):
     def __init__(self, config: ModelConfig, dropout: DropoutConfig, num_labels: int, head: HeadConfig) -> None:
         super().__init__()
         self.encoder = Encoder(config, dropout)
-        self.layer_mix = LayerMix(config.context.num_layers) if head.mix_layers else None
         self.normalize = ChannelNorm(config.context.dim) if head.normalize_context else None
         self.output_dropout = nn.Dropout(dropout.output)
         dims = [config.context.dim] + [2 * head.lstm_dim] * head.num_lstm_layers
@@ -50,38 +47,14 @@ class CtcModel(nn.Module):
     ) -> CtcOutput:
         """Score audio (B, S); arguments as of :class:`Encoder`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            output = self.encoder(
-                audio,
-                lengths,
-                time_mask=time_mask,
-                channel_mask=channel_mask,
-                keep_layers=self.layer_mix is not None,
-            )
-        x = output.context if self.layer_mix is None else self.layer_mix(output.layers)
+            output = self.encoder(audio, lengths, time_mask=time_mask, channel_mask=channel_mask)
+        x = output.context
         if self.normalize is not None:
             x = self.normalize(x.transpose(1, 2), output.lengths).transpose(1, 2)
         x = self.output_dropout(x)
         for layer in self.recurrent:
             x = self.output_dropout(layer(x, output.lengths))
         return CtcOutput(self.head(x), output.lengths, output.context)
-
-
-class LayerMix(nn.Module):
-    """Weighted mean of the blocks' outputs, each layer-normalised: N times (B, T, D) to (B, T, D).
-
-    The last layers of a pretrained network are made for its pretext task; what a recogniser wants is often below them
-    (Yang et al. 2021, section 2.3; the normalisation is that of their released code's option).
-    """
-
-    def __init__(self, num_layers: int) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.zeros(num_layers))
-        """Logarithms of the weights, but for a constant."""
-
-    def forward(self, layers: Sequence[Tensor]) -> Tensor:
-        shares = self.weights.softmax(0)
-        normalized = (F.layer_norm(x, x.shape[-1:]) for x in layers)
-        return torch.stack([share * x for share, x in zip(shares, normalized, strict=True)]).sum(0)
 
 
 class BidirectionalLstm(nn.Module):

@@ -335,7 +335,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig, head_scale: floa
 
 def _by_head(module: nn.Module) -> Iterator[tuple[bool, list[tuple[str, nn.Parameter]]]]:
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    head = ("head.", "recurrent.", "normalize.", "layer_mix.")
+    head = ("head.", "recurrent.", "normalize.")
     yield False, [(name, p) for name, p in named if not name.startswith(head)]
     yield True, [(name, p) for name, p in named if name.startswith(head)]
 

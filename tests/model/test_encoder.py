@@ -18,7 +18,7 @@ from speechssl.config import (
 from speechssl.config_files import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
 from speechssl.model.context import PositionalConvolution, SelfAttention, explicit_attention, low_precision_works
-from speechssl.model.ctc import BidirectionalLstm, CtcModel, LayerMix
+from speechssl.model.ctc import BidirectionalLstm, CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder, LogMelBlock
 
@@ -43,10 +43,7 @@ CONFIGS = {
 }
 
 
-HEADS = {
-    "linear": HeadConfig(),
-    "recurrent": HeadConfig(mix_layers=True, normalize_context=True, num_lstm_layers=2, lstm_dim=8),
-}
+HEADS = {"linear": HeadConfig(), "recurrent": HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)}
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -115,16 +112,6 @@ def test_bidirectional_lstm_is_torchs_over_packed_sequences() -> None:
     found = ours(x, lengths)
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(found[row, :length], expected[row, :length])
-
-
-def test_layers_are_mixed_after_each_was_normalised() -> None:
-    layers = [torch.randn(2, 5, 8), 100 + 10 * torch.randn(2, 5, 8)]
-    normalized = [torch.nn.functional.layer_norm(x, (8,)) for x in layers]
-    mix = LayerMix(2)
-    torch.testing.assert_close(mix(layers), (normalized[0] + normalized[1]) / 2)
-    with torch.no_grad():
-        mix.weights.copy_(torch.tensor([0.0, 30.0]))
-    torch.testing.assert_close(mix(layers), normalized[1])
 
 
 def test_channel_norm_is_group_norm_on_full_rows() -> None:
