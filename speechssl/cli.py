@@ -7,7 +7,6 @@ import errno
 import importlib
 import inspect
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import TextIO
 from speechssl import __version__, config
 from speechssl.config_files import build, help_text, partial_yaml, read_arguments
 from speechssl.config_values import nearest
-from speechssl.errors import ConfigError, HealthError, PeerError, UserError
+from speechssl.errors import ConfigError, DataError, UserError
+from speechssl.training.ranks import is_first_rank
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        if _is_helper() and isinstance(error, HealthError | PeerError):
-            return error.exit_status  # the first process says the same
+        # What comes up on every rank is said by the first; its own streams' data only a rank itself can speak of.
+        if not is_first_rank() and not isinstance(error, DataError):
+            return error.exit_status
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
-        if _is_helper():
+        if not is_first_rank():
             return 130
         verb = VERBS.get(arguments[0]) if arguments else None
         print(f"\nspeechssl: interrupted; {verb.when_interrupted if verb else 'nothing was done'}", file=sys.stderr)
@@ -78,11 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
-
-
-def _is_helper() -> bool:
-    """Whether another process of the same training run speaks for this one."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _run(arguments: list[str]) -> int:
@@ -144,4 +140,4 @@ def _log_to_terminal() -> None:
     logger = logging.getLogger("speechssl")
     if not logger.handlers:
         logger.addHandler(_TerminalHandler())
-        logger.setLevel(logging.ERROR if _is_helper() else logging.INFO)
+        logger.setLevel(logging.INFO if is_first_rank() else logging.ERROR)

@@ -29,5 +29,5 @@ class HealthError(UserError):
     exit_status = 3
 
 
-class PeerError(UserError):
-    """Another process of the same run has ended, and says why itself if it can. Exit status 2."""
+class RankError(UserError):
+    """Another rank of the same run has ended, and says why itself if it can. Exit status 2."""

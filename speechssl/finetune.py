@@ -31,10 +31,11 @@ from speechssl.training.checkpoints import (
     mark_best,
     read_best,
 )
-from speechssl.training.claim import claimed
 from speechssl.training.health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
-from speechssl.training.machine import make_fabric, resolve_precision, settle_cpu
+from speechssl.training.machine import resolve_precision, settle_cpu
+from speechssl.training.processes import make_fabric, ranks_together, training_problems
+from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 
 logger = logging.getLogger(__name__)
@@ -53,11 +54,11 @@ def run(config: FinetuneConfig) -> None:
         HealthError: the loss is not finite.
     """
     check_config(config)
-    settle_cpu(config.training.cpu_threads)
+    settle_cpu(config.training)
     initial = load_encoder_weights(config)
     transcribed = usable(load_corpus(config.train.shards, config.model), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
-    with claimed(config.output):
+    with run_lock(config.output):
         train(config, transcribed, plan, initial)
 
 
@@ -65,8 +66,7 @@ def train(
     config: FinetuneConfig, transcribed: "Transcribed", plan: StreamPlan, initial: dict[str, Tensor] | None
 ) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
-    # A frozen encoder, or a mask embedding without masks, has no gradient.
-    fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=True)
+    fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     fabric.launch()
     vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
@@ -77,9 +77,11 @@ def train(
     minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / transcribed.corpus.sample_rate / 60
     fabric.print(
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio, {len(vocabulary)} labels, {fabric._precision.precision}"
+        f"on {minutes:.1f} minutes of transcribed audio, {len(vocabulary)} labels, {fabric.world_size} process(es), "
+        f"{fabric._precision.precision}"
     )
-    Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}).run()
+    with ranks_together(fabric):
+        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}).run()
 
 
 class Transcribed(NamedTuple):
@@ -102,8 +104,7 @@ class FinetuneTask:
         self.labels = vocabulary
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
         self.health = FinetuneHealth(config.health)
-        frozen = config.freeze_feature_encoder
-        if frozen == "always" or (frozen == "auto" and config.init is not None):
+        if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
     def set_module(self, module: nn.Module) -> None:
@@ -181,6 +182,18 @@ class FinetuneTask:
             mark_best(self.config.output, update, scores["wer"])
 
 
+def freezes_features(config: FinetuneConfig) -> bool:
+    """Whether the feature encoder stays as it is."""
+    frozen = config.freeze_feature_encoder
+    return frozen == "always" or (frozen == "auto" and config.init is not None)
+
+
+def skips_parameters(config: FinetuneConfig) -> bool:
+    """Whether some parameters have no gradient in some updates: skipped layers, frozen parts, an unused mask vector."""
+    waits = config.init is not None and config.freeze_context_updates > 0
+    return config.dropout.layer_drop > 0 or freezes_features(config) or waits or config.masking.time_prob == 0
+
+
 def blank_share(output: CtcOutput) -> Tensor:
     """Share of the frames inside utterances whose best label is blank."""
     blank = output.logits.detach().argmax(-1) == 0  # (B, T)
@@ -252,7 +265,7 @@ def hop_seconds(model: ModelConfig) -> float:
 
 def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
-    problems = model_problems(config.model)
+    problems = model_problems(config.model) + training_problems(config.training)
     if config.head.num_lstm_layers < 0 or config.head.lstm_dim < 1:
         problems.append(
             f"head.num_lstm_layers is {config.head.num_lstm_layers} and head.lstm_dim {config.head.lstm_dim}, expected "
@@ -263,6 +276,12 @@ def check_config(config: FinetuneConfig) -> None:
             problems.append(f"{name}.shards is empty; name shard files or folders that `speechssl shard` made")
     if problems:
         raise ConfigError("\n".join(problems))
+    if config.init is not None and config.freeze_context_updates >= config.training.max_updates:
+        logger.warning(
+            "freeze_context_updates is %d and training.max_updates %d: only the head will learn, in every update.",
+            config.freeze_context_updates,
+            config.training.max_updates,
+        )
 
 
 def load_encoder_weights(config: FinetuneConfig) -> dict[str, Tensor] | None:

@@ -17,10 +17,11 @@ from speechssl.frames import num_frames, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
 from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights
-from speechssl.training.claim import claimed
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
-from speechssl.training.machine import make_fabric, settle_cpu
+from speechssl.training.machine import settle_cpu
+from speechssl.training.processes import make_fabric, ranks_together, training_problems
+from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
 
 logger = logging.getLogger(__name__)
@@ -35,16 +36,17 @@ def run(config: PretrainConfig) -> None:
         HealthError: the run is not learning.
     """
     check_config(config)
-    settle_cpu(config.training.cpu_threads)
+    settle_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model)
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
-    with claimed(config.output):
+    with run_lock(config.output):
         train(config, corpus, plan)
 
 
 def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
     """Build the model and run the loop."""
-    fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=config.dropout.layer_drop > 0)
+    skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
+    fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = ContrastiveModel(config.model, config.objective, config.dropout)
@@ -56,7 +58,8 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio, "
         f"{fabric.world_size} process(es), {fabric._precision.precision}"
     )
-    Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}).run()
+    with ranks_together(fabric):
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}).run()
 
 
 class PretrainTask:
@@ -133,7 +136,7 @@ def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
 
 def check_config(config: PretrainConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
-    problems = model_problems(config.model)
+    problems = model_problems(config.model) + training_problems(config.training)
     quantizer = config.objective.quantizer
     if quantizer.dim % quantizer.num_groups:
         problems.append(

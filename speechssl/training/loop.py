@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.streams import StreamPlan
-from speechssl.errors import ConfigError
 from speechssl.training.checkpoints import (
     CheckpointKind,
     latest_checkpoint,
@@ -32,7 +31,6 @@ from speechssl.training.checkpoints import (
     save_checkpoint,
 )
 from speechssl.training.health import Watch
-from speechssl.training.machine import peers_watched
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
@@ -137,7 +135,7 @@ class Trainer:
         )
         enabled = self.fabric.is_global_zero
         log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
-        with log, peers_watched(self.fabric):
+        with log:
             self.updates(module, optimizer, loader, log)
         self.finish()
 
@@ -187,7 +185,7 @@ class Trainer:
                 self.task.health.check(done, figures)
             if at_checkpoint:
                 module.eval()
-                scores = self.task.validate(done)
+                scores = self.task.validate(done) if self.fabric.is_global_zero else {}
                 module.train()
                 if scores:
                     log.log(done, scores, kind="dev")
@@ -341,12 +339,7 @@ def _by_head(module: nn.Module) -> Iterator[tuple[bool, list[tuple[str, nn.Param
 
 
 def own_streams(num_streams: int, rank: int, world_size: int) -> range:
-    """Logical streams that a rank reads."""
-    if num_streams % world_size:
-        raise ConfigError(
-            f"num_streams is {num_streams}, but {world_size} processes share the streams evenly; "
-            "choose a number of streams that the processes divide"
-        )
+    """Logical streams that a rank reads; the ranks divide their number."""
     share = num_streams // world_size
     return range(rank * share, (rank + 1) * share)
 

@@ -1,28 +1,24 @@
 """One training run per folder at a time."""
 
-import os
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from speechssl.errors import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from speechssl.training.ranks import is_first_rank
 
 LOCK_FILE = ".lock"
 
 
 @contextmanager
-def claimed(run: Path) -> Iterator[None]:
-    """Hold a run folder against other runs, on file systems that have locks; helpers of this run may share it.
+def run_lock(run: Path) -> Iterator[None]:
+    """Hold a run folder against other runs, on file systems that have locks; the first rank holds it for all.
 
     Raises:
         ConfigError: another run is training in it.
     """
-    if fcntl is None or os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first_rank():
         yield
         return
     run.mkdir(parents=True, exist_ok=True)
