@@ -89,7 +89,8 @@ def test_two_processes_finetune_as_one_does(shards: Path, tmp_path: Path) -> Non
         "train": {"shards": [str(shards)], "num_streams": 2, "max_batch_seconds": 4},
         "dev": {"shards": [str(shards)], "max_batch_seconds": 8},
         "head": {"num_lstm_layers": 1, "lstm_dim": 8},
-        "masking": {"time_prob": 0.0, "channel_prob": 0.0},
+        "masking": {"time_prob": 0.3, "time_length": 2, "channel_prob": 0.0},
+        "dropout": {"layer_drop": 0.0},
         "freeze_feature_encoder": "never",
         "freeze_context_updates": 2,
         "training": {
