@@ -33,7 +33,7 @@ class Verb:
     """What a person who pressed Ctrl-C should know."""
 
 
-_GOES_ON = "the same command goes on from the last checkpoint"
+_GOES_ON = "the same command goes on from the last checkpoint, or anew if there is none"
 
 VERBS = {
     "shard": Verb(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from speechssl.config import EvaluateConfig
 from speechssl.data.index import load_refs
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.recogniser import Recogniser, load_recogniser
@@ -26,9 +26,12 @@ def run(config: EvaluateConfig) -> ErrorRates:
     """Transcribe, score, write ``hypotheses.jsonl`` and ``metrics.json``.
 
     Raises:
+        ConfigError: no shards are named.
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: shards are missing or damaged, of another sample rate, or without transcripts.
     """
+    if not config.data.shards:
+        raise ConfigError("data.shards is empty; name shard files or folders that `speechssl shard` made")
     settle_cpu()
     device = torch.device(resolve_accelerator(config.accelerator))
     recogniser = load_recogniser(config.checkpoint, device)

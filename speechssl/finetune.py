@@ -22,7 +22,7 @@ from speechssl.frames import hop_samples, num_frames
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_span_mask
-from speechssl.pretrain import count_parameters, load_corpus, model_problems
+from speechssl.pretrain import count_parameters, load_corpus, model_problems, say_left_out
 from speechssl.text.vocabulary import CharacterVocabulary
 from speechssl.training.checkpoints import (
     CheckpointKind,
@@ -30,6 +30,7 @@ from speechssl.training.checkpoints import (
     load_weights,
     mark_best,
     read_best,
+    weights_digest,
 )
 from speechssl.training.health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
@@ -58,6 +59,7 @@ def run(config: FinetuneConfig) -> None:
     initial = load_encoder_weights(config)
     transcribed = usable(load_corpus(config.train.shards, config.model), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
+    say_left_out(plan, config.train)
     with run_lock(config.output):
         train(config, transcribed, plan, initial)
 
@@ -71,17 +73,19 @@ def train(
     vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
+    origin = weights_digest(initial) if initial is not None else ""
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
     task = FinetuneTask(config, model, vocabulary)
     minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / transcribed.corpus.sample_rate / 60
     fabric.print(
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio, {len(vocabulary)} labels, {fabric.world_size} process(es), "
+        f"on {minutes:.1f} minutes of transcribed audio ({', '.join(config.train.shards)}), {len(vocabulary)} labels, "
+        f"{fabric.world_size} process(es), "
         f"{fabric._precision.precision}"
     )
     with ranks_together(fabric):
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}).run()
+        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin).run()
 
 
 class Transcribed(NamedTuple):

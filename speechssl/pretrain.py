@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechssl.config import ModelConfig, PretrainConfig
+from speechssl.config import ModelConfig, PretrainConfig, StreamConfig
 from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.index import Corpus, load_refs
@@ -16,7 +16,7 @@ from speechssl.errors import CheckpointError, ConfigError
 from speechssl.frames import num_frames, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
-from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights
+from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights, weights_digest
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu
@@ -39,6 +39,7 @@ def run(config: PretrainConfig) -> None:
     settle_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model)
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
+    say_left_out(plan, config.data)
     with run_lock(config.output):
         train(config, corpus, plan)
 
@@ -50,16 +51,15 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = ContrastiveModel(config.model, config.objective, config.dropout)
-    if config.init is not None:
-        load_init(model, config)
+    origin = load_init(model, config) if config.init is not None else ""
     task = PretrainTask(config, model)
     hours = sum(ref.num_samples for ref in corpus.refs) / corpus.sample_rate / 3600
     fabric.print(
-        f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio, "
-        f"{fabric.world_size} process(es), {fabric._precision.precision}"
+        f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
+        f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}"
     )
     with ranks_together(fabric):
-        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}).run()
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin).run()
 
 
 class PretrainTask:
@@ -189,8 +189,16 @@ def load_corpus(shards: list[str], model: ModelConfig) -> Corpus:
     return corpus
 
 
-def load_init(model: ContrastiveModel, config: PretrainConfig) -> None:
-    """Start from another pretraining run's weights."""
+def say_left_out(plan: StreamPlan, config: StreamConfig) -> None:
+    """Warn of samples outside the limits on their length."""
+    if plan.num_too_short:
+        logger.warning("Left out, shorter than %.3g s: %d", config.min_seconds, plan.num_too_short)
+    if plan.num_too_long:
+        logger.warning("Left out, longer than %g s: %d", config.max_seconds, plan.num_too_long)
+
+
+def load_init(model: ContrastiveModel, config: PretrainConfig) -> str:
+    """Start from another pretraining run's weights; returns their digest."""
     assert config.init is not None
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind != "pretrain":
@@ -198,6 +206,7 @@ def load_init(model: ContrastiveModel, config: PretrainConfig) -> None:
     if from_dict(ModelConfig, checkpoint.config["model"]) != config.model:
         raise ConfigError(f"model differs from that of {checkpoint.path}; copy the model section of its config.yaml")
     load_weights(model, checkpoint.model_state, source=checkpoint.path)
+    return weights_digest(checkpoint.model_state)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -122,7 +122,11 @@ def test_each_verb_runs_with_its_configuration(verb):
             2,
             "speechssl: error: exp/log.jsonl: the disk is full; free some space and give the same command again\n",
         ),
-        (KeyboardInterrupt(), 130, "\nspeechssl: interrupted; the same command goes on from the last checkpoint\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\nspeechssl: interrupted; the same command goes on from the last checkpoint, or anew if there is none\n",
+        ),
     ],
     ids=["data", "health", "disk", "interrupt"],
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -167,6 +168,35 @@ def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> 
         pretrain.run(config)
 
 
+def test_a_schedule_is_not_stretched_over_a_run_that_is_there(shards: Path, pretrained: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.max_updates was 8, is 10, and the learning rates hang on it"):
+        pretrain.run(pretrain_config(shards, pretrained, max_updates=10))
+
+
+def test_a_run_of_another_kind_is_named(shards: Path, pretrained: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a pretraining run, and this is a fine-tuning run"):
+        finetune.run(finetune_config(shards, pretrained, None))
+
+
+def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: Path) -> None:
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=2))
+    config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    finetune.run(deepcopy(config))
+    finetune.run(deepcopy(config))
+    shutil.rmtree(tmp_path / "pretrain")
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=4))
+    with pytest.raises(ConfigError, match="init holds other weights than when the run began"):
+        finetune.run(deepcopy(config))
+
+
+def test_lengths_outside_the_limits_are_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.train.min_seconds, config.train.max_seconds = 0.6, 1.6
+    finetune.run(config)
+    assert "Left out, shorter than 0.6 s: 2" in caplog.text
+    assert "Left out, longer than 1.6 s: 1" in caplog.text
+
+
 def test_runs_at_chance_are_stopped_and_named(shards: Path, tmp_path: Path) -> None:
     config = pretrain_config(shards, tmp_path / "run")
     config.optimizer.learning_rate = 1e-9
@@ -268,6 +298,11 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
     assert metrics["updates"] == 4
     assert len(lines) == metrics["num_utterances"] == 24
     assert metrics["warning"]
+
+
+def test_evaluation_asks_for_shards(finetuned: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.shards is empty"):
+        evaluate.run(EvaluateConfig(finetuned, StreamConfig(), tmp_path / "out", accelerator="cpu"))
 
 
 def test_encoder_without_head_is_not_evaluated(shards: Path, pretrained: Path, tmp_path: Path) -> None:

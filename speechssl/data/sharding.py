@@ -79,6 +79,8 @@ def run(config: ShardConfig) -> ShardReport:
     existing = read_report(config.output)
     if existing is not None and existing.fingerprint == fingerprint and is_whole(config.output, existing):
         console.print(f"{config.output}: already made from this list with these options", markup=False, soft_wrap=True)
+        if existing.num_skipped:
+            print_summary(config, existing, console)
         return existing
     prepare_folder(config.output, existing)
     report = write_shards(config, recordings, fingerprint)

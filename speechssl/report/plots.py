@@ -49,7 +49,9 @@ def plot_accuracy(axes: Axes, logs: dict[str, list[dict[str, Any]]]) -> None:
             (0.98, chances[-1][1]),
             xycoords=("axes fraction", "data"),
             ha="right",
-            va="bottom",
+            va="top",
+            xytext=(0, -4),
+            textcoords="offset points",
             color="#c03030",
         )
     axes.set_ylim(bottom=0)
@@ -104,7 +106,7 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
     axes.set_xticks(range(len(amounts)), [f"{minutes:.0f} min" for minutes in amounts])
     axes.set_xlabel("transcribed audio")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     tidy(axes, "word error rate (%), 95% intervals")
 
 

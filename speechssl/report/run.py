@@ -12,6 +12,8 @@ from speechssl.report.results import ARMS, Comparison, Evaluated, collect, compa
 
 RESULTS_FILE = "results.json"
 PLOT_FILE = "report.png"
+PLATEAU = 0.99
+"""Word error rate from which a model counts as not having begun to recognise."""
 
 
 def run(config: ReportConfig) -> None:
@@ -65,7 +67,9 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
             if init in comparison.wer
         )
         line = f"{comparison.labels_minutes:.1f} minutes of labels: {means}"
-        if comparison.reduction is not None:
+        if max(comparison.wer.values()) >= PLATEAU:
+            line += "; an arm that gets no word right says nothing about pretraining: train for longer"
+        elif comparison.reduction is not None:
             reduction = comparison.reduction
             line += (
                 f"; pretraining changes the WER by {change(reduction.reduction)} "

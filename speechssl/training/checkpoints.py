@@ -10,6 +10,7 @@ A run folder holds::
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -398,3 +399,12 @@ def _read_errors_named(path: Path) -> Iterator[None]:
             f"{path}: damaged or incomplete checkpoint ({type(error).__name__}: {reason}); "
             "restore it from a copy, or delete the folder to fall back on an earlier checkpoint"
         ) from error
+
+
+def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

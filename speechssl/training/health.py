@@ -75,13 +75,17 @@ class _Persistence:
     patience: int
     last_absent: dict[str, int] = field(default_factory=dict)
     last_named: dict[str, int] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
+    """Symptoms seen at the last check, however long they have lasted."""
 
     def lasting(self, symptom: str, update: int, *, present: bool) -> bool:
         """Whether the symptom has now lasted the patience; a run starts at update 0 without proof of health."""
         if not present:
+            self.present.discard(symptom)
             self.last_absent[symptom] = update
             self.last_named.pop(symptom, None)
             return False
+        self.present.add(symptom)
         return update - self.last_absent.get(symptom, 0) >= self.patience
 
     def due(self, symptom: str, update: int) -> bool:
@@ -111,6 +115,18 @@ class Watch:
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Name what is wrong with the figures after an update; raise HealthError if the run is to stop."""
         raise NotImplementedError
+
+    def warn_at_end(self, update: int) -> None:
+        """Name the symptoms with which a run ends before they have lasted long enough to stop it."""
+        unjudged = sorted(self._memory.present - self._memory.last_named.keys())
+        if unjudged:
+            logger.warning(
+                "the run ends at update %d with signs of: %s. It was too short to be judged by "
+                "(health.patience_updates is %d); do not expect anything of its weights.",
+                update,
+                ", ".join(unjudged),
+                self._config.patience_updates,
+            )
 
     def _verdict(self, update: int, failures: list[Finding], warnings: list[Finding]) -> list[Finding]:
         """Log what is due, or raise at the first failure of a run that is told to stop."""
@@ -194,7 +210,9 @@ class PretrainHealth(Watch):
         groups = []
         for group in range(self._num_groups):
             value = metrics.get(f"perplexity_{group}")
-            if value is not None and self._memory.lasting(f"group {group}", update, present=not value >= limit):
+            if value is not None and self._memory.lasting(
+                f"collapsed group {group}", update, present=not value >= limit
+            ):
                 groups.append(f"group {group} at perplexity {value:.1f}")
         if not groups:
             return []

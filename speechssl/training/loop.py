@@ -95,6 +95,7 @@ class Trainer:
         plan: which samples make up which micro-batch.
         fabric: launched devices.
         extra_summary: figures for summary.json.
+        origin: digest of the weights that ``init`` brought; empty if they are random.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Trainer:
         plan: StreamPlan,
         fabric: Fabric,
         extra_summary: Mapping[str, float],
+        origin: str = "",
     ) -> None:
         self.config = config
         self.training = config.training
@@ -111,6 +113,7 @@ class Trainer:
         self.plan = plan
         self.fabric = fabric
         self.extra_summary = extra_summary
+        self.origin = origin
         check_schedule(config.schedule)
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
@@ -120,7 +123,6 @@ class Trainer:
         optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
         self.resume(optimizer)
         if self.progress.update >= self.training.max_updates:
-            self.fabric.print(f"{self.config.output}: already trained for {self.progress.update} updates")
             self.finish()
             return
         module, optimizer = self.fabric.setup(self.task.module, optimizer)
@@ -137,6 +139,7 @@ class Trainer:
         log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
         with log:
             self.updates(module, optimizer, loader, log)
+        self.task.health.warn_at_end(self.progress.update)
         self.finish()
 
     def head_scale(self) -> float:
@@ -154,12 +157,19 @@ class Trainer:
             return
         checkpoint = load_checkpoint(path)
         state = load_training_state(path)
-        check_same_run(self.config, checkpoint.config, self.plan.fingerprint, state["plan"], self.config.output)
+        check_same_run(
+            self.config,
+            checkpoint.config,
+            self.config.output,
+            same_plan=state["plan"] == self.plan.fingerprint,
+            same_origin=state.get("origin", self.origin) == self.origin,
+        )
         load_weights(self.task.module, checkpoint.model_state, source=path)
         optimizer.load_state_dict(state["optimizer"])
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
-        self.fabric.print(f"{self.config.output}: resuming after update {checkpoint.update}")
+        if checkpoint.update < self.training.max_updates:
+            self.fabric.print(f"{self.config.output}: resuming after update {checkpoint.update}")
 
     def updates(self, module: Any, optimizer: Any, loader: BatchLoader, log: RunLog) -> None:
         """All updates that are left."""
@@ -228,6 +238,7 @@ class Trainer:
                 training_state={
                     "optimizer": optimizer.state_dict(),
                     "plan": self.plan.fingerprint,
+                    "origin": self.origin,
                     "wall_seconds": wall_seconds,
                     "health": self.task.health.state_dict(),
                 },
@@ -240,7 +251,7 @@ class Trainer:
         self.fabric.barrier()
 
     def finish(self) -> None:
-        """Write summary.json, the mark of a finished run."""
+        """Write summary.json, the mark of a finished run, and say what it came to."""
         if self.fabric.is_global_zero:
             summary = {
                 "updates": self.progress.update,
@@ -248,6 +259,9 @@ class Trainer:
                 **self.extra_summary,
             }
             write_json(self.config.output / SUMMARY_FILE, summary)
+            best = read_best(self.config.output)
+            score = f", lowest dev WER {best.wer:.1%} after update {best.update}" if best else ""
+            self.fabric.print(f"{self.config.output}: trained for {self.progress.update} updates{score}")
 
 
 class Meter:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from speechssl.config import FinetuneConfig, PretrainConfig
+from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.config_files import to_dict
 from speechssl.errors import ConfigError
 
@@ -28,27 +28,54 @@ FREE_FIELDS = frozenset(
 
 
 def check_same_run(
-    config: PretrainConfig | FinetuneConfig, earlier: dict[str, Any], plan: str, earlier_plan: str, run: Path
+    config: PretrainConfig | FinetuneConfig,
+    earlier: dict[str, Any],
+    run: Path,
+    *,
+    same_plan: bool,
+    same_origin: bool,
 ) -> None:
-    """Refuse to resume a run with another configuration or other data.
+    """Refuse to resume a run with another configuration, other data or other initial weights.
+
+    Args:
+        config: of now.
+        earlier: of the run in the folder.
+        run: the folder.
+        same_plan: whether the shards hold the same samples.
+        same_origin: whether ``init`` holds the same weights.
 
     Raises:
-        ConfigError: names every field that differs, with both values.
+        ConfigError: names the fields that differ, with both values.
     """
     now, before = flatten(to_dict(config)), flatten(earlier)
+    if ("train.shards" in now) != ("train.shards" in before):
+        kinds = ("a pretraining run", "a fine-tuning run")
+        found, wanted = kinds if "train.shards" in now else kinds[::-1]
+        raise ConfigError(f"{run} holds {found}, and this is {wanted}; give another --output")
     problems = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in sorted(now.keys() | before.keys())
         if now.get(name) != before.get(name) and not free(name)
     ]
-    if not problems and plan != earlier_plan:
+    updates = "training.max_updates"
+    if now[updates] != before.get(updates) and not is_constant(config.schedule):
+        problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates hang on it")
+    if not problems and not same_plan:
         problems.append("the shards hold other samples than before")
+    if not same_origin:
+        problems.append("init holds other weights than when the run began")
     if problems:
+        shown = problems[:10] + ([f"and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ConfigError(
-            f"{run} holds an unfinished run that differs from this one:\n  "
-            + "\n  ".join(problems)
+            f"{run} holds a run that differs from this one:\n  "
+            + "\n  ".join(shown)
             + "\nGive the same configuration to resume it, or another --output to start anew."
         )
+
+
+def is_constant(schedule: ScheduleConfig) -> bool:
+    """Whether the learning rate is the same in every update, however many there are."""
+    return schedule.decay == "none" and schedule.warmup == 0
 
 
 def free(name: str) -> bool:

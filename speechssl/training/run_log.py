@@ -35,6 +35,8 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "padding_share": ("padding", _percent),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }
+# In log.jsonl and TensorBoard; the terminal's lines are long enough.
+_FILE_ONLY = frozenset({"diversity_loss", "feature_energy", "wait_share"})
 
 
 class RunLog:
@@ -148,7 +150,7 @@ def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *
             parts.append(f"{label} {'+'.join(show(metrics[group]) for group in groups)}")
         elif name in metrics:
             parts.append(f"{label} {show(metrics[name])}")
-    rest = (name for name in metrics if name not in _SHOWN and name not in groups)
+    rest = (name for name in metrics if name not in _SHOWN and name not in groups and name not in _FILE_ONLY)
     parts += [f"{name} {metrics[name]:.4g}" for name in rest]
     return "  ".join(parts)
 

@@ -111,6 +111,18 @@ def test_a_resumed_watch_keeps_its_patience():
         resumed.check(130, at_chance)
 
 
+def test_a_run_too_short_to_be_judged_is_told_at_its_end(caplog):
+    health = watch()
+    health.check(20, HEALTHY | {"accuracy": 0.011, "perplexity_1": 3.0})
+    health.warn_at_end(20)
+    assert "ends at update 20 with signs of: at chance, collapsed group 1" in caplog.text
+    assert "patience_updates is 100" in caplog.text
+    caplog.clear()
+    health.check(30, HEALTHY)
+    health.warn_at_end(30)
+    assert not caplog.text
+
+
 def test_figures_that_are_missing_are_not_judged():
     assert watch().check(1000, {}) == []
     assert FinetuneHealth(HealthConfig(patience_updates=1)).check(1000, {}) == []
