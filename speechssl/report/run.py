@@ -67,8 +67,8 @@ def sentences(comparisons: list[Comparison]) -> list[str]:
             if init in comparison.wer
         )
         line = f"{comparison.labels_minutes:.1f} minutes of labels: {means}"
-        if max(comparison.wer.values()) >= PLATEAU:
-            line += "; an arm that gets no word right says nothing about pretraining: train for longer"
+        if min(comparison.wer.values()) >= PLATEAU:
+            line += "; no arm has begun to recognise words, so this says nothing about pretraining: train for longer"
         elif comparison.reduction is not None:
             reduction = comparison.reduction
             line += (

@@ -66,6 +66,14 @@ def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
     assert "pretraining changes the WER by -52%" in sentences([comparison])[0]
 
 
+def test_arms_that_recognise_nothing_are_not_compared(tmp_path: Path) -> None:
+    comparison = compare(collect(experiment(tmp_path), "demo"))[0]
+    stuck = sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0})])[0]
+    assert "says nothing about pretraining" in stuck
+    assert "changes the WER" not in stuck
+    assert "changes the WER" in sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 0.4})])[0]
+
+
 def test_picture_is_a_png(tmp_path: Path) -> None:
     run(ReportConfig(experiment(tmp_path), "demo"))
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
