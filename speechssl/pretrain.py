@@ -1,7 +1,7 @@
 """Pretraining: build the model, one step, run."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -83,18 +83,20 @@ class PretrainTask:
 
     def step(self, batch: Batch, update: int) -> StepOutput:
         generator = mask_generator(self.config.training.seed, update, batch.stream)
-        output, num_targets = self.compute(batch, update, generator)
+        output, num_targets = self.compute(self.forward, batch, update, generator)
         return StepOutput(output.loss, num_targets, sums(output, num_targets), output.context)
 
-    def compute(self, batch: Batch, update: int, generator: torch.Generator) -> tuple[ContrastiveOutput, int]:
-        """Forward pass; also the number of masked frames."""
+    def compute(
+        self, forward: Callable[..., ContrastiveOutput], batch: Batch, update: int, generator: torch.Generator
+    ) -> tuple[ContrastiveOutput, int]:
+        """Forward pass through the module, wrapped or not; also the number of masked frames."""
         device = self.model.encoder.mask_embedding.device
         frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
         draw = self.model.draw(batch.audio.shape[0], frames, generator)
         num_targets = draw.positions.numel()
         on_device = PretextDraw(*(None if x is None else x.to(device, non_blocking=True) for x in draw))  # type: ignore[arg-type]
         temperature = self.model.quantizer.temperature(update)
-        output = self.forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
+        output = forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
         return output, num_targets
 
     @torch.no_grad()
@@ -109,7 +111,7 @@ class PretrainTask:
         batch_number = 0
         while plan.epoch(batch_number, 0) == 0:
             batch = load_batch(plan.batch(batch_number, 0), corpus.sample_rate)
-            output, targets = self.compute(batch, update, mask_generator(DEV, batch_number, 0))
+            output, targets = self.compute(self.model, batch, update, mask_generator(DEV, batch_number, 0))
             for name, value in sums(output, targets).items():
                 totals[name] = totals.get(name, 0.0) + float(value)
             num_targets += targets

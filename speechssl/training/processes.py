@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError, RankError
@@ -88,9 +89,10 @@ def make_fabric(config: TrainingConfig, num_streams: int, *, skips_parameters: b
     accelerator = resolve_accelerator(config.accelerator)
     precision = resolve_precision(config.precision, accelerator)
     devices = resolve_devices(config, num_streams)
-    strategy = "auto"
+    strategy: str | DDPStrategy = "auto"
     if devices * config.num_nodes > 1:
-        strategy = "ddp_find_unused_parameters_true" if skips_parameters else "ddp"
+        # No buffer changes in training, so none has to be sent round.
+        strategy = DDPStrategy(find_unused_parameters=skips_parameters, broadcast_buffers=False)
     loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
     if config.num_nodes == 1 and loopback:
         # Without it gloo looks the machine's own name up, which fails on some laptops.
