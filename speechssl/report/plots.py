@@ -94,9 +94,8 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
                 0.36,
                 color=COLOURS[init],
                 alpha=0.55,
-                label=init if position == 0 else None,
             )
-            axes.annotate(f"{100 * mean:.1f}", (position + offset, 2), ha="center", fontsize="small")
+            axes.annotate(f"{init}\n{100 * mean:.1f}", (position + offset, 1), ha="center", fontsize="small")
             for i, r in enumerate(chosen):
                 x = position + offset + 0.08 * (i - (len(chosen) - 1) / 2)
                 errors = [[100 * (r.wer - r.wer_low)], [100 * (r.wer_high - r.wer)]]
@@ -106,7 +105,6 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
     axes.set_xticks(range(len(amounts)), [f"{minutes:.0f} min" for minutes in amounts])
     axes.set_xlabel("transcribed audio")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     tidy(axes, "word error rate (%), 95% intervals")
 
 
