@@ -81,8 +81,7 @@ def train(
     fabric.print(
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
         f"on {minutes:.1f} minutes of transcribed audio ({', '.join(config.train.shards)}), {len(vocabulary)} labels, "
-        f"{fabric.world_size} process(es), "
-        f"{fabric._precision.precision}"
+        f"{fabric.world_size} process(es), {fabric._precision.precision}"
     )
     with ranks_together(fabric):
         Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin).run()

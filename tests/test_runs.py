@@ -169,7 +169,7 @@ def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> 
 
 
 def test_a_schedule_is_not_stretched_over_a_run_that_is_there(shards: Path, pretrained: Path) -> None:
-    with pytest.raises(ConfigError, match=r"training\.max_updates was 8, is 10, and the learning rates hang on it"):
+    with pytest.raises(ConfigError, match=r"training\.max_updates was 8, is 10, and the learning rates depend on it"):
         pretrain.run(pretrain_config(shards, pretrained, max_updates=10))
 
 

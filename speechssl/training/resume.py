@@ -59,7 +59,7 @@ def check_same_run(
     ]
     updates = "training.max_updates"
     if now[updates] != before.get(updates) and not is_constant(config.schedule):
-        problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates hang on it")
+        problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates depend on it")
     if not problems and not same_plan:
         problems.append("the shards hold other samples than before")
     if not same_origin:
