@@ -1,15 +1,25 @@
-"""Small corpora of real files that many tests share."""
+"""What many tests share: small corpora of real files, and checkouts in which the shell scripts can run."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from shell import Run
 
 from speechssl.config import ShardConfig
 from speechssl.data import sharding
 
 RATE = 16000
+ROOT = Path(__file__).resolve().parents[1]
+UNIX_TOOLS = "awk basename bash cat cksum df dirname find grep mkdir mv rm rmdir sed sleep sort tail tr uname"
+PYPROJECT = """[project]
+name = "speechssl"
+dependencies = ["{needs}"]
+optional-dependencies = {{ quickstart = [], dev = [] }}
+"""
 WORDS = ["YES", "NO", "STOP", "GO", "HELP"]
 
 
@@ -35,3 +45,41 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sharding.run(ShardConfig(manifest=manifest, output=output, max_shard_megabytes=0.25))
     assert len(list(output.glob("*.tar"))) >= 2
     return output
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the scripts that needs one package only, which this Python has."""
+    root = tmp_path / "a checkout"
+    for folder in ("tools", "recipes"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("exp", "__pycache__"))
+    shutil.copytree(ROOT / ".ci", root / ".ci")
+    (root / "pyproject.toml").write_text(PYPROJECT.format(needs="pytest>=1"))
+    return root
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path) -> Path:
+    """A PATH with the Unix tools that the scripts may use, and no Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in UNIX_TOOLS.split():
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    return folder
+
+
+@pytest.fixture
+def run(checkout: Path, bin_folder: Path) -> Run:
+    def run_command(*command: str, cwd: Path = checkout, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={"PATH": str(bin_folder), "HOME": str(bin_folder), **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run_command
