@@ -156,6 +156,16 @@ class StreamConfig:
 
 
 @dataclass
+class EvaluationSetConfig:
+    """Shards that are scored, not learned from."""
+
+    shards: list[str] = field(default_factory=list)
+    """Shard files, folders of shards, or globs. Several are read as one corpus."""
+    max_batch_seconds: float = 80.0
+    """Padded audio per batch, in seconds; the scores do not depend on it."""
+
+
+@dataclass
 class OptimizerConfig:
     """AdamW."""
 
@@ -208,7 +218,7 @@ class TrainingConfig:
     for each GPU, or CPU core, as far as they divide num_streams."""
     num_nodes: int = 1
     """Machines, when launched by torchrun or SLURM."""
-    cpu_threads: int = 0
+    num_threads: int = 0
     """Threads of each process on a CPU; 0 leaves it to PyTorch, which takes all cores or shares them among the
     processes. Small models are fastest on one."""
 
@@ -235,8 +245,9 @@ class PretrainConfig:
     """Folder of the run: checkpoints, logs, resolved configuration. An unfinished run in it is resumed."""
     data: StreamConfig = field(default_factory=lambda: StreamConfig(max_seconds=15.6, num_streams=64))
     """Untranscribed audio."""
-    dev: StreamConfig = field(default_factory=StreamConfig)
-    """Held-out audio on which the pretext task is scored at every checkpoint; none if it names no shards."""
+    dev: EvaluationSetConfig = field(default_factory=EvaluationSetConfig)
+    """Held-out audio on which the pretext task is scored at every checkpoint, within the limits on length of data; none
+    if it names no shards."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder."""
     init: Path | None = None
@@ -278,7 +289,7 @@ class FinetuneConfig:
     """Pretraining run or checkpoint to start from; its architecture is used. Without it the weights are random."""
     train: StreamConfig = field(default_factory=StreamConfig)
     """Transcribed audio to learn from."""
-    dev: StreamConfig = field(default_factory=StreamConfig)
+    dev: EvaluationSetConfig = field(default_factory=EvaluationSetConfig)
     """Transcribed audio whose word error rate chooses the checkpoint."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
@@ -338,7 +349,7 @@ class EvaluateConfig:
 
     checkpoint: Path
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
-    data: StreamConfig
+    data: EvaluationSetConfig
     """Transcribed audio."""
     output: Path
     """Folder for hypotheses.jsonl and metrics.json."""
@@ -357,7 +368,7 @@ class TranscribeConfig:
     checkpoint: Path
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
     audio: list[Path]
-    """Audio files, or folders of them."""
+    """Audio files, or folders of them: after CHECKPOINT, or as --audio FILE ..."""
     output: Path | None = None
     """File for the result; standard output if absent."""
     format: Literal["text", "jsonl"] = "text"

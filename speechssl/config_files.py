@@ -246,7 +246,22 @@ def _read_file(schema: Schema, path: Path, sources: Sources, *, prefix: str, wri
     if not isinstance(content, Mapping):
         sources.problems.append(f"{path}: expected keys with values, found {show(content)}")
         return
+    section = "" if prefix else _section_of(schema, content)
+    if section:
+        sources.problems.append(
+            f"{written_in}: {path} holds the keys of the section {section}; give --{section} {path}"
+        )
+        return
     _read_mapping(schema, content, sources, prefix=prefix, source=str(path), folder=path.parent)
+
+
+def _section_of(schema: Schema, content: Mapping[Any, Any]) -> str:
+    """The section whose keys a file holds in place of those of a whole configuration; empty if there is none."""
+    keys = schema.leaves.keys() | schema.sections
+    if any(str(name) in keys for name in content):
+        return ""
+    fitting = [section for section in schema.sections if all(f"{section}.{name}" in keys for name in content)]
+    return min(fitting, default="")
 
 
 def _refuse_duplicates(node: yaml.Node | None) -> None:

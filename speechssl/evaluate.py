@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import track
 
 from speechssl.config import EvaluateConfig
 from speechssl.data.index import load_refs
@@ -50,6 +51,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
         device=device,
+        progress=lambda batches: track(batches, description="evaluating", console=Console(stderr=True)),
     )
     hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
     rates = error_rates(scored.references, hypotheses, bootstrap_samples=config.bootstrap_samples)

@@ -248,6 +248,11 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
             continue
         refs.append(ref)
         texts.append(text)
+    if not texts and all(problem.endswith("no transcript") for problem in problems):
+        raise DataError(
+            f"{', '.join(config.train.shards)}: none of the {len(problems)} utterances has a transcript; fine-tuning "
+            "learns from shards that were made from a list with a text column (`speechssl shard --require_text`)"
+        )
     if problems:
         shown = "\n  ".join(problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
         summary = f"{len(problems)} of {len(corpus.refs)} training utterances cannot be used:\n  {shown}"

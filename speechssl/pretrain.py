@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ class PretrainTask:
         if not self.config.dev.shards:
             return {}
         corpus = load_corpus(self.config.dev.shards, self.config.model)
-        plan = StreamPlan(corpus, self.config.dev, seed=DEV, crop=True)
+        dev = replace(self.config.data, num_streams=1, max_batch_seconds=self.config.dev.max_batch_seconds)
+        plan = StreamPlan(corpus, dev, seed=DEV, crop=True)
         totals: dict[str, float] = {}
         num_targets = 0
         batch_number = 0
@@ -154,8 +156,6 @@ def check_config(config: PretrainConfig) -> None:
     if config.data.min_seconds * config.model.sample_rate < shortest:
         # Shorter crops would leave no room for spans, or no distractors.
         config.data.min_seconds = shortest / config.model.sample_rate
-    if config.dev.shards:
-        config.dev.min_seconds = max(config.dev.min_seconds, config.data.min_seconds)
     if problems:
         raise ConfigError("\n".join(problems))
 

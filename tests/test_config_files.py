@@ -8,12 +8,12 @@ import pytest
 from speechssl import config as config_module
 from speechssl.config import (
     EvaluateConfig,
+    EvaluationSetConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,
     ReportConfig,
     ShardConfig,
-    StreamConfig,
     TranscribeConfig,
 )
 from speechssl.config_files import from_dict, help_text, parse, read_arguments, schema_of, to_dict, to_yaml
@@ -24,7 +24,7 @@ COMPLETE = [
     PretrainConfig(),
     FinetuneConfig(init=Path("exp/pretrain")),
     ShardConfig(Path("list.tsv"), Path("shards")),
-    EvaluateConfig(Path("exp/finetune"), StreamConfig(shards=["a", "b"]), Path("out")),
+    EvaluateConfig(Path("exp/finetune"), EvaluationSetConfig(shards=["a", "b"]), Path("out")),
     TranscribeConfig(Path("exp/finetune"), [Path("a.wav"), Path("b c.wav")]),
     ReportConfig(Path("exp"), "an4"),
 ]
@@ -127,7 +127,7 @@ def test_values_take_the_types_of_their_fields(tmp_path):
     assert found.optimizer.betas == (0.8, 0.9)
     assert found.model.feature_encoder.conv_layers == [(64, 10, 5), (64, 3, 2)]
     assert found.data.shards == ["one"]
-    assert found.dev == StreamConfig()
+    assert found.dev == EvaluationSetConfig()
     assert found.init is None
     assert parse(PretrainConfig, ["--init", "exp/a"]).init == Path("exp/a")
     assert parse(PretrainConfig, ["--config", str(path), "--init", "null"]).init is None
@@ -298,3 +298,11 @@ def test_reading_a_command_line_raises_nothing_where_only_help_is_wanted():
     sources = read_arguments(PretrainConfig, ["--nonsense", "1", "--help"])
     assert sources.help
     assert sources.settings
+
+
+def test_file_of_a_section_is_named_as_one(tmp_path):
+    path = write(tmp_path / "tiny.yaml", "sample_rate: 8000\ncontext: {dim: 4}\n")
+    found = problem_of(PretrainConfig, "--config", str(path))
+    assert found == f"command line: --config: {path} holds the keys of the section model; give --model {path}"
+    mixed = write(tmp_path / "mixed.yaml", "sample_rate: 8000\noutput: x\n")
+    assert "unknown key sample_rate" in problem_of(PretrainConfig, "--config", str(mixed))

@@ -16,6 +16,7 @@ from speechssl.config import (
     ContrastiveConfig,
     DropoutConfig,
     EvaluateConfig,
+    EvaluationSetConfig,
     FeatureEncoderConfig,
     FinetuneConfig,
     HeadConfig,
@@ -60,7 +61,7 @@ def pretrain_config(shards: Path, output: Path, max_updates: int = 8) -> Pretrai
     return PretrainConfig(
         output=output,
         data=data,
-        dev=StreamConfig(shards=[str(shards)], max_batch_seconds=8),
+        dev=EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8),
         model=deepcopy(MODEL),
         objective=deepcopy(OBJECTIVE),
         dropout=DropoutConfig(features=0.1, layer_drop=0.2),
@@ -75,7 +76,7 @@ def finetune_config(shards: Path, output: Path, init: Path | None) -> FinetuneCo
         output=output,
         init=init,
         train=stream,
-        dev=deepcopy(stream),
+        dev=EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8),
         model=deepcopy(MODEL),
         masking=MaskingConfig(time_prob=0.2, time_length=2, channel_prob=0.2, channel_length=4),
         freeze_context_updates=2,
@@ -246,7 +247,7 @@ def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: P
     finetune.run(tuned)
     before, after = weights(tmp_path / "pretrain"), weights(tmp_path / "finetune")
     assert all(torch.equal(before[name], value) for name, value in after.items() if name.startswith("encoder."))
-    data = StreamConfig(shards=[str(shards)], max_batch_seconds=8)
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
     rates = evaluate.run(EvaluateConfig(tmp_path / "finetune", data, tmp_path / "out", accelerator="cpu"))
     assert rates.num_utterances == 24
 
@@ -288,8 +289,16 @@ def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:
         finetune.run(config)
 
 
+def test_untranscribed_shards_are_named_as_such(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 3)
+    manifest.write_text("path\n" + "".join(f"u{i:03d}.wav\n" for i in range(3)))
+    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    with pytest.raises(DataError, match=r"none of the 3 utterances has a transcript.*--require_text"):
+        finetune.run(finetune_config(tmp_path / "shards", tmp_path / "run", None))
+
+
 def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path: Path) -> None:
-    data = StreamConfig(shards=[str(shards)], max_batch_seconds=8)
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
     rates = evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
@@ -302,11 +311,11 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
 
 def test_evaluation_asks_for_shards(finetuned: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.shards is empty"):
-        evaluate.run(EvaluateConfig(finetuned, StreamConfig(), tmp_path / "out", accelerator="cpu"))
+        evaluate.run(EvaluateConfig(finetuned, EvaluationSetConfig(), tmp_path / "out", accelerator="cpu"))
 
 
 def test_encoder_without_head_is_not_evaluated(shards: Path, pretrained: Path, tmp_path: Path) -> None:
-    data = StreamConfig(shards=[str(shards)])
+    data = EvaluationSetConfig(shards=[str(shards)])
     with pytest.raises(CheckpointError, match="speechssl finetune"):
         evaluate.run(EvaluateConfig(pretrained, data, tmp_path / "out", accelerator="cpu"))
 

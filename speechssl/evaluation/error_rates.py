@@ -166,7 +166,7 @@ def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: 
     if empty > 0.9:
         return (
             f"{empty:.0%} of the outputs are empty: the model still says blank everywhere, the plateau on which CTC "
-            "training starts; train for more updates, with a higher learning rate, or from a pretrained encoder"
+            "training starts; train for more updates, or with a higher learning rate"
         )
     folded = jiwer.wer([t.lower() for t in references.values()], [hypotheses[i].lower() or " " for i in references])
     if folded < 0.9 * wer:

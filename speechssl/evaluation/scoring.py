@@ -1,13 +1,13 @@
 """Transcribe the samples of shards with a model, for the dev score of fine-tuning and for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 
 from speechssl.data.batches import load_batch
 from speechssl.data.index import SampleRef
-from speechssl.data.streams import epoch_batches
+from speechssl.data.streams import BatchSpec, epoch_batches
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import DataError
 from speechssl.model.ctc import CtcModel
@@ -33,15 +33,26 @@ def score(
     max_batch_seconds: float,
     autocast_dtype: torch.dtype | None,
     device: torch.device,
+    progress: Callable[[list[BatchSpec]], Iterable[BatchSpec]] = iter,
 ) -> Scored:
     """Transcribe samples greedily; those without a transcript are named in ``skipped``.
+
+    Args:
+        model: recogniser.
+        refs: what to transcribe.
+        sample_rate: of the audio, in Hz.
+        vocabulary: of the model.
+        max_batch_seconds: padded audio per batch.
+        autocast_dtype: of matrix products; None for float32.
+        device: where the model is.
+        progress: passes the batches on, and may show how many are done.
 
     Raises:
         DataError: a sample is missing or damaged, or none has a transcript.
     """
     model.eval()
     scored = Scored({}, {}, {})
-    for spec in epoch_batches(refs, max_batch_seconds, sample_rate):
+    for spec in progress(epoch_batches(refs, max_batch_seconds, sample_rate)):
         batch = load_batch(spec, sample_rate)
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             output = model(batch.audio.to(device), batch.lengths.to(device))

@@ -1,82 +1,146 @@
-"""Pictures of pretraining health and of word error rates by arm."""
+"""Pictures of pretraining health, of fine-tuning, and of word error rates by arm."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from speechssl.report.results import ARMS, Record
-from speechssl.training.run_log import read_log
+from speechssl.training.run_log import LineKind, read_log
 
 COLOURS = {"scratch": "#8c8c8c", "pretrained": "#1f6fb4"}
+LIMIT_COLOUR = "#c03030"
+LINE_STYLES: tuple[Literal["-", ":", "--", "-."], ...] = ("-", ":", "--", "-.")
+
+Logs = Mapping[str, Sequence[dict[str, Any]]]
+"""Lines of a log by the name of its run."""
 
 
 def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None:
-    """Pretraining health of every seed, and the word error rates, as one PNG."""
+    """Pretraining health of every seed, the dev scores of fine-tuning, and the word error rates, as one PNG."""
     runs = {run.parent.name: run for run in sorted(experiment.glob("seed*/pretrain")) if (run / "log.jsonl").is_file()}
-    logs = {
-        name: [line for line in read_log(run / "log.jsonl") if line["kind"] == "train"] for name, run in runs.items()
-    }
-    figure = Figure(figsize=(13, 7.2), layout="constrained")
+    logs = {name: read_lines(run, "train") for name, run in runs.items()}
+    figure = Figure(figsize=(17, 7.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3)
-    plot_accuracy(axes[0, 0], logs)
+    axes = figure.subplots(2, 4)
+    plot_lines(axes[0, 0], logs, ["accuracy"], "contrastive accuracy")
+    plot_chance(axes[0, 0], logs)
     plot_lines(axes[0, 1], logs, ["loss"], "contrastive loss (nats)")
-    groups = sorted({name for log in logs.values() for line in log for name in line if name.startswith("perplexity_")})
-    plot_lines(axes[0, 2], logs, groups, "code perplexity per group")
-    plot_lines(axes[1, 0], logs, ["effective_rank"], "effective rank of the context")
-    plot_lines(axes[1, 1], logs, ["gradient_norm"], "gradient norm", log_scale=True)
-    plot_wer(axes[1, 2], records)
+    plot_perplexity(axes[0, 2], logs, num_entries(runs.values()))
+    plot_lines(axes[0, 3], logs, ["effective_rank"], "effective rank of the context")
+    plot_lines(axes[1, 0], logs, ["gradient_norm"], "gradient norm", log_scale=True)
+    plot_lines(axes[1, 1], logs, ["audio_seconds_per_second"], "seconds of audio per second")
+    axes[1, 1].set_ylim(bottom=0)
+    plot_dev(axes[1, 2], experiment)
+    plot_wer(axes[1, 3], records)
     recipe = records[0].recipe if records else ""
-    figure.suptitle(f"{recipe}: pretraining health and word error rates")
+    figure.suptitle(f"{recipe}: pretraining health, fine-tuning, and word error rates")
     partial = path.with_name(f".partial_{path.name}")
     figure.savefig(partial, dpi=110, format="png")
     partial.replace(path)
 
 
-def plot_accuracy(axes: Axes, logs: dict[str, list[dict[str, Any]]]) -> None:
-    """Contrastive accuracy over updates, with the chance level of the first run as a dashed line."""
-    plot_lines(axes, logs, ["accuracy"], "contrastive accuracy")
+def read_lines(run: Path, kind: LineKind) -> list[dict[str, Any]]:
+    """Lines of one kind in a run's log."""
+    return [line for line in read_log(run / "log.jsonl") if line["kind"] == kind]
+
+
+def num_entries(runs: Iterable[Path]) -> int | None:
+    """Entries per codebook group of pretraining runs; None if no checkpoint says, or they differ."""
+    found = set()
+    for path in (path for run in runs for path in run.glob("checkpoints/*/config.yaml")):
+        found.add(yaml.safe_load(path.read_text(encoding="utf-8"))["objective"]["quantizer"]["num_entries"])
+    return found.pop() if len(found) == 1 else None
+
+
+def plot_chance(axes: Axes, logs: Logs) -> None:
+    """The chance level of the first run's accuracy, as a dashed line."""
     chances = [(line["update"], line["chance"]) for log in list(logs.values())[:1] for line in log if "chance" in line]
     if chances:
-        axes.plot(*zip(*chances, strict=True), color="#c03030", linestyle="--", linewidth=1)
-        axes.annotate(
-            "chance",
-            (0.98, chances[-1][1]),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="top",
-            xytext=(0, -4),
-            textcoords="offset points",
-            color="#c03030",
-        )
+        axes.plot(*zip(*chances, strict=True), color=LIMIT_COLOUR, linestyle="--", linewidth=1)
+        name_limit(axes, "chance", chances[-1][1])
     axes.set_ylim(bottom=0)
 
 
-def plot_lines(
-    axes: Axes, logs: dict[str, list[dict[str, Any]]], names: Sequence[str], title: str, *, log_scale: bool = False
-) -> None:
+def plot_perplexity(axes: Axes, logs: Logs, ceiling: int | None) -> None:
+    """Code perplexity, a line style per group, below the number of entries."""
+    names = sorted({name for log in logs.values() for line in log for name in line if name.startswith("perplexity_")})
+    plot_lines(axes, logs, names, "code perplexity per group")
+    if not names:
+        return
+    styles = [Line2D([], [], color="#444444", linestyle=LINE_STYLES[i % 4]) for i in range(len(names))]
+    groups = axes.legend(styles, [f"group {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=8)
+    if len(logs) > 1:
+        axes.add_artist(groups)
+        axes.legend(fontsize="small", frameon=False, loc=4)
+    if ceiling is not None:
+        axes.axhline(ceiling, color=LIMIT_COLOUR, linestyle="--", linewidth=1)
+        name_limit(axes, f"{ceiling} entries", ceiling)
+    axes.set_ylim(bottom=0)
+
+
+def name_limit(axes: Axes, text: str, y: float) -> None:
+    """Write what a dashed line is, below its right end."""
+    at = (0.98, y)
+    style: dict[str, Any] = {"ha": "right", "va": "top", "textcoords": "offset points", "color": LIMIT_COLOUR}
+    axes.annotate(text, at, (0, -4), xycoords=("axes fraction", "data"), fontsize="small", **style)
+
+
+def plot_lines(axes: Axes, logs: Logs, names: Sequence[str], title: str, *, log_scale: bool = False) -> None:
     """Figures over updates, one line per run and name."""
-    styles = ["-", ":", "--", "-."]
     for i, (run, log) in enumerate(logs.items()):
         for j, name in enumerate(names):
             points = [(line["update"], line[name]) for line in log if line.get(name) is not None]
             if points:
                 x, y = zip(*points, strict=True)
                 label = run if j == 0 else None
-                axes.plot(x, y, styles[j % len(styles)], color=f"C{i}", linewidth=1.4, label=label)
+                axes.plot(x, y, LINE_STYLES[j % len(LINE_STYLES)], color=f"C{i}", linewidth=1.4, label=label)
     if not axes.lines:
         axes.text(0.5, 0.5, "no pretraining log", transform=axes.transAxes, ha="center", color="#8c8c8c")
     elif len(logs) > 1:
         axes.legend(fontsize="small", frameon=False, loc="best")
     if log_scale and axes.lines:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        bottom, top = axes.get_ylim()
+        # Within a decade the labels stand at the minor ticks.
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if top < 20 * bottom else NullFormatter())
     tidy(axes, title)
     axes.set_xlabel("update")
+
+
+def plot_dev(axes: Axes, experiment: Path) -> None:
+    """Dev word error rate over the updates of fine-tuning: a colour per arm, a line style per amount of labels."""
+    runs = [run for run in sorted(experiment.glob("seed*/finetune_*")) if (run / "log.jsonl").is_file()]
+    amounts = sorted({run.name.rpartition("_")[2] for run in runs})
+    labelled = set()
+    for run in runs:
+        _, arm, amount = run.name.split("_", 2)
+        points = [(line["update"], 100 * line["wer"]) for line in read_lines(run, "dev") if "wer" in line]
+        if not points or arm not in COLOURS:
+            continue
+        label = f"{arm}, {amount}" if len(amounts) > 1 else arm
+        style = LINE_STYLES[amounts.index(amount) % len(LINE_STYLES)]
+        axes.plot(
+            *zip(*points, strict=True),
+            style,
+            color=COLOURS[arm],
+            linewidth=1.2,
+            label=None if label in labelled else label,
+        )
+        labelled.add(label)
+    if labelled:
+        axes.legend(fontsize="small", frameon=False, loc="best")
+    axes.set_ylim(bottom=0)
+    tidy(axes, "dev word error rate (%)")
+    axes.set_xlabel("update of fine-tuning")
 
 
 def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
@@ -88,20 +152,13 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
             if not chosen:
                 continue
             mean = float(np.mean([r.wer for r in chosen]))
-            axes.bar(
-                position + offset,
-                100 * mean,
-                0.36,
-                color=COLOURS[init],
-                alpha=0.55,
-            )
+            axes.bar(position + offset, 100 * mean, 0.36, color=COLOURS[init], alpha=0.55)
             axes.annotate(f"{init}\n{100 * mean:.1f}", (position + offset, 1), ha="center", fontsize="small")
             for i, r in enumerate(chosen):
                 x = position + offset + 0.08 * (i - (len(chosen) - 1) / 2)
                 errors = [[100 * (r.wer - r.wer_low)], [100 * (r.wer_high - r.wer)]]
-                axes.errorbar(
-                    x, 100 * r.wer, yerr=errors, fmt="o", markersize=3, capsize=2, color="#222222", linewidth=1
-                )
+                style: dict[str, Any] = {"fmt": "o", "markersize": 3, "capsize": 2, "linewidth": 1}
+                axes.errorbar(x, 100 * r.wer, yerr=errors, color="#222222", **style)
     axes.set_xticks(range(len(amounts)), [f"{minutes:.0f} min" for minutes in amounts])
     axes.set_xlabel("transcribed audio")
     axes.set_ylim(bottom=0)

@@ -1,6 +1,8 @@
 """Gather a recipe's results: results.json, a table on the terminal, and one picture."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,13 +13,14 @@ from speechssl.report.plots import plot_report
 from speechssl.report.results import ARMS, Comparison, Evaluated, collect, compare
 
 RESULTS_FILE = "results.json"
+COMPARISON_FILE = "comparison.json"
 PLOT_FILE = "report.png"
 PLATEAU = 0.99
 """Word error rate from which a model counts as not having begun to recognise."""
 
 
 def run(config: ReportConfig) -> None:
-    """Write ``results.json`` and ``report.png`` to the top of the experiment, print the table.
+    """Write ``results.json``, ``comparison.json`` and ``report.png`` to the top of the experiment, print the table.
 
     Raises:
         DataError: nothing was evaluated there.
@@ -25,15 +28,34 @@ def run(config: ReportConfig) -> None:
     evaluated = collect(config.experiment, config.recipe)
     comparisons = compare(evaluated)
     path = config.experiment / RESULTS_FILE
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(json.dumps([item.record._asdict() for item in evaluated], indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, [item.record._asdict() for item in evaluated])
+    write_whole(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
     plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
     console = Console()
     console.print(make_table(config.recipe, evaluated))
     for line in sentences(comparisons):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}\n{config.experiment / PLOT_FILE}", markup=False, highlight=False, soft_wrap=True)
+
+
+def write_whole(path: Path, content: list[dict[str, Any]]) -> None:
+    """Write JSON under its name only when it is whole."""
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def plain(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as one record of ``comparison.json``; shares, not percent."""
+    reduction = comparison.reduction
+    return {
+        "labels_minutes": comparison.labels_minutes,
+        "mean_wer": dict(comparison.wer),
+        "num_seeds": dict(comparison.num_seeds),
+        "relative_reduction": reduction.reduction if reduction else None,
+        "relative_reduction_low": reduction.low if reduction else None,
+        "relative_reduction_high": reduction.high if reduction else None,
+    }
 
 
 def make_table(recipe: str, evaluated: list[Evaluated]) -> Table:

@@ -49,7 +49,7 @@ again, since a collapsed encoder rarely recovers."""
 _ALL_BLANK_ADVICE = """\
 Every CTC model passes through this plateau; one that stays there is not learning.
 Usual causes: a learning rate too low, or a warm-up too long, to leave the plateau in these updates; a context network
-that is frozen for too long; a poor or missing --init; too few transcripts; transcripts of other audio.
+that is frozen for too long; an --init that learned nothing, or none at all; too few transcripts, or other audio's.
 Remedies: more updates; a higher --optimizer.learning_rate; a lower --freeze_context_updates; compare a few transcripts
 with their audio."""
 

@@ -45,9 +45,9 @@ def settle_cpu(config: TrainingConfig | None = None) -> None:
     Args:
         config: whose number of threads is taken, if it trains on a CPU.
     """
-    if config is not None and config.cpu_threads and resolve_accelerator(config.accelerator) == "cpu":
-        torch.set_num_threads(config.cpu_threads)
-        os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # else Fabric shares all cores among its processes
+    if config is not None and config.num_threads and resolve_accelerator(config.accelerator) == "cpu":
+        torch.set_num_threads(config.num_threads)
+        os.environ["OMP_NUM_THREADS"] = str(config.num_threads)  # else Fabric shares all cores among its processes
     torch.set_flush_denormal(True)
     # oneDNN keeps 1,024 kernels by default, a few dozen for every shape of a batch: with more shapes it forgets and
     # prepares them anew in each update. It reads this variable when it prepares its first kernel.

@@ -23,7 +23,7 @@ def training_problems(config: TrainingConfig) -> list[str]:
         for name, value, least in (
             ("devices", config.devices, 1),
             ("num_nodes", config.num_nodes, 1),
-            ("cpu_threads", config.cpu_threads, 0),
+            ("num_threads", config.num_threads, 0),
         )
         if value != "auto" and value < least
     ]

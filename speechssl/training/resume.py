@@ -18,7 +18,7 @@ FREE_FIELDS = frozenset(
         "training.accelerator",
         "training.devices",
         "training.num_nodes",
-        "training.cpu_threads",
+        "training.num_threads",
         "data.num_workers",
         "data.shards",
         "train.num_workers",

@@ -5,10 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
+from speechssl.report.plots import COLOURS, num_entries, plot_dev, plot_perplexity
 from speechssl.report.results import collect, compare
 from speechssl.report.run import change, run, sentences
 
@@ -66,6 +68,23 @@ def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
     assert "pretraining changes the WER by -52%" in sentences([comparison])[0]
 
 
+def test_comparison_is_written_for_programs(tmp_path: Path) -> None:
+    run(ReportConfig(experiment(tmp_path), "demo"))
+    [record] = json.loads((tmp_path / "comparison.json").read_text())
+    assert record["labels_minutes"] == 10.0
+    assert record["mean_wer"] == pytest.approx({"scratch": 22 / 80, "pretrained": 10.5 / 80})
+    assert record["num_seeds"] == {"scratch": 2, "pretrained": 2}
+    assert record["relative_reduction_low"] < record["relative_reduction"] < record["relative_reduction_high"]
+
+
+def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
+    evaluated(tmp_path, "scratch", 0, 20)
+    run(ReportConfig(tmp_path, "demo"))
+    [record] = json.loads((tmp_path / "comparison.json").read_text())
+    assert record["mean_wer"] == {"scratch": 0.25}
+    assert record["relative_reduction"] is None
+
+
 def test_arms_that_recognise_nothing_are_not_compared(tmp_path: Path) -> None:
     comparison = compare(collect(experiment(tmp_path), "demo"))[0]
     stuck = sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0})])[0]
@@ -78,6 +97,35 @@ def test_picture_is_a_png(tmp_path: Path) -> None:
     run(ReportConfig(experiment(tmp_path), "demo"))
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob(".partial*"))
+
+
+def test_dev_curves_have_a_colour_per_arm_and_a_style_per_amount(tmp_path: Path) -> None:
+    for name, wer in (("scratch_10min", 0.5), ("pretrained_10min", 0.3), ("pretrained_full", 0.1)):
+        log = tmp_path / "seed0" / f"finetune_{name}" / "log.jsonl"
+        log.parent.mkdir(parents=True)
+        lines = [{"kind": "train", "update": 5, "loss": 1.0}, {"kind": "dev", "update": 10, "wer": wer, "cer": 0.1}]
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    axes = Figure().subplots()
+    plot_dev(axes, tmp_path)
+    drawn = {
+        line.get_label(): (line.get_color(), line.get_linestyle(), list(line.get_ydata())) for line in axes.get_lines()
+    }
+    assert drawn == {
+        "pretrained, 10min": (COLOURS["pretrained"], "-", [30.0]),
+        "pretrained, full": (COLOURS["pretrained"], ":", [10.0]),
+        "scratch, 10min": (COLOURS["scratch"], "-", [50.0]),
+    }
+
+
+def test_perplexity_has_its_ceiling(tmp_path: Path) -> None:
+    config = tmp_path / "run" / "checkpoints" / "update_00000010" / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("objective: {quantizer: {num_entries: 40}}")
+    assert num_entries([tmp_path / "run"]) == 40
+    assert num_entries([]) is None
+    axes = Figure().subplots()
+    plot_perplexity(axes, {"seed0": [{"update": 1, "perplexity_0": 9.0, "perplexity_1": 8.0}]}, 40)
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[9.0], [8.0], [40, 40]]
 
 
 def test_missing_and_damaged_evaluations_are_named(tmp_path: Path) -> None:

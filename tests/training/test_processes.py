@@ -57,7 +57,7 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
 def test_two_processes_learn_what_one_does(shards: Path, tmp_path: Path) -> None:
     dev = ("--dev.shards", str(shards), "--dev.max_batch_seconds", "8")
     one = run(tmp_path, "one", shards, *dev)
-    two = run(tmp_path, "two", shards, *dev, "--training.devices", "2", "--training.cpu_threads", "1")
+    two = run(tmp_path, "two", shards, *dev, "--training.devices", "2", "--training.num_threads", "1")
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     assert "2 process(es)" in two.stdout
     assert "Warning" not in two.stderr
@@ -218,9 +218,9 @@ def test_processes_that_are_there_are_not_started_again(
 
 
 def test_impossible_numbers_of_devices_and_threads_are_named() -> None:
-    config = TrainingConfig(devices=0, num_nodes=0, cpu_threads=-1, accelerator="cpu")
+    config = TrainingConfig(devices=0, num_nodes=0, num_threads=-1, accelerator="cpu")
     assert [problem.split(",")[0] for problem in processes.training_problems(config)] == [
-        "training.devices is 0", "training.num_nodes is 0", "training.cpu_threads is -1",
+        "training.devices is 0", "training.num_nodes is 0", "training.num_threads is -1",
     ]  # fmt: skip
 
 
@@ -228,7 +228,7 @@ def test_the_number_of_threads_is_taken() -> None:
     code = (
         "import torch\nfrom speechssl.config import TrainingConfig\n"
         "from speechssl.training.machine import settle_cpu\n"
-        "settle_cpu(TrainingConfig(cpu_threads=3, accelerator='cpu'))\nprint(torch.get_num_threads())"
+        "settle_cpu(TrainingConfig(num_threads=3, accelerator='cpu'))\nprint(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "3"
