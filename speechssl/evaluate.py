@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from speechssl.config import EvaluateConfig
-from speechssl.data.index import load_refs
+from speechssl.data.corpus import read_corpus
 from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates
 from speechssl.evaluation.scoring import Scored, score
@@ -36,7 +36,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     settle_cpu()
     device = torch.device(resolve_accelerator(config.accelerator))
     recogniser = load_recogniser(config.checkpoint, device)
-    corpus = load_refs(config.data.shards)
+    corpus = read_corpus(config.data.shards)
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(
             f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "
@@ -45,8 +45,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     precision = resolve_precision(config.precision, device.type)
     scored = score(
         recogniser.model,
-        corpus.refs,
-        corpus.sample_rate,
+        corpus,
         recogniser.vocabulary,
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if precision == "bf16" else None,

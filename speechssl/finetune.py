@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,8 +13,7 @@ from torch import Tensor, nn
 from speechssl.config import FinetuneConfig, MaskingConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch
-from speechssl.data.index import Corpus, SampleRef
-from speechssl.data.reading import read_text
+from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
@@ -57,7 +57,7 @@ def run(config: FinetuneConfig) -> None:
     check_config(config)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
-    transcribed = usable(load_corpus(config.train.shards, config.model), config)
+    transcribed = usable(load_corpus(config.train.shards, config.model, with_texts=True), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
     say_left_out(plan, config.train)
     with run_lock(config.output):
@@ -77,7 +77,7 @@ def train(
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
     task = FinetuneTask(config, model, vocabulary)
-    minutes = sum(ref.num_samples for ref in transcribed.corpus.refs) / transcribed.corpus.sample_rate / 60
+    minutes = transcribed.corpus.seconds / 60
     fabric.print(
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
         f"on {minutes:.1f} minutes of transcribed audio ({', '.join(config.train.shards)}), {len(vocabulary)} labels, "
@@ -167,8 +167,7 @@ class FinetuneTask:
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
             self.model,
-            corpus.refs,
-            corpus.sample_rate,
+            corpus,
             self.labels,
             max_batch_seconds=self.config.dev.max_batch_seconds,
             autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
@@ -234,11 +233,11 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         DataError: more than a tenth, or everything, is unusable.
     """
     layers = config.model.feature_encoder.conv_layers
-    refs: list[SampleRef] = []
+    chosen: list[int] = []
     texts: list[str] = []
     problems: list[str] = []
-    for ref in corpus.refs:
-        text = read_text(ref)
+    for i, text in enumerate(corpus.texts or ()):
+        ref = corpus[i]
         if not text:
             problems.append(f"{ref.shard}: {ref.key}: no transcript")
             continue
@@ -246,7 +245,7 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         if needed > available:
             problems.append(f"{ref.shard}: {ref.key}: transcript needs {needed} frames, the audio has {available}")
             continue
-        refs.append(ref)
+        chosen.append(i)
         texts.append(text)
     if not texts and all(problem.endswith("no transcript") for problem in problems):
         raise DataError(
@@ -255,15 +254,15 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         )
     if problems:
         shown = "\n  ".join(problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
-        summary = f"{len(problems)} of {len(corpus.refs)} training utterances cannot be used:\n  {shown}"
-        if len(problems) > MAX_UNUSABLE_SHARE * len(corpus.refs):
+        summary = f"{len(problems)} of {len(corpus)} training utterances cannot be used:\n  {shown}"
+        if len(problems) > MAX_UNUSABLE_SHARE * len(corpus):
             raise DataError(
                 f"{summary}\nGive each recording its own transcript, then make the shards again; if they are right, "
                 f"people speak faster than the model's {1 / hop_seconds(config.model):.0f} frames per second can "
                 "spell: choose smaller strides in model.feature_encoder.conv_layers."
             )
         logger.warning("%s\nThey are left out.", summary)
-    return Transcribed(corpus._replace(refs=refs), texts)
+    return Transcribed(corpus.subset(np.array(chosen)), texts)
 
 
 def hop_seconds(model: ModelConfig) -> float:

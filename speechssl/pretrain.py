@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from speechssl.config import ModelConfig, PretrainConfig, StreamConfig
 from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch, load_batch
-from speechssl.data.index import Corpus, load_refs
+from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.frames import num_frames, samples_for_frames
@@ -54,7 +54,7 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
     model = ContrastiveModel(config.model, config.objective, config.dropout)
     origin = load_init(model, config) if config.init is not None else ""
     task = PretrainTask(config, model)
-    hours = sum(ref.num_samples for ref in corpus.refs) / corpus.sample_rate / 3600
+    hours = corpus.seconds / 3600
     fabric.print(
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
         f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}"
@@ -180,9 +180,9 @@ def model_problems(config: ModelConfig) -> list[str]:
     return problems
 
 
-def load_corpus(shards: list[str], model: ModelConfig) -> Corpus:
+def load_corpus(shards: list[str], model: ModelConfig, *, with_texts: bool = False) -> Corpus:
     """Index of the shards, checked against the model's sample rate."""
-    corpus = load_refs(shards)
+    corpus = read_corpus(shards, with_texts=with_texts)
     if corpus.sample_rate != model.sample_rate:
         raise ConfigError(
             f"the shards {', '.join(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.data.index import SampleRef
+from speechssl.data.corpus import SampleRef
 from speechssl.data.reading import Sample, read_sample
 from speechssl.data.streams import BatchSpec, StreamPlan
 

@@ -1,25 +1,39 @@
-"""The index beside each shard: what it holds and where, so that nothing is read to know how long it is."""
+"""The index beside each shard: what it holds and where, so that nothing is read to know how long it is.
 
-import glob
+An index is a safetensors file of columns, one row per sample in the order of the shard::
+
+    offsets, sizes    bytes of the sample's members in the tar, headers and padding included
+    num_samples       audio samples
+    checksums         CRC-32 of those bytes
+    key_hashes        first 8 bytes of the key's BLAKE2b, to find equal keys in different shards
+    keys, texts       UTF-8 of all keys, and of all transcripts, one after the other; *_ends say where each ends
+
+with the format's version, the sample rate, and the size and SHA-256 of the tar in its metadata. Columns, since
+the index of 10,000 hours has to be read in a second.
+"""
+
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
 from speechssl.errors import DataError
 
-INDEX_SUFFIX = ".index.json"
-VERSION = 1
+INDEX_SUFFIX = ".index"
+VERSION = "2"
+_COLUMNS = ("offsets", "sizes", "num_samples", "checksums", "key_hashes", "keys", "key_ends", "texts", "text_ends")
 
 
-class SampleRef(NamedTuple):
-    """Where one sample is, and how long."""
+class SampleEntry(NamedTuple):
+    """One sample of a shard."""
 
-    shard: str
-    """Path of the tar."""
     key: str
     """Its name in the shard, unique in a corpus."""
     offset: int
@@ -28,26 +42,76 @@ class SampleRef(NamedTuple):
     """Bytes of its members, headers and padding included."""
     num_samples: int
     """Audio samples."""
+    text: str
+    """Transcript; empty if there is none."""
 
 
-class Corpus(NamedTuple):
-    """Samples of one or more shards."""
+class StringColumn:
+    """Many short texts in one block of UTF-8.
 
-    refs: Sequence[SampleRef]
-    sample_rate: int
+    Args:
+        data: the texts one after the other, uint8 (bytes,).
+        ends: where each ends in data, int64 (N,).
+    """
+
+    def __init__(self, data: np.ndarray, ends: np.ndarray) -> None:
+        self.data = data
+        self.ends = ends
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "StringColumn":
+        """Column of these texts."""
+        encoded = [text.encode() for text in texts]
+        ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
+
+    @classmethod
+    def joined(cls, columns: Sequence["StringColumn"]) -> "StringColumn":
+        """One column after the other."""
+        shifts = np.cumsum([0, *(column.data.size for column in columns[:-1])])
+        ends = [column.ends + shift for column, shift in zip(columns, shifts, strict=True)]
+        return cls(np.concatenate([column.data for column in columns]), np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: int) -> str:
+        start = self.ends[i - 1] if i else 0
+        return self.data[start : self.ends[i]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[i] for i in range(len(self)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Index of one shard."""
+    """Index of one shard; the columns have one row per sample, (N,)."""
 
     shard: Path
     sample_rate: int
+    """Hz."""
     shard_bytes: int
     """Size of the tar."""
     sha256: str
     """Checksum of the tar."""
-    refs: list[SampleRef]
+    offsets: np.ndarray
+    sizes: np.ndarray
+    num_samples: np.ndarray
+    checksums: np.ndarray
+    key_hashes: np.ndarray
+    keys: StringColumn
+    texts: StringColumn | None
+    """None if they were not asked for."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def entries(self) -> list[SampleEntry]:
+        """Every row; the transcripts are empty if they were not read."""
+        texts = self.texts or [""] * len(self)
+        numbers = (self.offsets, self.sizes, self.num_samples)
+        rows = zip(self.keys, *(column.tolist() for column in numbers), texts, strict=True)
+        return [SampleEntry(*row) for row in rows]
 
 
 def index_path(shard: Path) -> Path:
@@ -55,22 +119,33 @@ def index_path(shard: Path) -> Path:
     return shard.with_name(shard.name + INDEX_SUFFIX)
 
 
-def write_index(shard: Path, sample_rate: int, refs: Sequence[SampleRef], path: Path) -> None:
-    """Write the index of a shard to ``path``."""
-    content = {
-        "version": VERSION,
-        "sample_rate": sample_rate,
-        "shard_bytes": shard.stat().st_size,
-        "sha256": file_sha256(shard),
-        "samples": [[ref.key, ref.offset, ref.size, ref.num_samples] for ref in refs],
+def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], path: Path) -> None:
+    """Write the index of a shard to ``path``, and sync it; the checksums are those of the shard as it is now."""
+    keys, texts = (StringColumn.of(column) for column in ([e.key for e in entries], [e.text for e in entries]))
+    columns: dict[str, np.ndarray] = {
+        "offsets": np.array([entry.offset for entry in entries], dtype=np.int64),
+        "sizes": np.array([entry.size for entry in entries], dtype=np.int64),
+        "num_samples": np.array([entry.num_samples for entry in entries], dtype=np.int64),
+        "checksums": checksums_of(shard, entries),
+        "key_hashes": np.array([key_hash(entry.key) for entry in entries], dtype=np.uint64),
+        "keys": keys.data,
+        "key_ends": keys.ends,
+        "texts": texts.data,
+        "text_ends": texts.ends,
     }
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, separators=(",", ":"))
+    metadata = {
+        "version": VERSION,
+        "sample_rate": str(sample_rate),
+        "shard_bytes": str(shard.stat().st_size),
+        "sha256": file_sha256(shard),
+    }
+    with path.open("wb") as file:
+        file.write(save(columns, metadata))
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_index(shard: Path) -> ShardIndex:
+def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
     """Read the index beside a shard.
 
     Raises:
@@ -78,13 +153,17 @@ def read_index(shard: Path) -> ShardIndex:
     """
     path = index_path(shard)
     if not path.is_file():
-        raise DataError(f"{shard}: has no index {path.name}; make the shards with `speechssl shard`")
+        raise DataError(
+            f"{shard}: has no index {path.name}; make the shards with `speechssl shard`, or give shards from elsewhere "
+            "their index with `speechssl verify --write_index`"
+        )
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        refs = [SampleRef(str(shard), *sample) for sample in content["samples"]]
-        index = ShardIndex(shard, content["sample_rate"], content["shard_bytes"], content["sha256"], refs)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{path}: is not a shard index ({error!r}); make the shards again") from error
+        index = _read_columns(shard, path, with_texts=with_texts)
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        raise DataError(
+            f"{path}: is not an index of version {VERSION} ({error}); make it again with "
+            "`speechssl verify --write_index`"
+        ) from error
     found = shard.stat().st_size
     if found != index.shard_bytes:
         raise DataError(
@@ -94,47 +173,41 @@ def read_index(shard: Path) -> ShardIndex:
     return index
 
 
-def find_shards(patterns: Sequence[str]) -> list[Path]:
-    """Shard files of files, folders and globs, in order of path.
+def _read_columns(shard: Path, path: Path, *, with_texts: bool) -> ShardIndex:
+    with safe_open(path, framework="numpy") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+        if metadata.get("version") != VERSION:
+            raise ValueError(f"its version is {metadata.get('version')}")
+        wanted = _COLUMNS if with_texts else _COLUMNS[:-2]
+        columns: dict[str, Any] = {name: file.get_tensor(name) for name in wanted}
+    if len({len(columns[name]) for name in wanted if name not in ("keys", "texts")}) != 1:
+        raise ValueError("its columns differ in length")
+    keys, key_ends = columns.pop("keys"), columns.pop("key_ends")
+    texts = StringColumn(columns.pop("texts"), columns.pop("text_ends")) if with_texts else None
+    return ShardIndex(
+        shard,
+        int(metadata["sample_rate"]),
+        int(metadata["shard_bytes"]),
+        metadata["sha256"],
+        **columns,
+        keys=StringColumn(keys, key_ends),
+        texts=texts,
+    )
 
-    Raises:
-        DataError: names every pattern that matches nothing.
-    """
-    found: set[Path] = set()
-    missing = []
-    for pattern in patterns:
-        path = Path(pattern)
-        names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too
-        matches = [Path(name) for name in names]
-        if not matches:
-            missing.append(
-                f"{pattern}: no shards here ({'a folder without .tar files' if path.is_dir() else 'not found'})"
-            )
-        found.update(matches)
-    if missing:
-        raise DataError("\n".join(missing) + "\nMake them with `speechssl shard MANIFEST OUTPUT`.")
-    return sorted(found)
+
+def checksums_of(shard: Path, entries: Sequence[SampleEntry]) -> np.ndarray:
+    """CRC-32 of each sample's bytes in a shard, uint32 (N,)."""
+    checksums = np.empty(len(entries), dtype=np.uint32)
+    with shard.open("rb") as file:
+        for i, entry in enumerate(entries):
+            file.seek(entry.offset)
+            checksums[i] = zlib.crc32(file.read(entry.size))
+    return checksums
 
 
-def load_refs(patterns: Sequence[str]) -> Corpus:
-    """Index of all shards that the patterns name, as one corpus.
-
-    Raises:
-        DataError: shards are missing or damaged, differ in sample rate, or share keys.
-    """
-    indexes = [read_index(shard) for shard in find_shards(patterns)]
-    rates = {index.sample_rate: index.shard for index in indexes}
-    if len(rates) > 1:
-        listed = ", ".join(f"{shard} {rate} Hz" for rate, shard in sorted(rates.items()))
-        raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
-    refs = [ref for index in indexes for ref in index.refs]
-    if not refs:
-        raise DataError(f"{', '.join(patterns)}: the shards hold no samples")
-    first: dict[str, str] = {}
-    for ref in refs:
-        if first.setdefault(ref.key, ref.shard) != ref.shard:
-            raise DataError(f"{ref.key}: in {first[ref.key]} and in {ref.shard}; a key must occur once")
-    return Corpus(refs, indexes[0].sample_rate)
+def key_hash(key: str) -> int:
+    """Unsigned 64-bit hash of a key, the same everywhere."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
 def file_sha256(path: Path) -> str:

@@ -3,12 +3,13 @@
 import io
 import json
 import tarfile
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from speechssl.audio.reading import decode_audio
-from speechssl.data.index import SampleRef
+from speechssl.data.corpus import SampleRef
 from speechssl.errors import DataError
 
 AUDIO_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
@@ -44,11 +45,6 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
     return Sample(ref.key, audio, metadata.get("text"), metadata.get("speaker"))
 
 
-def read_text(ref: SampleRef) -> str | None:
-    """Transcript of one sample, without decoding its audio; None if it has none."""
-    return _metadata(_members(ref), f"{ref.shard}: {ref.key}").get("text")
-
-
 def _members(ref: SampleRef) -> dict[str, bytes]:
     """Bytes of a sample's members by what follows the key and its dot."""
     name = f"{ref.shard}: {ref.key}"
@@ -58,6 +54,11 @@ def _members(ref: SampleRef) -> dict[str, bytes]:
             data = file.read(ref.size)
     except OSError as error:
         raise DataError(f"{name}: {error.strerror}") from error
+    if zlib.crc32(data) != ref.checksum:
+        raise DataError(
+            f"{name}: the {len(data)} bytes at {ref.offset} are not the {ref.size} that were indexed; "
+            "the shard is damaged or was replaced, make it again"
+        )
     members = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:", ignore_zeros=False) as tar:

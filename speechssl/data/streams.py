@@ -8,13 +8,12 @@ a run was interrupted changes what an update sees.
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from speechssl.config import StreamConfig
-from speechssl.data.index import Corpus, SampleRef
+from speechssl.data.corpus import Corpus, SampleRef
 from speechssl.errors import DataError
 
 ORDER, CROPS = 0, 1
@@ -62,10 +61,11 @@ class StreamPlan:
         self.seed = seed
         self.crop = crop
         self.config = config
-        refs, self.num_too_short, self.num_too_long = self._select(corpus)
-        self._check(refs, corpus)
-        self._streams = split_evenly(refs, config.num_streams)
-        self._lengths = [self._used_lengths(stream) for stream in self._streams]
+        self._corpus = corpus
+        chosen, self.num_too_short, self.num_too_long = self._select()
+        self._check(chosen)
+        self._streams = split_evenly(chosen, config.num_streams)
+        self._lengths = [self._used_lengths(corpus.num_samples[stream]) for stream in self._streams]
         self._first_batch: list[list[int]] = [[0] for _ in self._streams]  # of each epoch planned so far
         self._epochs: dict[int, tuple[int, EpochPlan]] = {}  # stream to its latest epoch's number and plan
         self.fingerprint = self._fingerprint()
@@ -78,7 +78,7 @@ class StreamPlan:
         """The micro-batch that a stream gives an update; both count from 0."""
         epoch, position = self._locate(update, stream)
         chosen = self._plan(stream, epoch).batches[position]
-        refs = tuple(self._streams[stream][i] for i in chosen)
+        refs = tuple(self._corpus[i] for i in self._streams[stream][chosen])
         if not self.crop:
             return whole_samples(refs, self.sample_rate)
         length = int(self._lengths[stream][chosen].min())
@@ -86,32 +86,31 @@ class StreamPlan:
         starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
 
-    def _select(self, corpus: Corpus) -> tuple[list[SampleRef], int, int]:
+    def _select(self) -> tuple[np.ndarray, int, int]:
         """Samples within the limits, and how many are too short and too long."""
-        shortest = self.config.min_seconds * corpus.sample_rate
-        longest = float("inf") if self.crop else self.config.max_seconds * corpus.sample_rate
-        too_short = sum(ref.num_samples < shortest for ref in corpus.refs)
-        too_long = sum(ref.num_samples > longest for ref in corpus.refs)
-        return [ref for ref in corpus.refs if shortest <= ref.num_samples <= longest], too_short, too_long
+        lengths = self._corpus.num_samples
+        too_short = lengths < self.config.min_seconds * self.sample_rate
+        longest = float("inf") if self.crop else self.config.max_seconds * self.sample_rate
+        too_long = lengths > longest
+        return np.flatnonzero(~(too_short | too_long)), int(too_short.sum()), int(too_long.sum())
 
-    def _check(self, refs: list[SampleRef], corpus: Corpus) -> None:
+    def _check(self, chosen: np.ndarray) -> None:
         config = self.config
-        if len(refs) < config.num_streams or not refs:
+        if len(chosen) < max(1, config.num_streams):
             raise DataError(
-                f"{len(refs)} of {len(corpus.refs)} samples are between min_seconds ({config.min_seconds:g}) and "
+                f"{len(chosen)} of {len(self._corpus)} samples are between min_seconds ({config.min_seconds:g}) and "
                 f"max_seconds ({config.max_seconds:g}), expected at least num_streams ({config.num_streams}); "
                 "give more audio, wider limits or fewer streams"
             )
-        longest = max(refs, key=lambda ref: ref.num_samples)
-        seconds = min(longest.num_samples / corpus.sample_rate, config.max_seconds)
+        longest = self._corpus[chosen[self._corpus.num_samples[chosen].argmax()]]
+        seconds = min(longest.num_samples / self.sample_rate, config.max_seconds)
         if seconds > config.max_batch_seconds:
             raise DataError(
                 f"{longest.shard}: {longest.key} lasts {seconds:.1f} s, more than a whole batch of max_batch_seconds "
                 f"({config.max_batch_seconds:g}); raise it or lower max_seconds"
             )
 
-    def _used_lengths(self, refs: Sequence[SampleRef]) -> np.ndarray:
-        lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
+    def _used_lengths(self, lengths: np.ndarray) -> np.ndarray:
         if not self.crop:
             return pad_to_grid(lengths, self.sample_rate)
         lengths = np.minimum(lengths, int(self.config.max_seconds * self.sample_rate))
@@ -148,15 +147,15 @@ class StreamPlan:
         geometry += [LENGTH_GRID_SECONDS, LENGTH_JITTER]
         digest = hashlib.sha256(json.dumps(geometry).encode())
         for stream in self._streams:
-            for ref in stream:
-                digest.update(f"{ref.key} {ref.num_samples}\n".encode())
+            digest.update(self._corpus.key_hashes[stream].tobytes())
+            digest.update(self._corpus.num_samples[stream].tobytes())
         return digest.hexdigest()
 
 
-def split_evenly(refs: Sequence[SampleRef], num_streams: int) -> list[list[SampleRef]]:
+def split_evenly(chosen: np.ndarray, num_streams: int) -> list[np.ndarray]:
     """Contiguous parts of nearly equal numbers of samples, so that a stream reads few shards."""
-    bounds = np.linspace(0, len(refs), num_streams + 1).astype(int)
-    return [list(refs[start:end]) for start, end in itertools.pairwise(bounds)]
+    bounds = np.linspace(0, len(chosen), num_streams + 1).astype(int)
+    return [chosen[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def cut_batches(order: np.ndarray, lengths: np.ndarray, max_samples: float) -> list[np.ndarray]:
@@ -173,12 +172,12 @@ def cut_batches(order: np.ndarray, lengths: np.ndarray, max_samples: float) -> l
     return batches
 
 
-def epoch_batches(refs: Sequence[SampleRef], max_batch_seconds: float, sample_rate: int) -> list[BatchSpec]:
+def epoch_batches(corpus: Corpus, max_batch_seconds: float) -> list[BatchSpec]:
     """One pass over whole samples, longest first, for evaluation."""
-    lengths = np.array([ref.num_samples for ref in refs], dtype=np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    batches = cut_batches(order, pad_to_grid(lengths, sample_rate), max_batch_seconds * sample_rate)
-    return [whole_samples(tuple(refs[i] for i in chosen), sample_rate) for chosen in batches]
+    rate = corpus.sample_rate
+    order = np.argsort(-corpus.num_samples, kind="stable")
+    batches = cut_batches(order, pad_to_grid(corpus.num_samples, rate), max_batch_seconds * rate)
+    return [whole_samples(tuple(corpus[i] for i in chosen), rate) for chosen in batches]
 
 
 def whole_samples(refs: tuple[SampleRef, ...], sample_rate: int) -> BatchSpec:

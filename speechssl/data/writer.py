@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import soundfile
 
-from speechssl.data.index import SampleRef, index_path, write_index
+from speechssl.data.index import SampleEntry, index_path, write_index
 from speechssl.errors import DataError
 
 PARTIAL = ".partial_"
@@ -51,7 +51,7 @@ class ShardWriter:
         self.audio_format = audio_format
         self.max_bytes = max_bytes
         self.shards: list[Path] = []
-        self._refs: list[SampleRef] = []
+        self._entries: list[SampleEntry] = []
         self._tar: Any = None
 
     def write(self, sample: EncodedSample) -> None:
@@ -67,7 +67,8 @@ class ShardWriter:
             metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
             self._tar.write({"__key__": sample.key, self.audio_format: sample.audio, "json": metadata})
             size = self._tar.tarstream.offset - offset
-            self._refs.append(SampleRef(str(self._path), sample.key, offset, size, sample.num_samples))
+            text = str(sample.metadata.get("text", ""))
+            self._entries.append(SampleEntry(sample.key, offset, size, sample.num_samples, text))
             if offset + size >= self.max_bytes:
                 self._close_shard()
         except OSError as error:
@@ -96,11 +97,11 @@ class ShardWriter:
         self._file.close()
         partial_shard = self._path.with_name(PARTIAL + self._path.name)
         partial_index = self._path.with_name(PARTIAL + index_path(self._path).name)
-        write_index(partial_shard, self.sample_rate, self._refs, partial_index)
+        write_index(partial_shard, self.sample_rate, self._entries, partial_index)
         partial_index.replace(index_path(self._path))
         partial_shard.replace(self._path)
         self.shards.append(self._path)
-        self._refs = []
+        self._entries = []
         self._tar = None
 
     def _named(self, error: OSError) -> DataError:

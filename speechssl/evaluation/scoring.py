@@ -1,12 +1,12 @@
 """Transcribe the samples of shards with a model, for the dev score of fine-tuning and for evaluation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 
 from speechssl.data.batches import load_batch
-from speechssl.data.index import SampleRef
+from speechssl.data.corpus import Corpus
 from speechssl.data.streams import BatchSpec, epoch_batches
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import DataError
@@ -26,8 +26,7 @@ class Scored(NamedTuple):
 @torch.no_grad()
 def score(
     model: CtcModel,
-    refs: Sequence[SampleRef],
-    sample_rate: int,
+    corpus: Corpus,
     vocabulary: CharacterVocabulary,
     *,
     max_batch_seconds: float,
@@ -39,8 +38,7 @@ def score(
 
     Args:
         model: recogniser.
-        refs: what to transcribe.
-        sample_rate: of the audio, in Hz.
+        corpus: what to transcribe.
         vocabulary: of the model.
         max_batch_seconds: padded audio per batch.
         autocast_dtype: of matrix products; None for float32.
@@ -52,8 +50,8 @@ def score(
     """
     model.eval()
     scored = Scored({}, {}, {})
-    for spec in progress(epoch_batches(refs, max_batch_seconds, sample_rate)):
-        batch = load_batch(spec, sample_rate)
+    for spec in progress(epoch_batches(corpus, max_batch_seconds)):
+        batch = load_batch(spec, corpus.sample_rate)
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             output = model(batch.audio.to(device), batch.lengths.to(device))
         hypotheses = greedy_decode(output.logits, output.lengths, vocabulary)
@@ -64,5 +62,5 @@ def score(
             else:
                 scored.skipped[key] = "no transcript"
     if not scored.references:
-        raise DataError(f"none of the {len(refs)} samples has a transcript; make the shards from a list with text")
+        raise DataError(f"none of the {len(corpus)} samples has a transcript; make the shards from a list with text")
     return scored

@@ -11,28 +11,29 @@ from conftest import RATE, write_corpus
 
 from speechssl.config import ShardConfig
 from speechssl.data import sharding
-from speechssl.data.index import find_shards, load_refs, read_index
-from speechssl.data.reading import read_sample, read_text
+from speechssl.data.corpus import find_shards, read_corpus
+from speechssl.data.index import read_index
+from speechssl.data.reading import read_sample
 from speechssl.errors import DataError
 
 
 def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 5000, 6000])
     sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "out"))
-    corpus = load_refs([str(tmp_path / "out")])
+    corpus = read_corpus([str(tmp_path / "out")])
     assert corpus.sample_rate == RATE
-    for ref, length, text in zip(corpus.refs, [4000, 5000, 6000], ["YES", "NO", "STOP"], strict=True):
+    for ref, length, text in zip(corpus, [4000, 5000, 6000], ["YES", "NO", "STOP"], strict=True):
         original, _ = soundfile.read(tmp_path / "audio" / f"{ref.key}.wav", dtype="float32")
         sample = read_sample(ref, RATE)
         assert len(sample.audio) == length
         np.testing.assert_array_equal(sample.audio, original)
-        assert sample.text == text == read_text(ref)
+        assert sample.text == text
 
 
 def test_plain_webdataset_reads_the_shards(shards: Path) -> None:
     names = [str(path) for path in find_shards([str(shards)])]
     samples = list(webdataset.WebDataset(names, shardshuffle=False))
-    assert [sample["__key__"] for sample in samples] == [ref.key for ref in load_refs([str(shards)]).refs]
+    assert [sample["__key__"] for sample in samples] == [ref.key for ref in read_corpus([str(shards)])]
     assert all(set(sample) >= {"flac", "json"} for sample in samples)
     assert json.loads(samples[0]["json"])["text"] == "YES"
 
@@ -52,7 +53,7 @@ def test_other_rates_and_channels_become_mono_at_the_wanted_rate(tmp_path: Path)
     soundfile.write(folder / "tone.wav", np.stack([0.5 * tone, 0.1 * tone], axis=1), 44100)
     (folder / "list.tsv").write_text("path\ntone.wav\n")
     sharding.run(ShardConfig(manifest=folder / "list.tsv", output=tmp_path / "out"))
-    sample = read_sample(load_refs([str(tmp_path / "out")]).refs[0], RATE)
+    sample = read_sample(read_corpus([str(tmp_path / "out")])[0], RATE)
     expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     assert len(sample.audio) == RATE
     assert np.abs(sample.audio - expected)[500:-500].max() < 2e-3
@@ -107,7 +108,7 @@ def test_interrupted_set_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "out" / sharding.REPORT_FILE).exists()
     monkeypatch.setattr(sharding, "prepare", original)
     sharding.run(config)
-    assert len(load_refs([str(tmp_path / "out")]).refs) == 6
+    assert len(read_corpus([str(tmp_path / "out")])) == 6
 
 
 def test_cut_off_shard_is_noticed(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_cut_off_shard_is_noticed(tmp_path: Path) -> None:
     shard = tmp_path / "out" / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-700])
     with pytest.raises(DataError, match="cut off or was replaced"):
-        load_refs([str(shard)])
+        read_corpus([str(shard)])
 
 
 def test_missing_shards_are_all_named(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_keys_that_occur_twice_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sharding.run(ShardConfig(manifest=manifest, output=tmp_path / name))
     with pytest.raises(DataError, match="a key must occur once"):
-        load_refs([str(tmp_path / "a"), str(tmp_path / "b")])
+        read_corpus([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
 @pytest.mark.parametrize(

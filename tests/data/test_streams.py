@@ -3,12 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from speechssl.config import StreamConfig
 from speechssl.data.batches import BatchLoader
-from speechssl.data.index import Corpus, SampleRef, load_refs
+from speechssl.data.corpus import Corpus, join, read_corpus
+from speechssl.data.index import ShardIndex, StringColumn, key_hash
 from speechssl.data.streams import BatchSpec, StreamPlan, epoch_batches
 from speechssl.errors import DataError
 
@@ -16,7 +18,26 @@ RATE = 100
 
 
 def corpus(lengths: list[int], num_shards: int = 1) -> Corpus:
-    return Corpus([SampleRef(f"s{i % num_shards}", f"k{i}", 0, 0, n) for i, n in enumerate(lengths)], RATE)
+    shards = [list(enumerate(lengths))[s::num_shards] for s in range(num_shards)]
+    return join([made_index(f"s{s}", shard) for s, shard in enumerate(shards)])
+
+
+def made_index(name: str, samples: list[tuple[int, int]]) -> ShardIndex:
+    """Index of a shard that does not exist, of samples given by number and length."""
+    keys = [f"k{i}" for i, _ in samples]
+    return ShardIndex(
+        Path(name),
+        RATE,
+        0,
+        "",
+        offsets=np.zeros(len(keys), np.int64),
+        sizes=np.zeros(len(keys), np.int64),
+        num_samples=np.array([n for _, n in samples], np.int64),
+        checksums=np.zeros(len(keys), np.uint32),
+        key_hashes=np.array([key_hash(key) for key in keys], np.uint64),
+        keys=StringColumn.of(keys),
+        texts=None,
+    )
 
 
 def one_epoch(plan: StreamPlan, stream: int, epoch: int = 0) -> list[BatchSpec]:
@@ -36,7 +57,7 @@ def test_every_utterance_exactly_once_per_epoch(num_streams: int, num_shards: in
     plan = StreamPlan(data, StreamConfig(num_streams=num_streams, max_batch_seconds=10), seed=3, crop=crop)
     for epoch in range(3):
         seen = Counter(ref.key for s in range(num_streams) for spec in one_epoch(plan, s, epoch) for ref in spec.refs)
-        assert seen == Counter(ref.key for ref in data.refs)
+        assert seen == Counter(ref.key for ref in data)
 
 
 def test_padded_batches_stay_within_the_limit() -> None:
@@ -49,7 +70,7 @@ def test_padded_batches_stay_within_the_limit() -> None:
 def test_padded_batches_have_few_lengths() -> None:
     data = corpus(list(range(50, 900, 7)))
     specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=False), 0)
-    specs += epoch_batches(data.refs, 30, RATE)
+    specs += epoch_batches(data, 30)
     assert all(spec.padded_samples % 25 == 0 for spec in specs)
     assert all(spec.padded_samples - max(spec.num_samples) < 25 for spec in specs)
 
@@ -71,7 +92,7 @@ def test_crops_have_few_lengths_and_lose_little() -> None:
     data = corpus(list(range(100, 900, 7)))
     specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=True), 0)
     assert all(spec.num_samples[0] % 25 == 0 for spec in specs)
-    kept = sum(sum(spec.num_samples) for spec in specs) / sum(ref.num_samples for ref in data.refs)
+    kept = sum(sum(spec.num_samples) for spec in specs) / data.num_samples.sum()
     assert kept > 0.85
 
 
@@ -119,12 +140,12 @@ def test_impossible_plans_say_what_to_do() -> None:
 
 def test_evaluation_pass_covers_everything_once() -> None:
     data = corpus([30, 500, 20, 410, 77])
-    specs = epoch_batches(data.refs, 6, RATE)
-    assert sorted(ref.key for spec in specs for ref in spec.refs) == sorted(ref.key for ref in data.refs)
+    specs = epoch_batches(data, 6)
+    assert sorted(ref.key for spec in specs for ref in spec.refs) == sorted(ref.key for ref in data)
 
 
 def test_workers_and_ranks_do_not_change_the_batches(shards: Path) -> None:
-    data = load_refs([str(shards)])
+    data = read_corpus([str(shards)])
     plan = StreamPlan(data, StreamConfig(num_streams=2, max_batch_seconds=4), seed=0, crop=True)
 
     def load(streams: list[int], num_workers: int, start: int = 0) -> list[list[torch.Tensor]]:
@@ -146,8 +167,8 @@ def test_a_damaged_sample_stops_the_loader_with_its_name(shards: Path, tmp_path:
     copy.mkdir()
     for path in shards.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    data = load_refs([str(copy)])
-    victim = data.refs[3]
+    data = read_corpus([str(copy)])
+    victim = data[3]
     content = bytearray(Path(victim.shard).read_bytes())
     content[victim.offset + 600 : victim.offset + 4000] = bytes(3400)
     Path(victim.shard).write_bytes(content)

@@ -1,0 +1,142 @@
+"""One or more shards as one corpus, in columns: 10,000 hours fit into some hundred megabytes."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from speechssl.data.index import ShardIndex, StringColumn, read_index
+from speechssl.errors import DataError
+
+
+class SampleRef(NamedTuple):
+    """Where one sample is, and how long."""
+
+    shard: str
+    """Path of the tar."""
+    key: str
+    """Its name in the shard, unique in a corpus."""
+    offset: int
+    """First byte of its first tar header."""
+    size: int
+    """Bytes of its members, headers and padding included."""
+    num_samples: int
+    """Audio samples."""
+    checksum: int
+    """CRC-32 of its bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Samples of one or more shards; the columns have one row per sample, (N,), in order of shards and offsets."""
+
+    sample_rate: int
+    """Hz."""
+    shards: Sequence[str]
+    """Paths of the tars."""
+    shard_numbers: np.ndarray
+    """Position of each sample's shard in ``shards``."""
+    offsets: np.ndarray
+    sizes: np.ndarray
+    num_samples: np.ndarray
+    checksums: np.ndarray
+    key_hashes: np.ndarray
+    keys: StringColumn
+    texts: StringColumn | None = None
+    """Transcripts, empty where there is none; None if they were not asked for."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, i: int) -> SampleRef:
+        return SampleRef(
+            self.shards[self.shard_numbers[i]],
+            self.keys[i],
+            int(self.offsets[i]),
+            int(self.sizes[i]),
+            int(self.num_samples[i]),
+            int(self.checksums[i]),
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Audio of all samples."""
+        return int(self.num_samples.sum()) / self.sample_rate
+
+    def subset(self, chosen: np.ndarray) -> "Corpus":
+        """Corpus of some rows, (M,), in their order."""
+        columns = {name: getattr(self, name)[chosen] for name in _NUMBERS}
+        keys = StringColumn.of([self.keys[i] for i in chosen])
+        texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
+        return Corpus(self.sample_rate, self.shards, **columns, keys=keys, texts=texts)
+
+
+_NUMBERS = ("shard_numbers", "offsets", "sizes", "num_samples", "checksums", "key_hashes")
+
+
+def read_corpus(patterns: Sequence[str], *, with_texts: bool = False) -> Corpus:
+    """Read the indexes of all shards that the patterns name; no shard is read.
+
+    Raises:
+        DataError: shards are missing or damaged, differ in sample rate, or share keys.
+    """
+    indexes = [read_index(shard, with_texts=with_texts) for shard in find_shards(patterns)]
+    rates = {index.sample_rate: index.shard for index in indexes}
+    if len(rates) > 1:
+        listed = ", ".join(f"{shard} {rate} Hz" for rate, shard in sorted(rates.items()))
+        raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
+    if not sum(map(len, indexes)):
+        raise DataError(f"{', '.join(patterns)}: the shards hold no samples")
+    corpus = join(indexes)
+    check_keys(corpus)
+    return corpus
+
+
+def join(indexes: Sequence[ShardIndex]) -> Corpus:
+    """Indexes of one sample rate as one corpus."""
+    columns = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in _NUMBERS[1:]}
+    texts = [index.texts for index in indexes if index.texts is not None]
+    return Corpus(
+        indexes[0].sample_rate,
+        [str(index.shard) for index in indexes],
+        np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes]),
+        **columns,
+        keys=StringColumn.joined([index.keys for index in indexes]),
+        texts=StringColumn.joined(texts) if len(texts) == len(indexes) else None,
+    )
+
+
+def check_keys(corpus: Corpus) -> None:
+    """Raise DataError for a key that occurs twice."""
+    order = np.argsort(corpus.key_hashes, kind="stable")
+    hashes = corpus.key_hashes[order]
+    for i in np.flatnonzero(hashes[1:] == hashes[:-1]):
+        one, other = corpus[order[i]], corpus[order[i + 1]]
+        if one.key == other.key:
+            where = f"twice in {one.shard}" if one.shard == other.shard else f"in {one.shard} and in {other.shard}"
+            raise DataError(f"{one.key}: {where}; a key must occur once")
+
+
+def find_shards(patterns: Sequence[str]) -> list[Path]:
+    """Shard files of files, folders and globs, in order of path.
+
+    Raises:
+        DataError: names every pattern that matches nothing.
+    """
+    found: set[Path] = set()
+    missing = []
+    for pattern in patterns:
+        path = Path(pattern)
+        names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too
+        matches = [path for path in map(Path, names) if not path.name.startswith(".")]
+        if not matches:
+            missing.append(
+                f"{pattern}: no shards here ({'a folder without .tar files' if path.is_dir() else 'not found'})"
+            )
+        found.update(matches)
+    if missing:
+        raise DataError("\n".join(missing) + "\nMake them with `speechssl shard MANIFEST OUTPUT`.")
+    return sorted(found)
