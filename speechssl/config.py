@@ -138,6 +138,113 @@ class ContrastiveConfig:
 
 
 @dataclass
+class ReverberationConfig:
+    """Rooms: convolution with an impulse response; the direct path stays in place, the energy is kept."""
+
+    prob: float = 0.0
+    """Chance that a sample is reverberated."""
+    shards: list[str] = field(default_factory=list)
+    """Shards of impulse responses; without any, a response is decaying noise after a direct path (Polack 1988)."""
+    rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    """Shortest and longest time in which such a response decays by 60 dB."""
+    direct_to_reverberant_db: tuple[float, float] = (0.0, 12.0)
+    """Lowest and highest energy of such a response's direct path over that of the rest, in dB."""
+
+
+@dataclass
+class NoiseConfig:
+    """Noise under the whole sample."""
+
+    prob: float = 0.0
+    """Chance that a sample gets noise."""
+    shards: list[str] = field(default_factory=list)
+    """Shards of noise; without any, Gaussian noise of a drawn colour."""
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    """Lowest and highest signal-to-noise ratio: the mean power of active speech over that of the added noise, in dB."""
+    slope: tuple[float, float] = (0.0, 2.0)
+    """Lowest and highest exponent of the noise of a drawn colour, whose power falls as 1/f**slope: 0 white, 1 pink."""
+
+
+@dataclass
+class SpeechMixingConfig:
+    """Another utterance over a part of the sample (WavLM, Chen et al. 2022, section IV-B)."""
+
+    prob: float = 0.0
+    """Chance that a sample gets another voice (0.2 in WavLM)."""
+    shards: list[str] = field(default_factory=list)
+    """Shards of the other utterances; without any, those that are trained on."""
+    snr_db: tuple[float, float] = (-5.0, 5.0)
+    """Lowest and highest ratio of the mean powers of the two, each over its active speech, in dB."""
+    max_share: float = 0.5
+    """Longest overlap, as a share of the sample; more than half would leave open who is the speaker."""
+
+
+@dataclass
+class TelephoneConfig:
+    """Telephone lines: 300 to 3400 Hz at 8 kHz, and back to the sample rate."""
+
+    prob: float = 0.0
+    """Chance that a sample passes through a line."""
+    codings: list[Literal["pcm", "mulaw", "alaw", "gsm"]] = field(
+        default_factory=lambda: ["pcm", "mulaw", "alaw", "gsm"]
+    )
+    """Codings to draw from: none ("pcm"), G.711 ("mulaw", "alaw"), GSM 06.10 full rate ("gsm")."""
+
+
+@dataclass
+class CodecConfig:
+    """Lossy audio files: encoding and decoding."""
+
+    prob: float = 0.0
+    """Chance that a sample passes through a file."""
+    codecs: list[Literal["mp3", "opus", "vorbis"]] = field(default_factory=lambda: ["mp3", "opus", "vorbis"])
+    """Codecs to draw from."""
+    quality: tuple[float, float] = (0.0, 0.3)
+    """Lowest and highest quality, from 0, the smallest file, to 1; at 16 kHz, the default gives MP3 of 10 to 55 kbit/s,
+    Opus of 10 to 86 and Vorbis of 30 to 33."""
+
+
+@dataclass
+class GainConfig:
+    """Level of the recording."""
+
+    prob: float = 0.0
+    """Chance that the level is changed."""
+    gain_db: tuple[float, float] = (-12.0, 6.0)
+    """Lowest and highest gain in dB; what would exceed full scale is scaled down to it as a whole."""
+
+
+@dataclass
+class SpeedConfig:
+    """Speed, tempo and pitch together (Ko et al. 2015); the only change of length."""
+
+    prob: float = 0.0
+    """Chance that the speed is changed."""
+    factors: list[float] = field(default_factory=lambda: [0.9, 1.1])
+    """Factors to draw from; above 1 is faster and shorter."""
+
+
+@dataclass
+class AugmentationConfig:
+    """What happens to the audio before the model hears it, drawn for each sample, in this order; nothing by default."""
+
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    """Speed."""
+    reverberation: ReverberationConfig = field(default_factory=ReverberationConfig)
+    """Rooms."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """Noise."""
+    speech: SpeechMixingConfig = field(default_factory=SpeechMixingConfig)
+    """Other voices."""
+    telephone: TelephoneConfig = field(default_factory=TelephoneConfig)
+    """Telephone lines."""
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    """Lossy audio files."""
+    gain: GainConfig = field(default_factory=GainConfig)
+    """Level."""
+
+
+@dataclass
 class StreamConfig:
     """Which shards are read, and how their samples become batches."""
 
@@ -153,6 +260,13 @@ class StreamConfig:
     """Longer samples: cropped in pretraining, left out and counted in fine-tuning."""
     num_workers: int = 1
     """Threads that read and decode ahead; 0 reads in the training thread."""
+    shuffle_hours: float = 8.0
+    """Order and batches are drawn within windows of this much audio of a stream, so that it reads few shards at a time."""
+    source_weights: list[float] = field(default_factory=list)
+    """Makes each entry of shards a source of its own; one number each, in proportion to its share of the batches."""
+    source_temperature: float = 0.0
+    """The same, with shares in proportion to each source's hours to the power of 1 / temperature: 1 keeps their
+    proportions, more evens them out; 0 makes one corpus of all."""
 
 
 @dataclass

@@ -10,17 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechssl.audio.reading import read_audio
+from speechssl.audio.reading import AUDIO_SUFFIXES, read_audio
 from speechssl.config import TranscribeConfig
-from speechssl.data.streams import pad_to_grid
+from speechssl.data.batching import round_up
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.training.machine import resolve_accelerator, settle_cpu
-
-# What a folder is searched for; a file that is named is read whatever its suffix.
-SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".aiff", ".au"})
 
 
 class Transcript(NamedTuple):
@@ -65,9 +62,9 @@ def find_audio(sources: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for source in sources:
         if source.is_dir():
-            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
             if not found:
-                raise ConfigError(f"{source}: no audio files here ({', '.join(sorted(SUFFIXES))})")
+                raise ConfigError(f"{source}: no audio files here ({', '.join(sorted(AUDIO_SUFFIXES))})")
             paths += found
         else:
             paths.append(source)
@@ -92,7 +89,7 @@ def transcribe(
         if len(audio) < shortest:
             problems.append(f"{path}: {len(audio)} samples at {rate} Hz, expected at least {shortest}, one frame")
             continue
-        longest = padded_length([audio, *(x for _, x in waiting)], rate)
+        longest = padded_length([audio, *(x for _, x in waiting)])
         if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
             yield from transcribe_batch(recogniser, waiting)
             waiting = []
@@ -107,7 +104,7 @@ def transcribe_batch(recogniser: Recogniser, files: list[tuple[Path, torch.Tenso
     device = recogniser.model.head.weight.device
     rate = recogniser.config.sample_rate
     lengths = torch.tensor([len(audio) for _, audio in files])
-    audio = torch.zeros(len(files), padded_length([audio for _, audio in files], rate))
+    audio = torch.zeros(len(files), padded_length([audio for _, audio in files]))
     for row, (_, samples) in zip(audio, files, strict=True):
         row[: len(samples)] = samples
     output = recogniser.model(audio.to(device), lengths.to(device))
@@ -118,9 +115,9 @@ def transcribe_batch(recogniser: Recogniser, files: list[tuple[Path, torch.Tenso
     ]
 
 
-def padded_length(audio: Sequence[torch.Tensor], sample_rate: int) -> int:
+def padded_length(audio: Sequence[torch.Tensor]) -> int:
     """Samples that each recording takes up in a batch; few lengths, so that few kernels have to be prepared."""
-    return int(pad_to_grid(np.array([len(samples) for samples in audio]), sample_rate).max())
+    return int(round_up(np.array([len(samples) for samples in audio])).max())
 
 
 def format_transcript(item: Transcript, config: TranscribeConfig) -> str:

@@ -179,6 +179,16 @@ def test_a_run_of_another_kind_is_named(shards: Path, pretrained: Path) -> None:
         finetune.run(finetune_config(shards, pretrained, None))
 
 
+def test_other_data_does_not_resume(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 23)
+    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    with pytest.raises(ConfigError, match=r"the shards held 24 samples, 0\.0072 h, now 23 samples, 0\.0036 h"):
+        pretrain.run(pretrain_config(tmp_path / "shards", pretrained))
+    copy = tmp_path / "copy"
+    shutil.copytree(shards, copy)
+    pretrain.run(pretrain_config(copy, pretrained))  # the same samples in another place
+
+
 def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: Path) -> None:
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=2))
     config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")

@@ -37,6 +37,8 @@ class Corpus:
     """Hz."""
     shards: Sequence[str]
     """Paths of the tars."""
+    shard_sources: np.ndarray
+    """Position of the pattern that named each shard first, (shards,)."""
     shard_numbers: np.ndarray
     """Position of each sample's shard in ``shards``."""
     offsets: np.ndarray
@@ -71,7 +73,7 @@ class Corpus:
         columns = {name: getattr(self, name)[chosen] for name in _NUMBERS}
         keys = StringColumn.of([self.keys[i] for i in chosen])
         texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
-        return Corpus(self.sample_rate, self.shards, **columns, keys=keys, texts=texts)
+        return Corpus(self.sample_rate, self.shards, self.shard_sources, **columns, keys=keys, texts=texts)
 
 
 _NUMBERS = ("shard_numbers", "offsets", "sizes", "num_samples", "checksums", "key_hashes")
@@ -83,25 +85,27 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False) -> Corpus:
     Raises:
         DataError: shards are missing or damaged, differ in sample rate, or share keys.
     """
-    indexes = [read_index(shard, with_texts=with_texts) for shard in find_shards(patterns)]
+    found = find_shards(patterns)
+    indexes = [read_index(shard, with_texts=with_texts) for shard in found]
     rates = {index.sample_rate: index.shard for index in indexes}
     if len(rates) > 1:
         listed = ", ".join(f"{shard} {rate} Hz" for rate, shard in sorted(rates.items()))
         raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
     if not sum(map(len, indexes)):
         raise DataError(f"{', '.join(patterns)}: the shards hold no samples")
-    corpus = join(indexes)
+    corpus = join(indexes, list(found.values()))
     check_keys(corpus)
     return corpus
 
 
-def join(indexes: Sequence[ShardIndex]) -> Corpus:
-    """Indexes of one sample rate as one corpus."""
+def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) -> Corpus:
+    """Indexes of one sample rate as one corpus; ``sources`` says which pattern named each, one for all if absent."""
     columns = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in _NUMBERS[1:]}
     texts = [index.texts for index in indexes if index.texts is not None]
     return Corpus(
         indexes[0].sample_rate,
         [str(index.shard) for index in indexes],
+        np.array([0] * len(indexes) if sources is None else sources, dtype=np.int32),
         np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes]),
         **columns,
         keys=StringColumn.joined([index.keys for index in indexes]),
@@ -120,15 +124,15 @@ def check_keys(corpus: Corpus) -> None:
             raise DataError(f"{one.key}: {where}; a key must occur once")
 
 
-def find_shards(patterns: Sequence[str]) -> list[Path]:
-    """Shard files of files, folders and globs, in order of path.
+def find_shards(patterns: Sequence[str]) -> dict[Path, int]:
+    """Shard files of files, folders and globs, in order of path, with the number of the pattern that names each first.
 
     Raises:
         DataError: names every pattern that matches nothing.
     """
-    found: set[Path] = set()
+    found: dict[Path, int] = {}
     missing = []
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns):
         path = Path(pattern)
         names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too
         matches = [path for path in map(Path, names) if not path.name.startswith(".")]
@@ -136,7 +140,7 @@ def find_shards(patterns: Sequence[str]) -> list[Path]:
             missing.append(
                 f"{pattern}: no shards here ({'a folder without .tar files' if path.is_dir() else 'not found'})"
             )
-        found.update(matches)
+        found = dict.fromkeys(matches, number) | found
     if missing:
         raise DataError("\n".join(missing) + "\nMake them with `speechssl shard MANIFEST OUTPUT`.")
-    return sorted(found)
+    return dict(sorted(found.items()))

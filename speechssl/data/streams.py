@@ -2,7 +2,7 @@
 
 An update takes one micro-batch from each *logical stream*. A stream owns a fixed part of the corpus and passes over it
 epoch by epoch, each epoch in a new order drawn from (seed, stream, epoch). So neither the number of processes nor where
-a run was interrupted changes what an update sees.
+a run was interrupted changes what an update sees, and any update is found at once, without going through those before.
 """
 
 import hashlib
@@ -13,15 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from speechssl.config import StreamConfig
+from speechssl.data.batching import CELL_RATIO, NUM_CUTS, cut_sizes, fill_batches, round_down, round_up
 from speechssl.data.corpus import Corpus, SampleRef
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 
-ORDER, CROPS = 0, 1
-# Lengths are compared after a seeded change of up to this share, so that batches differ between epochs.
-LENGTH_JITTER = 0.1
-# Crops are cut, and batches of whole samples padded, to multiples of this: kernels are prepared per shape, and a new
-# one in every update halves the speed on CPUs.
-LENGTH_GRID_SECONDS = 0.25
+ORDER, CROPS, MIXTURE = 0, 1, 2
+# Micro-batches of a stream after which each source has had its share exactly.
+MIXTURE_CYCLE = 1000
 
 
 class BatchSpec(NamedTuple):
@@ -36,10 +34,13 @@ class BatchSpec(NamedTuple):
     """Audio samples that each takes up in the batch."""
 
 
-class EpochPlan(NamedTuple):
-    """Batches of one stream and epoch, in order: indices into the stream's samples."""
+class Position(NamedTuple):
+    """Where a micro-batch stands in a stream's passes over a source."""
 
-    batches: list[np.ndarray]
+    epoch: int
+    window: int
+    batch: int
+    """Within the window, in the epoch's order."""
 
 
 class StreamPlan:
@@ -47,11 +48,12 @@ class StreamPlan:
 
     Args:
         corpus: samples to draw from.
-        config: limits on lengths and batches.
+        config: limits on lengths and batches, and the shares of the sources.
         seed: of order and crops.
         crop: cut every sample of a batch to the shortest (pretraining), at random places; otherwise samples are whole.
 
     Raises:
+        ConfigError: the shares of the sources make no sense.
         DataError: fewer usable samples than streams, or a sample that exceeds a whole batch.
     """
 
@@ -62,37 +64,54 @@ class StreamPlan:
         self.crop = crop
         self.config = config
         self._corpus = corpus
-        chosen, self.num_too_short, self.num_too_long = self._select()
+        check_shares(config)
+        chosen = self._select()
         self._check(chosen)
-        self._streams = split_evenly(chosen, config.num_streams)
-        self._lengths = [self._used_lengths(corpus.num_samples[stream]) for stream in self._streams]
-        self._first_batch: list[list[int]] = [[0] for _ in self._streams]  # of each epoch planned so far
-        self._epochs: dict[int, tuple[int, EpochPlan]] = {}  # stream to its latest epoch's number and plan
+        sources = split_sources(corpus, chosen, config)
+        parts = [split_evenly(rows, config.num_streams) for rows in sources]
+        self._rows = [list(stream) for stream in zip(*parts, strict=True)]  # of each stream, by source
+        self._passes: dict[tuple[int, int], SourcePasses] = {}
+        self._mixture = Mixture(source_shares(corpus, sources, config), seed)
         self.fingerprint = self._fingerprint()
+        self.num_samples = len(chosen)
+        self.seconds = int(corpus.num_samples[chosen].sum()) / corpus.sample_rate
 
     def epoch(self, update: int, stream: int) -> int:
-        """Pass over the stream's samples that an update belongs to; both count from 0."""
-        return self._locate(update, stream)[0]
+        """Pass over its source that a stream's micro-batch of an update belongs to; all count from 0."""
+        source, number = self._mixture.locate(stream, update)
+        return self._passes_of(stream, source).locate(number).epoch
 
     def batch(self, update: int, stream: int) -> BatchSpec:
         """The micro-batch that a stream gives an update; both count from 0."""
-        epoch, position = self._locate(update, stream)
-        chosen = self._plan(stream, epoch).batches[position]
-        refs = tuple(self._corpus[i] for i in self._streams[stream][chosen])
+        source, number = self._mixture.locate(stream, update)
+        passes = self._passes_of(stream, source)
+        position = passes.locate(number)
+        rows = passes.rows_of(position)
+        refs = tuple(self._corpus[i] for i in rows)
         if not self.crop:
-            return whole_samples(refs, self.sample_rate)
-        length = int(self._lengths[stream][chosen].min())
-        draws = self._generator(CROPS, stream, epoch, position)
+            return whole_samples(refs)
+        length = int(self._rounded(rows).min())
+        draws = generator(self.seed, CROPS, stream, source, *position)
         starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
 
-    def _select(self) -> tuple[np.ndarray, int, int]:
-        """Samples within the limits, and how many are too short and too long."""
+    def _passes_of(self, stream: int, source: int) -> "SourcePasses":
+        key = (stream, source)
+        if key not in self._passes:
+            rows = self._rows[stream][source]
+            max_samples = self.config.max_batch_seconds * self.sample_rate
+            window = self.config.shuffle_hours * 3600 * self.sample_rate
+            self._passes[key] = SourcePasses(rows, self._rounded(rows), max_samples, window, (self.seed, ORDER, *key))
+        return self._passes[key]
+
+    def _select(self) -> np.ndarray:
+        """Rows of the samples within the limits; counts those that are too short and too long."""
         lengths = self._corpus.num_samples
         too_short = lengths < self.config.min_seconds * self.sample_rate
         longest = float("inf") if self.crop else self.config.max_seconds * self.sample_rate
         too_long = lengths > longest
-        return np.flatnonzero(~(too_short | too_long)), int(too_short.sum()), int(too_long.sum())
+        self.num_too_short, self.num_too_long = int(too_short.sum()), int(too_long.sum())
+        return np.flatnonzero(~(too_short | too_long))
 
     def _check(self, chosen: np.ndarray) -> None:
         config = self.config
@@ -110,46 +129,162 @@ class StreamPlan:
                 f"({config.max_batch_seconds:g}); raise it or lower max_seconds"
             )
 
-    def _used_lengths(self, lengths: np.ndarray) -> np.ndarray:
+    def _rounded(self, rows: np.ndarray) -> np.ndarray:
+        """Audio samples that each row takes up in a batch."""
+        lengths = self._corpus.num_samples[rows]
         if not self.crop:
-            return pad_to_grid(lengths, self.sample_rate)
-        lengths = np.minimum(lengths, int(self.config.max_seconds * self.sample_rate))
-        grid = int(LENGTH_GRID_SECONDS * self.sample_rate)
-        return np.where(lengths >= 2 * grid, lengths // grid * grid, lengths)
-
-    def _locate(self, update: int, stream: int) -> tuple[int, int]:
-        """Epoch of an update and position in it; plans epochs until it is reached."""
-        firsts = self._first_batch[stream]
-        while firsts[-1] <= update:
-            firsts.append(firsts[-1] + len(self._plan(stream, len(firsts) - 1).batches))
-        epoch = int(np.searchsorted(firsts, update, side="right")) - 1
-        return epoch, update - firsts[epoch]
-
-    def _plan(self, stream: int, epoch: int) -> EpochPlan:
-        known = self._epochs.get(stream)
-        if known is not None and known[0] == epoch:
-            return known[1]
-        draws = self._generator(ORDER, stream, epoch)
-        lengths = self._lengths[stream]
-        order = np.argsort(lengths * draws.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths)), kind="stable")
-        batches = cut_batches(order, lengths, self.config.max_batch_seconds * self.sample_rate)
-        plan = EpochPlan([batches[i] for i in draws.permutation(len(batches))])
-        self._epochs[stream] = (epoch, plan)
-        return plan
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, *key])))
+            return round_up(lengths)
+        shortest = int(np.ceil(self.config.min_seconds * self.sample_rate))
+        return np.maximum(round_down(np.minimum(lengths, int(self.config.max_seconds * self.sample_rate))), shortest)
 
     def _fingerprint(self) -> str:
         """Digest of all that decides the plan: samples, seed and batch geometry."""
         config = self.config
         geometry = [self.num_streams, config.max_batch_seconds, config.max_seconds, self.crop, self.seed]
-        geometry += [LENGTH_GRID_SECONDS, LENGTH_JITTER]
+        geometry += [config.shuffle_hours, CELL_RATIO, self._mixture.counts.tolist()]
         digest = hashlib.sha256(json.dumps(geometry).encode())
-        for stream in self._streams:
-            digest.update(self._corpus.key_hashes[stream].tobytes())
-            digest.update(self._corpus.num_samples[stream].tobytes())
+        for rows in itertools.chain.from_iterable(self._rows):
+            digest.update(self._corpus.key_hashes[rows].tobytes())
+            digest.update(self._corpus.num_samples[rows].tobytes())
         return digest.hexdigest()
+
+
+class SourcePasses:
+    """One stream's passes over its part of one source.
+
+    The part is cut into windows of neighbouring samples. An epoch takes the windows in a new order, and the batches of
+    a window, one window after the other, so that few shards are read at a time. Epochs take turns among the cuts into
+    batches.
+
+    Args:
+        rows: the part, as rows of the corpus, (N,).
+        lengths: what each takes up in a batch, rounded to cells, (N,).
+        max_samples: limit on a batch.
+        window_samples: audio samples of a window.
+        key: seeds of the order.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, lengths: np.ndarray, max_samples: float, window_samples: float, key: tuple[int, ...]
+    ) -> None:
+        self._rows = rows
+        self._lengths = lengths
+        self._key = key
+        num_windows = min(len(rows), max(1, round(int(lengths.sum()) / window_samples)))
+        self._bounds = np.linspace(0, len(rows), num_windows + 1).astype(int)
+        self._sizes = [
+            [cut_sizes(lengths[start:end], max_samples, cut) for start, end in itertools.pairwise(self._bounds)]
+            for cut in range(NUM_CUTS)
+        ]
+        self._num_batches = np.array([[len(sizes) for sizes in cut] for cut in self._sizes])  # (cuts, windows)
+        self._order: tuple[int, np.ndarray, np.ndarray] | None = None  # epoch, windows in order, where each ends
+        self._filled: tuple[int, int, list[np.ndarray]] | None = None  # epoch, window, its batches
+
+    def locate(self, number: int) -> Position:
+        """Where the stream's micro-batch of a number, counted from 0, stands."""
+        rounds, within = divmod(number, int(self._num_batches.sum()))
+        ends = np.cumsum(self._num_batches.sum(1))
+        cut = int(np.searchsorted(ends, within, side="right"))
+        epoch, within = rounds * NUM_CUTS + cut, within - int(ends[cut - 1] if cut else 0)
+        if self._order is None or self._order[0] != epoch:
+            order = generator(*self._key, epoch).permutation(self._num_batches.shape[1])
+            self._order = (epoch, order, np.cumsum(self._num_batches[cut][order]))
+        _, order, ends = self._order
+        place = int(np.searchsorted(ends, within, side="right"))
+        return Position(epoch, int(order[place]), within - int(ends[place - 1] if place else 0))
+
+    def rows_of(self, position: Position) -> np.ndarray:
+        """Rows of the corpus in a micro-batch."""
+        epoch, window, batch = position
+        if self._filled is None or self._filled[:2] != (epoch, window):
+            start, end = self._bounds[window], self._bounds[window + 1]
+            draws = generator(*self._key, epoch, window)
+            batches = fill_batches(self._lengths[start:end], self._sizes[epoch % NUM_CUTS][window], draws)
+            self._filled = (epoch, window, [start + batches[i] for i in draws.permutation(len(batches))])
+        return self._rows[self._filled[2][batch]]
+
+
+class Mixture:
+    """Which source gives a stream's micro-batch of an update.
+
+    In each cycle of updates every source has its share exactly, in an order drawn anew; so the number of micro-batches
+    that a source has given before is known without counting them.
+
+    Args:
+        shares: of the micro-batches, one per source, summing to 1.
+        seed: of the order.
+    """
+
+    def __init__(self, shares: np.ndarray, seed: int) -> None:
+        self._seed = seed
+        exact = shares * MIXTURE_CYCLE
+        self.counts = np.floor(exact).astype(int)
+        largest_rests = np.argsort(self.counts - exact, kind="stable")[: MIXTURE_CYCLE - self.counts.sum()]
+        self.counts[largest_rests] += 1
+        self._cycles: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
+
+    def locate(self, stream: int, update: int) -> tuple[int, int]:
+        """The source of a micro-batch, and its number among those that the source gives the stream."""
+        if len(self.counts) == 1:
+            return 0, update
+        cycle, place = divmod(update, MIXTURE_CYCLE)
+        if stream not in self._cycles or self._cycles[stream][0] != cycle:
+            draws = generator(self._seed, MIXTURE, stream, cycle)
+            sources = draws.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
+            earlier = (sources[:, None] == np.arange(len(self.counts))).cumsum(0) - 1  # (updates, sources)
+            self._cycles[stream] = (cycle, sources, earlier)
+        _, sources, earlier = self._cycles[stream]
+        source = int(sources[place])
+        return source, cycle * int(self.counts[source]) + int(earlier[place, source])
+
+
+def generator(*key: int) -> np.random.Generator:
+    """Random numbers of their own for every key."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def check_shares(config: StreamConfig) -> None:
+    """Raise ConfigError for shares of the sources that make no sense."""
+    weights, temperature = config.source_weights, config.source_temperature
+    if weights and temperature:
+        raise ConfigError("source_weights and source_temperature are both given; give one of them")
+    if weights and len(weights) != len(config.shards):
+        raise ConfigError(
+            f"source_weights has {len(weights)} numbers for {len(config.shards)} entries of shards "
+            f"({', '.join(config.shards)}); give one each"
+        )
+    if min(weights, default=1.0) <= 0:
+        raise ConfigError(f"source_weights is {weights}, expected numbers above 0")
+    if temperature and temperature < 1:
+        raise ConfigError(f"source_temperature is {temperature:g}, expected 1 or more, or 0 for one corpus of all")
+
+
+def split_sources(corpus: Corpus, chosen: np.ndarray, config: StreamConfig) -> list[np.ndarray]:
+    """The chosen rows of each source: one per entry of ``shards`` if they have shares, else one in all.
+
+    Raises:
+        DataError: a source with fewer usable samples than streams.
+    """
+    if not config.source_weights and not config.source_temperature:
+        return [chosen]
+    source_of = corpus.shard_sources[corpus.shard_numbers[chosen]]
+    sources = [chosen[source_of == i] for i in range(len(config.shards))]
+    for name, rows in zip(config.shards, sources, strict=True):
+        if len(rows) < config.num_streams:
+            raise DataError(
+                f"{name}: {len(rows)} samples that no entry before it names, expected at least num_streams "
+                f"({config.num_streams}); give more audio or fewer streams"
+            )
+    return sources
+
+
+def source_shares(corpus: Corpus, sources: list[np.ndarray], config: StreamConfig) -> np.ndarray:
+    """Share of each source in the micro-batches: by weights, or by seconds to the power of 1 / temperature."""
+    weights = config.source_weights
+    if not weights:
+        exponent = 1 / config.source_temperature if config.source_temperature else 1.0
+        weights = [float(corpus.num_samples[rows].sum()) ** exponent for rows in sources]
+    return np.array(weights) / sum(weights)
 
 
 def split_evenly(chosen: np.ndarray, num_streams: int) -> list[np.ndarray]:
@@ -158,35 +293,14 @@ def split_evenly(chosen: np.ndarray, num_streams: int) -> list[np.ndarray]:
     return [chosen[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-def cut_batches(order: np.ndarray, lengths: np.ndarray, max_samples: float) -> list[np.ndarray]:
-    """Cut an order into batches whose padded length (number times longest) stays within a limit."""
-    batches = []
-    start, longest = 0, 0
-    for end, i in enumerate(order):
-        grown = max(longest, int(lengths[i]))
-        if end > start and grown * (end - start + 1) > max_samples:
-            batches.append(order[start:end])
-            start, grown = end, int(lengths[i])
-        longest = grown
-    batches.append(order[start:])
-    return batches
-
-
 def epoch_batches(corpus: Corpus, max_batch_seconds: float) -> list[BatchSpec]:
     """One pass over whole samples, longest first, for evaluation."""
-    rate = corpus.sample_rate
-    order = np.argsort(-corpus.num_samples, kind="stable")
-    batches = cut_batches(order, pad_to_grid(corpus.num_samples, rate), max_batch_seconds * rate)
-    return [whole_samples(tuple(corpus[i] for i in chosen), rate) for chosen in batches]
+    lengths = round_up(corpus.num_samples)
+    batches = fill_batches(lengths, cut_sizes(lengths, max_batch_seconds * corpus.sample_rate))
+    return [whole_samples(tuple(corpus[i] for i in chosen)) for chosen in reversed(batches)]
 
 
-def whole_samples(refs: tuple[SampleRef, ...], sample_rate: int) -> BatchSpec:
-    """Batch of samples from end to end, padded to the grid of lengths."""
+def whole_samples(refs: tuple[SampleRef, ...]) -> BatchSpec:
+    """Batch of samples from end to end, padded to the edge of the longest one's cell."""
     num_samples = tuple(ref.num_samples for ref in refs)
-    return BatchSpec(refs, (0,) * len(refs), num_samples, int(pad_to_grid(np.array(num_samples), sample_rate).max()))
-
-
-def pad_to_grid(lengths: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The next multiples of the grid of lengths."""
-    grid = int(LENGTH_GRID_SECONDS * sample_rate)
-    return -(-lengths // grid) * grid
+    return BatchSpec(refs, (0,) * len(refs), num_samples, int(round_up(np.array(num_samples)).max()))

@@ -31,7 +31,7 @@ from speechssl.training.checkpoints import (
     save_checkpoint,
 )
 from speechssl.training.health import Watch
-from speechssl.training.resume import check_same_run
+from speechssl.training.resume import check_same_run, describe_plan
 from speechssl.training.run_log import RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
@@ -161,7 +161,8 @@ class Trainer:
             self.config,
             checkpoint.config,
             self.config.output,
-            same_plan=state["plan"] == self.plan.fingerprint,
+            plan=self.plan,
+            earlier_plan=state["plan"],
             same_origin=state.get("origin", self.origin) == self.origin,
         )
         load_weights(self.task.module, checkpoint.model_state, source=path)
@@ -237,7 +238,7 @@ class Trainer:
                 model_state=self.task.module.state_dict(),
                 training_state={
                     "optimizer": optimizer.state_dict(),
-                    "plan": self.plan.fingerprint,
+                    "plan": describe_plan(self.plan),
                     "origin": self.origin,
                     "wall_seconds": wall_seconds,
                     "health": self.task.health.state_dict(),

@@ -1,10 +1,12 @@
 """What may differ between the parts of an interrupted run, and what may not."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.config_files import to_dict
+from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
 
 # Changing these does not change what is learned from the updates already done.
@@ -32,7 +34,8 @@ def check_same_run(
     earlier: dict[str, Any],
     run: Path,
     *,
-    same_plan: bool,
+    plan: StreamPlan,
+    earlier_plan: Mapping[str, Any],
     same_origin: bool,
 ) -> None:
     """Refuse to resume a run with another configuration, other data or other initial weights.
@@ -41,7 +44,8 @@ def check_same_run(
         config: of now.
         earlier: of the run in the folder.
         run: the folder.
-        same_plan: whether the shards hold the same samples.
+        plan: of now.
+        earlier_plan: ``describe_plan`` of the run in the folder.
         same_origin: whether ``init`` holds the same weights.
 
     Raises:
@@ -60,8 +64,8 @@ def check_same_run(
     updates = "training.max_updates"
     if now[updates] != before.get(updates) and not is_constant(config.schedule):
         problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates depend on it")
-    if not problems and not same_plan:
-        problems.append("the shards hold other samples than before")
+    if not problems:
+        problems += differences(describe_plan(plan), earlier_plan)
     if not same_origin:
         problems.append("init holds other weights than when the run began")
     if problems:
@@ -71,6 +75,21 @@ def check_same_run(
             + "\n  ".join(shown)
             + "\nGive the same configuration to resume it, or another --output to start anew."
         )
+
+
+def describe_plan(plan: StreamPlan) -> dict[str, Any]:
+    """What a checkpoint remembers of the data: plain values."""
+    return {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds}
+
+
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """What has changed in the data, in words; empty if nothing has."""
+    if now["fingerprint"] == before["fingerprint"]:
+        return []
+    if (now["num_samples"], now["seconds"]) == (before["num_samples"], before["seconds"]):
+        return [f"the shards hold {now['num_samples']} samples as before, but not the same ones, or in another order"]
+    was, is_now = (f"{x['num_samples']} samples, {x['seconds'] / 3600:.4f} h" for x in (before, now))
+    return [f"the shards held {was}, now {is_now}"]
 
 
 def is_constant(schedule: ScheduleConfig) -> bool:

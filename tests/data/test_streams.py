@@ -1,7 +1,9 @@
 """The plan of micro-batches: exact, complete, elastic."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from speechssl.config import StreamConfig
 from speechssl.data.batches import BatchLoader
 from speechssl.data.corpus import Corpus, join, read_corpus
 from speechssl.data.index import ShardIndex, StringColumn, key_hash
-from speechssl.data.streams import BatchSpec, StreamPlan, epoch_batches
-from speechssl.errors import DataError
+from speechssl.data.streams import BatchSpec, StreamPlan, check_shares, epoch_batches, source_shares, split_sources
+from speechssl.errors import ConfigError, DataError
 
 RATE = 100
 
@@ -67,12 +69,11 @@ def test_padded_batches_stay_within_the_limit() -> None:
         assert len(spec.refs) * spec.padded_samples <= 20 * RATE
 
 
-def test_padded_batches_have_few_lengths() -> None:
-    data = corpus(list(range(50, 900, 7)))
-    specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=False), 0)
-    specs += epoch_batches(data, 30)
-    assert all(spec.padded_samples % 25 == 0 for spec in specs)
-    assert all(spec.padded_samples - max(spec.num_samples) < 25 for spec in specs)
+def test_shapes_come_again_after_every_cut_had_its_turn() -> None:
+    for crop in (False, True):
+        plan = StreamPlan(corpus(list(range(50, 900, 3))), StreamConfig(max_batch_seconds=30), seed=0, crop=crop)
+        shapes = [Counter((len(s.refs), s.padded_samples) for s in one_epoch(plan, 0, epoch)) for epoch in range(8)]
+        assert shapes[:4] == shapes[4:]
 
 
 def test_crops_are_equal_in_length_and_inside_their_samples() -> None:
@@ -88,12 +89,84 @@ def test_crops_are_equal_in_length_and_inside_their_samples() -> None:
     assert len(starts) > 10
 
 
-def test_crops_have_few_lengths_and_lose_little() -> None:
+def test_crops_lose_little_and_are_never_too_short() -> None:
     data = corpus(list(range(100, 900, 7)))
-    specs = one_epoch(StreamPlan(data, StreamConfig(max_batch_seconds=30), seed=0, crop=True), 0)
-    assert all(spec.num_samples[0] % 25 == 0 for spec in specs)
-    kept = sum(sum(spec.num_samples) for spec in specs) / data.num_samples.sum()
-    assert kept > 0.85
+    plan = StreamPlan(data, StreamConfig(max_batch_seconds=30, min_seconds=1), seed=0, crop=True)
+    specs = one_epoch(plan, 0)
+    assert min(spec.padded_samples for spec in specs) >= RATE
+    assert sum(sum(spec.num_samples) for spec in specs) / data.num_samples.sum() > 0.93
+
+
+def test_any_update_is_found_without_those_before() -> None:
+    data = corpus([50 + 7 * i % 300 for i in range(41)])
+    plan = StreamPlan(data, StreamConfig(num_streams=2, max_batch_seconds=10), seed=0, crop=False)
+    with_replay = StreamPlan(data, StreamConfig(num_streams=2, max_batch_seconds=10), seed=0, crop=False)
+    trace = [with_replay.batch(update, 1) for update in range(500)]
+    assert plan.batch(499, 1) == trace[499]
+    assert plan.batch(10**12, 1).refs
+
+
+def test_windows_are_read_one_after_the_other_in_a_new_order_each_epoch() -> None:
+    data = corpus([100 + i % 50 for i in range(300)])
+    config = StreamConfig(max_batch_seconds=5, shuffle_hours=60 / 3600)
+    plan = StreamPlan(data, config, seed=0, crop=False)
+    orders = []
+    for epoch in range(4):
+        rows = [int(ref.key[1:]) for spec in one_epoch(plan, 0, epoch) for ref in spec.refs]
+        assert sorted(rows) == list(range(300))
+        windows = [row * 6 // 300 for row in rows]  # 373 s of audio in windows of about a minute
+        order = [window for window, _ in itertools.groupby(windows)]
+        assert sorted(order) == list(range(6))
+        orders.append(order)
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_sources_have_their_shares_and_keep_their_own_epochs() -> None:
+    data = join(
+        [made_index("a", [(i, 100) for i in range(90)]), made_index("b", [(90 + i, 100) for i in range(10)])], [0, 1]
+    )
+    config = StreamConfig(shards=["a", "b"], max_batch_seconds=2.1, source_weights=[1, 3], num_streams=2)
+    plan = StreamPlan(data, config, seed=0, crop=False)
+    seen: Counter[str] = Counter()
+    for update in range(2000):
+        seen.update(ref.key for ref in plan.batch(update, 1).refs)
+    rare, frequent = sum(seen[f"k{i}"] for i in range(90)), sum(seen[f"k{i}"] for i in range(90, 100))
+    # Of the part of 5 samples, batches hold 2, 2 and 1.
+    assert frequent == pytest.approx(1500 * 5 / 3, abs=2)
+    assert rare == pytest.approx(500 * 45 / 23, abs=2)
+    again = StreamPlan(data, config, seed=0, crop=False)
+    assert again.batch(1777, 1) == plan.batch(1777, 1)
+    assert max(seen[f"k{i}"] for i in range(95, 100)) - min(seen[f"k{i}"] for i in range(95, 100)) <= 1
+
+
+def test_temperature_evens_out_the_hours() -> None:
+    data = join(
+        [made_index("a", [(i, 100) for i in range(160)]), made_index("b", [(160 + i, 100) for i in range(10)])], [0, 1]
+    )
+    for temperature, share in ((1, 10 / 170), (2, 1 / 5), (1000, 0.5)):
+        config = StreamConfig(shards=["a", "b"], source_temperature=temperature)
+        sources = split_sources(data, np.arange(170), config)
+        assert source_shares(data, sources, config)[1] == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source_weights": [1.0]}, "source_weights has 1 numbers for 2 entries"),
+        ({"source_weights": [1.0, 0.0]}, "above 0"),
+        ({"source_temperature": 0.5}, "1 or more"),
+        ({"source_weights": [1.0, 1.0], "source_temperature": 2}, "give one of them"),
+    ],
+)
+def test_senseless_shares_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_shares(StreamConfig(shards=["a", "b"], **options))
+
+
+def test_a_source_smaller_than_the_streams_is_named() -> None:
+    data = join([made_index("a", [(0, 100), (1, 100)]), made_index("b", [(2, 100)])], [0, 1])
+    with pytest.raises(DataError, match="b: 1 samples that no entry before it names"):
+        StreamPlan(data, StreamConfig(shards=["a", "b"], source_temperature=1, num_streams=2), seed=0, crop=True)
 
 
 def test_plan_is_a_function_of_seed_and_update_alone() -> None:
