@@ -71,6 +71,12 @@ class Encoder(nn.Module):
         energy = mean_square(raw_features, frame_lengths)
         return EncoderOutput(context.x, features, frame_lengths, energy, context.layers)
 
+    def normalized_features(self, audio: Tensor) -> Tensor:
+        """What the quantizer sees of waveforms of equal length, (B, S) to (B, T, C)."""
+        if self.config.normalize_audio:
+            audio = normalize_audio(audio, None)
+        return self.feature_norm(self.encode_features(audio, None)[0])
+
     def encode_features(self, audio: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Run the feature encoder with the gradient scale in force."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.feature_grad_scale > 0):

@@ -78,7 +78,13 @@ class ContrastiveModel(nn.Module):
         return PretextDraw(mask, positions, negatives, channel_mask)
 
     def forward(
-        self, audio: Tensor, draw: PretextDraw, *, temperature: float, noise: Tensor | None = None
+        self,
+        audio: Tensor,
+        draw: PretextDraw,
+        *,
+        temperature: float,
+        noise: Tensor | None = None,
+        clean: Tensor | None = None,
     ) -> ContrastiveOutput:
         """Loss of one micro-batch of equally long crops.
 
@@ -87,9 +93,11 @@ class ContrastiveModel(nn.Module):
             draw: masks and negatives on the audio's device.
             temperature: Gumbel temperature.
             noise: Gumbel noise (B, M, G, V) instead of a fresh draw.
+            clean: waveforms for the targets, (B, S), if the audio was augmented.
         """
         encoded = self.encoder(audio, time_mask=draw.time_mask, channel_mask=draw.channel_mask)
-        features = gather_frames(self.quantizer_dropout(encoded.features), draw.positions)  # (B, M, C)
+        target_features = encoded.features if clean is None else self.encoder.normalized_features(clean)
+        features = gather_frames(self.quantizer_dropout(target_features), draw.positions)  # (B, M, C)
         quantized = self.quantizer(features, temperature=temperature, noise=noise)
         targets = self.project_targets(quantized.vectors)  # (B, M, final)
         contexts = self.project_context(gather_frames(encoded.context, draw.positions))

@@ -174,3 +174,16 @@ def test_masked_frames_do_not_leak_into_the_context() -> None:
         )
         one, other = (model.encoder(x, time_mask=time_mask).context for x in (audio[:1], changed))
     torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_targets_come_from_the_clean_audio() -> None:
+    model, audio, draw, noise = make()
+    noisy = audio + 0.3 * torch.randn_like(audio)
+    plain, denoising, deaf = (
+        model(heard, draw, temperature=1.0, noise=noise, clean=clean)
+        for heard, clean in ((audio, None), (noisy, audio), (noisy, None))
+    )
+    torch.testing.assert_close(denoising.diversity_loss, plain.diversity_loss)
+    assert not torch.equal(deaf.diversity_loss, plain.diversity_loss)
+    assert not torch.equal(denoising.context, plain.context)
+    torch.testing.assert_close(denoising.context, deaf.context)

@@ -1,0 +1,471 @@
+"""Augmentation: what may have happened to a recording before it is heard, drawn anew for each sample.
+
+The stages follow the sound: the room, what else sounds in it, the telephone line, the file, the level. Every stage is
+a pure function of the audio and of what it draws, and none moves the speech in time.
+
+A signal-to-noise ratio is one of mean powers. That of speech is taken over its active frames, so that pauses do not
+count (``active_power``); that of noise over all that is added.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from operator import attrgetter
+from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
+
+import numpy as np
+import soundfile
+import soxr
+from scipy.fft import irfft, next_fast_len, rfftfreq
+from scipy.signal import correlate, firwin, oaconvolve
+
+from speechssl.audio.reading import Samples
+from speechssl.config import AugmentationConfig
+from speechssl.errors import ConfigError
+
+Codec = Literal["mp3", "opus", "vorbis"]
+TelephoneCoding = Literal["pcm", "mulaw", "alaw", "gsm"]
+Choice = TypeVar("Choice")
+
+ACTIVE_FRAME_SECONDS = 0.02
+ACTIVE_RANGE_DB = 30.0  # below the loudest frame; speech is quieter only in pauses and the weakest consonants
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND_HZ = (300.0, 3400.0)
+LOWEST_NOISE_HZ = 50.0  # coloured noise is flat below: nearly all of its power would lie where there is no speech
+MAX_DELAY_SAMPLES = 4
+
+
+class AudioPool(Protocol):
+    """Recordings to draw from, all of one sample rate."""
+
+    def __len__(self) -> int: ...
+
+    def audio(self, i: int) -> Samples:
+        """Recording ``i``, float32 (S,), not to be written to."""
+
+
+class Response(NamedTuple):
+    """Impulse response of a room."""
+
+    samples: Samples
+    direct: int
+    """Position of the direct path, in samples."""
+
+
+class _Coding(NamedTuple):
+    """How libsndfile names a coding, and what it takes."""
+
+    container: str
+    subtype: str
+    rates: tuple[int, ...] = ()
+    """Sample rates in Hz, rising; none: any."""
+    bitrate_mode: str | None = None
+
+
+_CODINGS = {
+    "mulaw": _Coding("WAV", "ULAW"),
+    "alaw": _Coding("WAV", "ALAW"),
+    "gsm": _Coding("WAV", "GSM610"),
+    # At a constant bit rate, low ones leave no room for the tag that tells the decoder the delay: 1105 samples' shift.
+    "mp3": _Coding("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), "AVERAGE"),
+    "opus": _Coding("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
+    "vorbis": _Coding("OGG", "VORBIS"),
+}
+
+# Lowest and highest value of each field of the configuration.
+_LIMITS = {f"{stage.name}.prob": (0.0, 1.0) for stage in fields(AugmentationConfig)} | {
+    "speed.factors": (0.5, 2.0),
+    "reverberation.rt60_seconds": (0.0, 10.0),
+    "reverberation.direct_to_reverberant_db": (-100.0, 100.0),
+    "noise.snr_db": (-100.0, 100.0),
+    "noise.slope": (-4.0, 4.0),
+    "speech.snr_db": (-100.0, 100.0),
+    "speech.max_share": (0.0, 0.5),
+    "codec.quality": (0.0, 1.0),
+    "gain.gain_db": (-100.0, 100.0),
+}
+
+
+class _Stage(NamedTuple):
+    prob: float
+    apply: Callable[[Samples, np.random.Generator], Samples]
+
+
+class Augmenter:
+    """Applies the stages of a configuration, each with its own probability.
+
+    Args:
+        config: probabilities and ranges.
+        sample_rate: of all audio, in Hz.
+        noise: noise to add; without it, noise of a drawn colour.
+        speech: utterances to mix in.
+        responses: impulse responses of rooms; without them, synthetic ones.
+
+    Raises:
+        ConfigError: names every field that makes no sense, and what libsndfile cannot do.
+    """
+
+    def __init__(
+        self,
+        config: AugmentationConfig,
+        sample_rate: int,
+        noise: AudioPool | None = None,
+        speech: AudioPool | None = None,
+        responses: AudioPool | None = None,
+    ) -> None:
+        problems = _problems(config, sample_rate)
+        if config.speech.prob > 0 and speech is None:
+            problems.append(
+                f"augmentation.speech.prob is {config.speech.prob:g}, but there are no utterances to mix in; "
+                "name their shards in augmentation.speech.shards, or set it to 0"
+            )
+        for name, pool in (("noise", noise), ("speech", speech), ("reverberation", responses)):
+            if pool is not None and len(pool) == 0:
+                problems.append(f"augmentation.{name}.shards: they hold no samples; name others, or none")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        self.config = config
+        self.sample_rate = sample_rate
+        self._noise, self._speech, self._responses = noise, speech, responses
+        self._stages = (
+            _Stage(config.reverberation.prob, self._reverberate),
+            _Stage(config.noise.prob, self._add_noise),
+            _Stage(config.speech.prob, self._mix_speech),
+            _Stage(config.telephone.prob, self._telephone),
+            _Stage(config.codec.prob, self._codec),
+            _Stage(config.gain.prob, self._gain),
+        )
+
+    def augment(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        """Everything but the change of speed.
+
+        Each stage has a generator of its own, so that switching one on or off leaves what the others draw as it was.
+
+        Args:
+            audio: float32 (S,), at least one sample; not written to.
+            draws: generator of this sample; the result depends on its state and on the audio alone.
+
+        Returns:
+            Float32 (S,), within -1..1; ``audio`` itself if no stage was drawn.
+        """
+        if not any(stage.prob for stage in self._stages):
+            return audio
+        changed = audio
+        for stage, seed in zip(self._stages, draws.integers(2**63, size=len(self._stages)), strict=True):
+            stage_draws = np.random.Generator(np.random.PCG64(int(seed)))
+            if stage_draws.random() < stage.prob:
+                changed = stage.apply(changed, stage_draws)
+        return audio if changed is audio else _without_clipping(changed)
+
+    def change_speed(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        """Faster or slower, by resampling: the length changes.
+
+        Args:
+            audio: float32 (S,), at least one sample; not written to.
+            draws: generator of this sample; ``speed_factor`` draws the same from one in the same state.
+
+        Returns:
+            Float32 (S / factor,), rounded, at least one sample; ``audio`` itself if the factor is 1.
+        """
+        factor = self.speed_factor(draws)
+        return audio if factor == 1 else resample(audio, self.sample_rate * factor, self.sample_rate)
+
+    def speed_factor(self, draws: np.random.Generator) -> float:
+        """The factor that ``change_speed`` applies, to plan lengths without audio."""
+        config = self.config.speed
+        return _choose(config.factors, draws) if draws.random() < config.prob else 1.0
+
+    def _reverberate(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        config = self.config.reverberation
+        if self._responses is not None:
+            return reverberate(audio, measured_response(_draw_from(self._responses, draws)))
+        rt60_seconds = draws.uniform(*config.rt60_seconds)
+        ratio_db = draws.uniform(*config.direct_to_reverberant_db)
+        return reverberate(audio, synthetic_response(self.sample_rate, rt60_seconds, ratio_db, draws))
+
+    def _add_noise(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        config = self.config.noise
+        snr_db = draws.uniform(*config.snr_db)
+        if self._noise is not None:
+            noise = excerpt(_draw_from(self._noise, draws), len(audio), draws)
+        else:
+            noise = coloured_noise(len(audio), self.sample_rate, draws.uniform(*config.slope), draws)
+        powers = active_power(audio, self.sample_rate), mean_power(noise)
+        return mix(audio, noise, snr_db, *powers)
+
+    def _mix_speech(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        """Length, places and ratio of the overlap are drawn as in WavLM (Chen et al. 2022, section IV-B)."""
+        config = self.config.speech
+        longest = int(config.max_share * len(audio))
+        if self._speech is None or not longest:
+            return audio
+        other = _draw_from(self._speech, draws)
+        length = min(int(draws.integers(1, longest + 1)), len(other))
+        start = int(draws.integers(len(audio) - length + 1))
+        # The whole utterances set the level, not what happens to overlap, or a pause would be raised to that of speech.
+        powers = active_power(audio, self.sample_rate), active_power(other, self.sample_rate)
+        overlap = slice(start, start + length)
+        changed = audio.copy()
+        changed[overlap] = mix(audio[overlap], excerpt(other, length, draws), draws.uniform(*config.snr_db), *powers)
+        return changed
+
+    def _telephone(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        return through_telephone(audio, self.sample_rate, _choose(self.config.telephone.codings, draws))
+
+    def _codec(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        config = self.config.codec
+        return through_codec(audio, self.sample_rate, _choose(config.codecs, draws), draws.uniform(*config.quality))
+
+    def _gain(self, audio: Samples, draws: np.random.Generator) -> Samples:
+        return audio * 10 ** (draws.uniform(*self.config.gain.gain_db) / 20)
+
+
+def mean_power(audio: Samples) -> float:
+    """Mean square of (S,)."""
+    return _energy(audio) / len(audio)
+
+
+def active_power(audio: Samples, sample_rate: int) -> float:
+    """Mean power of (S,) over its active frames: those of 20 ms within 30 dB of the loudest; 0 for silence."""
+    starts = np.arange(0, len(audio), max(1, round(ACTIVE_FRAME_SECONDS * sample_rate)))
+    energies = np.add.reduceat(np.square(audio, dtype=np.float64), starts)  # (frames,)
+    lengths = np.diff(np.append(starts, len(audio)))
+    powers = energies / lengths
+    active = powers >= powers.max() * 10 ** (-ACTIVE_RANGE_DB / 10)
+    return float(energies[active].sum() / lengths[active].sum())
+
+
+def mix(audio: Samples, other: Samples, snr_db: float, audio_power: float, other_power: float) -> Samples:
+    """Add a second sound at a signal-to-noise ratio.
+
+    Args:
+        audio: float32 (S,).
+        other: float32 (S,).
+        snr_db: ratio of the first power to the second, as they are in the result, in dB.
+        audio_power: mean power of the speech in ``audio``.
+        other_power: mean power of ``other`` before it is scaled.
+
+    Returns:
+        Float32 (S,); ``audio`` itself if either is silent, since there is no ratio to silence.
+    """
+    if audio_power == 0 or other_power == 0:
+        return audio
+    gain = math.sqrt(audio_power / other_power) * 10 ** (-snr_db / 20)
+    return (audio + gain * other.astype(np.float64)).astype(np.float32)  # the gain of a faint sound may exceed float32
+
+
+def excerpt(audio: Samples, length: int, draws: np.random.Generator) -> Samples:
+    """A part of (S,) from a drawn offset, (length,); what is too short is repeated."""
+    if len(audio) >= length:
+        start = int(draws.integers(len(audio) - length + 1))
+        return audio[start : start + length]
+    return np.resize(np.roll(audio, -int(draws.integers(len(audio)))), length)
+
+
+def coloured_noise(length: int, sample_rate: int, slope: float, draws: np.random.Generator) -> Samples:
+    """Gaussian noise whose power falls as ``1 / f**slope`` above 50 Hz, of no particular level, float32 (length,)."""
+    num_samples = next_fast_len(max(length, sample_rate // 10), real=True)
+    frequencies = np.maximum(rfftfreq(num_samples, 1 / sample_rate), LOWEST_NOISE_HZ)
+    amplitudes = (frequencies / LOWEST_NOISE_HZ).astype(np.float32) ** np.float32(-slope / 2)
+    amplitudes[0] = 0  # no offset
+    parts = draws.standard_normal((2, len(amplitudes)), dtype=np.float32)
+    return irfft((parts[0] + np.complex64(1j) * parts[1]) * amplitudes, num_samples)[:length]
+
+
+def synthetic_response(
+    sample_rate: int, rt60_seconds: float, direct_to_reverberant_db: float, draws: np.random.Generator
+) -> Response:
+    """A direct path, then Gaussian noise that decays by 60 dB in the given time (Polack's model of late reverberation).
+
+    Args:
+        sample_rate: Hz.
+        rt60_seconds: time of decay by 60 dB, where the response ends.
+        direct_to_reverberant_db: energy of the direct path over that of the rest, in dB.
+        draws: source of the noise.
+    """
+    num_samples = max(2, round(rt60_seconds * sample_rate))
+    decay = np.logspace(0, -3, num_samples, dtype=np.float32)  # 60 dB are a factor of 1000 in amplitude
+    samples = decay * draws.standard_normal(num_samples, dtype=np.float32)
+    samples[0] = math.sqrt(_energy(samples[1:])) * 10 ** (direct_to_reverberant_db / 20)
+    return Response(samples, 0)
+
+
+def measured_response(samples: Samples) -> Response:
+    """A recorded response (R,); the direct path is the first peak of at least half the highest."""
+    # A strong reflection may be higher than the direct path, but what comes before that path is far lower.
+    magnitudes = np.abs(samples)
+    return Response(samples, int(np.argmax(magnitudes >= magnitudes.max() / 2)))
+
+
+def reverberate(audio: Samples, response: Response) -> Samples:
+    """Convolve with a response; the direct path stays where the sound was, and the energy is kept.
+
+    Returns:
+        Float32 (S,); ``audio`` itself if either is silent.
+    """
+    wet = oaconvolve(audio, response.samples)[response.direct :][: len(audio)]
+    energy, wet_energy = _energy(audio), _energy(wet)
+    if energy == 0 or wet_energy == 0:
+        return audio
+    return (wet * math.sqrt(energy / wet_energy)).astype(np.float32)
+
+
+def through_telephone(audio: Samples, sample_rate: int, coding: TelephoneCoding) -> Samples:
+    """What a telephone line leaves of float32 (S,): 300 to 3400 Hz, at 8 kHz and back, coded unless it is "pcm"."""
+    band = oaconvolve(audio, _telephone_band(sample_rate), mode="same")
+    narrow = resample(band, sample_rate, TELEPHONE_RATE)
+    if coding != "pcm":
+        narrow = through_file(narrow, TELEPHONE_RATE, coding)
+    return resample(narrow, TELEPHONE_RATE, sample_rate, length=len(audio))
+
+
+def through_codec(audio: Samples, sample_rate: int, codec: Codec, quality: float) -> Samples:
+    """Encode and decode float32 (S,) with a quality of 0..1, at the next rate that the codec has."""
+    rate = _coding_rate(codec, sample_rate)
+    decoded = through_file(resample(audio, sample_rate, rate), rate, codec, quality=quality)
+    return resample(decoded, rate, sample_rate, length=len(audio))
+
+
+def through_file(audio: Samples, sample_rate: int, coding: str, *, quality: float | None = None) -> Samples:
+    """Write float32 (S,) to a file in memory and read it again, as long as it was.
+
+    Args:
+        audio: finite, of any level; what is louder than -1..1 is scaled for the coding and back.
+        sample_rate: one that the coding has, in Hz.
+        coding: a codec or a coding of telephone lines.
+        quality: 0..1 for codecs.
+    """
+    peak = max(1.0, float(np.abs(audio).max()))  # beyond -1..1, libsndfile reads past the end of its G.711 tables
+    buffer = io.BytesIO()
+    with _open_to_write(buffer, sample_rate, _CODINGS[coding], quality) as file:
+        # In blocks, since libvorbis keeps a block on the stack, and a long one overflows it.
+        for start in range(0, len(audio), sample_rate):
+            file.write(audio[start : start + sample_rate] / np.float32(peak))
+    buffer.seek(0)
+    decoded, _ = soundfile.read(buffer, dtype="float32")
+    return _fit(decoded, len(audio)) * np.float32(peak)
+
+
+def resample(audio: Samples, from_rate: float, to_rate: float, *, length: int | None = None) -> Samples:
+    """Resample float32 (S,) by soxr at high quality.
+
+    Args:
+        audio: at least one sample.
+        from_rate: its sample rate in Hz.
+        to_rate: wanted sample rate in Hz.
+        length: wanted number of samples, if not S * to_rate / from_rate, rounded, and at least 1.
+
+    Returns:
+        Float32 (length,); ``audio`` itself if nothing changes.
+    """
+    if length is None:
+        length = max(1, round(len(audio) * to_rate / from_rate))
+    if from_rate != to_rate:
+        audio = soxr.resample(audio, from_rate, to_rate, quality="HQ")
+    return _fit(audio, length)
+
+
+def _coding_rate(coding: str, sample_rate: int) -> int:
+    """The lowest rate of a coding that keeps the band, or its highest."""
+    rates = _CODINGS[coding].rates or (sample_rate,)
+    return next((rate for rate in rates if rate >= sample_rate), rates[-1])
+
+
+def _open_to_write(buffer: io.BytesIO, sample_rate: int, coding: _Coding, quality: float | None) -> soundfile.SoundFile:
+    return soundfile.SoundFile(
+        buffer,
+        "w",
+        sample_rate,
+        channels=1,
+        subtype=coding.subtype,
+        format=coding.container,
+        # libsndfile refuses the very lowest quality of MP3.
+        compression_level=None if quality is None else min(1 - quality, 0.999),
+        bitrate_mode=coding.bitrate_mode,
+    )
+
+
+@lru_cache
+def _telephone_band(sample_rate: int) -> Samples:
+    """Linear-phase band pass of 20 ms, float32; symmetric, so that it moves nothing."""
+    num_taps = 2 * round(0.01 * sample_rate) + 1
+    return firwin(num_taps, TELEPHONE_BAND_HZ, pass_zero=False, fs=sample_rate).astype(np.float32)
+
+
+def _fit(audio: Samples, length: int) -> Samples:
+    """Cut or extend by silence to a length; the audio itself if it has it."""
+    if len(audio) >= length:
+        return audio if len(audio) == length else audio[:length]
+    return np.pad(audio, (0, length - len(audio)))
+
+
+def _without_clipping(audio: Samples) -> Samples:
+    peak = np.abs(audio).max()
+    return audio / peak if peak > 1 else audio
+
+
+def _energy(audio: Samples) -> float:
+    # In float64: the squares of what is merely faint vanish in float32.
+    return float(np.square(audio, dtype=np.float64).sum())
+
+
+def _draw_from(pool: AudioPool, draws: np.random.Generator) -> Samples:
+    return pool.audio(int(draws.integers(len(pool))))
+
+
+def _choose(items: Sequence[Choice], draws: np.random.Generator) -> Choice:
+    return items[int(draws.integers(len(items)))]
+
+
+def _problems(config: AugmentationConfig, sample_rate: int) -> list[str]:
+    """Everything that is wrong with a configuration, a line each."""
+    problems = []
+    for key, (lowest, highest) in _LIMITS.items():
+        value = attrgetter(key)(config)
+        values = list(value) if isinstance(value, (tuple, list)) else [value]
+        is_rising = not isinstance(value, tuple) or values == sorted(values)
+        if not is_rising or not all(lowest <= item <= highest for item in values):
+            found = ", ".join(f"{item:g}" for item in values)
+            order = ", the lower first" if isinstance(value, tuple) else ""
+            problems.append(f"augmentation.{key} is {found}, expected {lowest:g} to {highest:g}{order}")
+    if config.speed.prob > 0 and not config.speed.factors:
+        problems.append("augmentation.speed.factors is empty, expected at least one to draw from")
+    if config.telephone.prob > 0:
+        problems += _unusable("telephone.codings", config.telephone.codings, TELEPHONE_RATE)
+        if sample_rate < TELEPHONE_RATE:
+            problems.append(
+                f"augmentation.telephone.prob: expected audio of {TELEPHONE_RATE} Hz or more, "
+                f"found {sample_rate} Hz; set it to 0"
+            )
+    if config.codec.prob > 0:
+        problems += _unusable("codec.codecs", config.codec.codecs, sample_rate)
+    return problems
+
+
+def _unusable(field: str, codings: Sequence[str], sample_rate: int) -> list[str]:
+    """Codings that this libsndfile does not have, or that would move the speech."""
+    problems = [] if codings else [f"augmentation.{field} is empty, expected at least one to draw from"]
+    for coding in codings:
+        if coding == "pcm":
+            continue
+        try:
+            delay = _coding_delay(coding, _coding_rate(coding, sample_rate))
+        except (soundfile.LibsndfileError, ValueError) as error:
+            problems.append(f"augmentation.{field}: libsndfile cannot write {coding} ({error}); leave it out")
+            continue
+        if abs(delay) > MAX_DELAY_SAMPLES:
+            problems.append(
+                f"augmentation.{field}: libsndfile {soundfile.__libsndfile_version__} moves {coding} by {delay} "
+                f"samples, expected at most {MAX_DELAY_SAMPLES}; install a newer soundfile, or leave it out"
+            )
+    return problems
+
+
+@lru_cache
+def _coding_delay(coding: str, sample_rate: int) -> int:
+    """Samples by which a coding, at its lowest quality, moves the audio: where its output is most like its input."""
+    probe = 0.1 * coloured_noise(sample_rate // 2, sample_rate, 1.0, np.random.Generator(np.random.PCG64(0)))
+    coded = through_file(probe, sample_rate, coding, quality=0.0 if coding in get_args(Codec) else None)
+    return int(np.argmax(correlate(coded, probe, method="fft"))) - (len(probe) - 1)

@@ -1,0 +1,84 @@
+"""Micro-batches with augmentation: what is drawn is a pure function of (seed, update, stream, key)."""
+
+import numpy as np
+import torch
+
+from speechssl.audio.augmentation import Augmenter
+from speechssl.config import AugmentationConfig
+from speechssl.data.batches import Batch
+from speechssl.data.corpus import Corpus
+from speechssl.data.index import key_hash
+from speechssl.data.pools import CorpusPool, read_pool
+from speechssl.data.streams import generator
+
+SPEED, SAMPLE = 3, 4
+
+
+class BatchAugmenter:
+    """Augments micro-batches; the speed is drawn for all of a micro-batch, everything else for each sample.
+
+    Args:
+        augmenter: the stages.
+        seed: of the run.
+        keeps_clean: also keep the audio as it was, at the drawn speed, for targets that do not hear the noise.
+    """
+
+    def __init__(self, augmenter: Augmenter, seed: int, *, keeps_clean: bool) -> None:
+        self._augmenter = augmenter
+        self._seed = seed
+        self._keeps_clean = keeps_clean
+
+    def __call__(self, batch: Batch, update: int) -> Batch:
+        """The micro-batch of an update, counted from 0, as it is heard."""
+        rows = [row[:length].numpy() for row, length in zip(batch.audio, batch.lengths.tolist(), strict=True)]
+        fast = [self._augmenter.change_speed(row, generator(self._seed, SPEED, batch.stream, update)) for row in rows]
+        heard = [
+            self._augmenter.augment(row, generator(self._seed, SAMPLE, batch.stream, update, key_hash(key)))
+            for key, row in zip(batch.keys, fast, strict=True)
+        ]
+        padded = round(batch.audio.shape[1] * len(fast[0]) / len(rows[0]))
+        padded = max(padded, *(len(row) for row in fast))
+        return batch._replace(
+            audio=pad(heard, padded),
+            lengths=torch.tensor([len(row) for row in heard], dtype=torch.int64),
+            clean=pad(fast, padded) if self._keeps_clean else None,
+        )
+
+
+def pad(rows: list[np.ndarray], num_samples: int) -> torch.Tensor:
+    """Rows of float32 (S,) as one tensor, zeros behind each, (B, num_samples)."""
+    audio = torch.zeros(len(rows), num_samples)
+    for target, row in zip(audio, rows, strict=True):
+        target[: len(row)] = torch.from_numpy(row)
+    return audio
+
+
+def is_active(config: AugmentationConfig) -> bool:
+    """Whether any stage may be drawn."""
+    return any(stage.prob > 0 for stage in vars(config).values())
+
+
+def make_augmenter(
+    config: AugmentationConfig, corpus: Corpus, seed: int, *, keeps_clean: bool = False
+) -> BatchAugmenter | None:
+    """Augmenter of a run; None if no stage is on. Without ``speech.shards``, other voices are those trained on.
+
+    Raises:
+        ConfigError: a stage that cannot work.
+        DataError: its shards are missing or damaged.
+    """
+    if not is_active(config):
+        return None
+    rate = corpus.sample_rate
+    speech = read_pool(config.speech.shards, rate) if config.speech.prob > 0 else None
+    if config.speech.prob > 0 and speech is None:
+        speech = CorpusPool(corpus, rate)
+    noise = read_pool(config.noise.shards, rate) if config.noise.prob > 0 else None
+    responses = read_pool(config.reverberation.shards, rate) if config.reverberation.prob > 0 else None
+    augmenter = Augmenter(config, rate, noise=noise, speech=speech, responses=responses)
+    return BatchAugmenter(augmenter, seed, keeps_clean=keeps_clean)
+
+
+def fastest(config: AugmentationConfig) -> float:
+    """Highest factor on the speed that may be drawn, 1 without any."""
+    return max([1.0, *config.speed.factors]) if config.speed.prob > 0 else 1.0

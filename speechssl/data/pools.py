@@ -1,0 +1,66 @@
+"""Shards as pools of recordings that augmentation draws from."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from speechssl.audio.augmentation import AudioPool, resample
+from speechssl.audio.reading import Samples
+from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.reading import read_sample
+
+
+class CorpusPool:
+    """The samples of a corpus as an ``AudioPool``; those used last stay decoded. Threads may share it.
+
+    Args:
+        corpus: recordings.
+        sample_rate: wanted rate in Hz; a corpus of another one is resampled.
+        max_cached_megabytes: decoded audio to keep; 1 MB holds 16 s at 16 kHz.
+    """
+
+    def __init__(self, corpus: Corpus, sample_rate: int, *, max_cached_megabytes: float = 256.0) -> None:
+        self.corpus = corpus
+        self.sample_rate = sample_rate
+        self._max_bytes = max_cached_megabytes * 1e6
+        self._num_bytes = 0
+        self._cache: OrderedDict[int, Samples] = OrderedDict()  # least recently used first
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def audio(self, i: int) -> Samples:
+        """Recording ``i`` at the wanted rate, float32 (S,), read-only.
+
+        Raises:
+            DataError: names shard and key of what is missing or damaged.
+        """
+        with self._lock:
+            if i in self._cache:
+                self._cache.move_to_end(i)
+                return self._cache[i]
+        sample = read_sample(self.corpus[i], self.corpus.sample_rate)  # outside the lock: threads decode side by side
+        audio = resample(sample.audio, self.corpus.sample_rate, self.sample_rate)
+        audio.flags.writeable = False  # it is shared by all that draw it
+        self._keep(i, audio)
+        return audio
+
+    def _keep(self, i: int, audio: Samples) -> None:
+        with self._lock:
+            if i in self._cache or audio.nbytes > self._max_bytes:
+                return
+            self._cache[i] = audio
+            self._num_bytes += audio.nbytes
+            while self._num_bytes > self._max_bytes:
+                _, oldest = self._cache.popitem(last=False)
+                self._num_bytes -= oldest.nbytes
+
+
+def read_pool(shards: Sequence[str], sample_rate: int) -> AudioPool | None:
+    """Pool of the shards that the patterns name; None if there are none.
+
+    Raises:
+        DataError: as ``read_corpus``.
+    """
+    return CorpusPool(read_corpus(shards), sample_rate) if shards else None
