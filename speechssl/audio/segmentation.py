@@ -1,0 +1,411 @@
+"""Long recordings to segments of speech, found while a recording is read once in blocks.
+
+What stays of the audio is a power for each 20 ms and, with silero, a probability for each 32 ms: some megabytes for
+10 hours. The rest is arithmetic on these, so that nothing depends on the length of the blocks.
+"""
+
+import importlib.util
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import soxr
+
+from speechssl.audio.blocks import AudioInfo, read_blocks
+from speechssl.config import SegmentationConfig
+from speechssl.errors import ConfigError, DataError
+
+HOP_SECONDS = 0.02
+SMOOTHING_HOPS = 3
+"""Speech is looked for in levels over 60 ms ..."""
+QUIET_HOPS = 11
+"""... and a quiet place in levels over 220 ms, so that a cut keeps its distance from the words around it."""
+FLOOR_HOPS = 1500
+"""The noise floor is that of the 30 s around a hop: long enough to have pauses in it."""
+FLOOR_STRIDE = 50
+"""Hops between the points for which it is determined; it is interpolated between them."""
+FLOOR_PERCENTILE = 10
+LOUD_PERCENTILE = 99
+FLOOR_DEPTH_DB = 50.0
+"""The floor is no further below the loud parts of a recording: silence that a computer made has no floor."""
+SCORE_DB = 12.0
+"""Level above the noise floor that scores 1."""
+LOW_SHARE = 0.7
+"""Speech lasts for as long as its score is not below this share of the threshold."""
+SILERO_RATE = 16000
+SILERO_HOP = 512
+"""Samples that the network takes at a time."""
+
+Method = Literal["silero", "energy", "none"]
+Span = tuple[int, int]
+"""First frame, and the one after the last."""
+
+
+class Segment(NamedTuple):
+    """A piece of a recording, in frames of its own rate."""
+
+    start_frame: int
+    num_frames: int
+
+
+class Cuts(NamedTuple):
+    """What a recording was cut into."""
+
+    segments: list[Segment]
+    """In order of time, without overlap."""
+    speech_seconds: float
+    """Speech that was found, short pauses included and margins not."""
+    dropped_seconds: float
+    """What of it is in no segment: islands shorter than min_seconds."""
+
+
+class Limits(NamedTuple):
+    """The lengths of a SegmentationConfig in frames."""
+
+    min_speech: int
+    min_silence: int
+    padding: int
+    max_segment: int
+    min_segment: int
+
+
+class _Piece(NamedTuple):
+    """What may become a segment, or several."""
+
+    start: int
+    end: int
+    speech: int
+    """Frames of it that are not margin."""
+
+
+class _Listener(Protocol):
+    def add(self, block: np.ndarray) -> None:
+        """Take the next samples, (S,)."""
+
+
+def cut(path: Path, info: AudioInfo, config: SegmentationConfig, *, block_seconds: float = 30.0) -> Cuts:
+    """Find the segments of a recording.
+
+    Args:
+        path: audio file of any format.
+        info: what ``probe`` says of it.
+        config: how speech is found, and how long segments are.
+        block_seconds: audio in memory at a time; the result does not depend on it.
+
+    Raises:
+        ConfigError: the options cannot work.
+        DataError: the file cannot be read, or is not as long as ``info`` says.
+    """
+    problems = segmentation_problems(config)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    method, limits = resolve_method(config), frame_limits(config, info.sample_rate)
+    if method == "none":
+        return assemble([(0, info.num_frames)], info, limits, lambda first, last: last)
+    meter = LevelMeter(info.sample_rate)
+    network = SileroNetwork(info.sample_rate) if method == "silero" else None
+    _listen(path, info, [meter] if network is None else [meter, network], block_seconds)
+    powers = meter.finish()
+    scores = energy_scores(powers) if network is None else network.finish()
+    runs = speech_runs(scores, config.threshold)
+    edges = runs * meter.hop if network is None else network.frames(runs)
+    quietness = _smooth(powers, QUIET_HOPS)
+    return assemble(
+        join_runs(np.minimum(edges, info.num_frames), limits),
+        info,
+        limits,
+        lambda first, last: quietest_frame(quietness, meter.hop, first, last),
+    )
+
+
+def resolve_method(config: SegmentationConfig) -> Method:
+    """What "auto" stands for on this machine."""
+    if config.method != "auto":
+        return config.method
+    return "silero" if _has_silero() else "energy"
+
+
+def segmentation_problems(config: SegmentationConfig) -> list[str]:
+    """What cannot work in a configuration."""
+    problems = []
+    for name in ("min_speech_seconds", "min_silence_seconds", "padding_seconds", "min_seconds"):
+        value = getattr(config, name)
+        if value < 0:
+            problems.append(f"{name} is {value:g}, expected 0 or more")
+    if config.max_seconds <= 0:
+        problems.append(f"max_seconds is {config.max_seconds:g}, expected more than 0")
+    elif 3 * config.min_seconds > config.max_seconds:
+        problems.append(
+            f"min_seconds is {config.min_seconds:g}, expected at most a third of max_seconds ({config.max_seconds:g})"
+        )
+    if not 0 < config.threshold < 1:
+        problems.append(f"threshold is {config.threshold:g}, expected between 0 and 1")
+    if config.method == "silero" and not _has_silero():
+        problems.append(
+            "method is silero, but the package silero-vad is not installed; install it with `pip install silero-vad`, "
+            "or choose the method energy"
+        )
+    return problems
+
+
+def _has_silero() -> bool:
+    return importlib.util.find_spec("silero_vad") is not None
+
+
+def frame_limits(config: SegmentationConfig, sample_rate: int) -> Limits:
+    """The lengths of a configuration in frames."""
+    return Limits(
+        min_speech=math.ceil(config.min_speech_seconds * sample_rate),
+        min_silence=math.ceil(config.min_silence_seconds * sample_rate),
+        padding=round(config.padding_seconds * sample_rate),
+        max_segment=max(1, int(config.max_seconds * sample_rate)),
+        min_segment=math.ceil(config.min_seconds * sample_rate),
+    )
+
+
+def _listen(path: Path, info: AudioInfo, listeners: Sequence[_Listener], block_seconds: float) -> None:
+    """Read a recording once; raise DataError unless it is as long as was said."""
+    found = 0
+    for block in read_blocks(path, block_seconds):
+        found += len(block)
+        for listener in listeners:
+            listener.add(block)
+    if found != info.num_frames:
+        raise DataError(f"{path}: {found} frames, expected {info.num_frames}; the file was replaced, start again")
+
+
+class LevelMeter:
+    """Power of a recording in hops of 20 ms.
+
+    Args:
+        sample_rate: of the recording, in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self.hop = max(1, round(HOP_SECONDS * sample_rate))
+        self._rest = np.empty(0, dtype=np.float32)
+        self._powers: list[np.ndarray] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next samples, (S,)."""
+        samples = np.concatenate([self._rest, block])
+        whole = len(samples) // self.hop * self.hop
+        self._powers.append(_power(samples[:whole].reshape(-1, self.hop)))
+        self._rest = samples[whole:].copy()  # a view would keep the block
+
+    def finish(self) -> np.ndarray:
+        """Power of each hop, the last one however short, float64 (hops,)."""
+        if len(self._rest):
+            self._powers.append(_power(self._rest[None]))
+        return np.concatenate([np.empty(0), *self._powers])
+
+
+def _power(hops: np.ndarray) -> np.ndarray:
+    """Variance of each hop, (hops, S) to (hops,): the power of what is not an offset."""
+    return hops.astype(np.float64).var(axis=1)
+
+
+class SileroNetwork:
+    """Probability of speech by the network of silero-vad, in hops of 32 ms.
+
+    Args:
+        sample_rate: of the recording, in Hz; it is resampled to 16 kHz as it comes.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._network = _silero_network()
+        self._network.reset_states()
+        self._resampler = soxr.ResampleStream(sample_rate, SILERO_RATE, 1, dtype="float32", quality="HQ")
+        self._rest = np.empty(0, dtype=np.float32)
+        self._scores: list[float] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next samples, (S,)."""
+        self._hear(self._resampler.resample_chunk(block))
+
+    def finish(self) -> np.ndarray:
+        """Probability of speech in each hop, the last one filled up with silence, (hops,)."""
+        self._hear(self._resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))
+        if len(self._rest):
+            self._hear(np.zeros(SILERO_HOP - len(self._rest), dtype=np.float32))
+        return np.array(self._scores)
+
+    def frames(self, hops: np.ndarray) -> np.ndarray:
+        """Where hops begin in the recording, in frames of its own rate."""
+        return (hops * SILERO_HOP * self._sample_rate + SILERO_RATE // 2) // SILERO_RATE
+
+    def _hear(self, samples: np.ndarray) -> None:
+        import torch
+
+        heard = np.concatenate([self._rest, samples])
+        whole = len(heard) // SILERO_HOP * SILERO_HOP
+        with _one_thread(), torch.inference_mode():
+            hops = torch.from_numpy(heard[:whole]).split(SILERO_HOP) if whole else ()
+            self._scores += [self._network(hop, SILERO_RATE).item() for hop in hops]
+        self._rest = heard[whole:].copy()
+
+
+_networks = threading.local()
+
+
+def _silero_network() -> Any:
+    """The network, one for each thread because it carries state; its weights come with the package."""
+    if not hasattr(_networks, "silero"):
+        with _one_thread():  # which the import sets as well, and leaves so
+            _networks.silero = importlib.import_module("silero_vad").load_silero_vad()
+    return _networks.silero
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread, here only: steps as small as the network's take many times as long on several."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def energy_scores(powers: np.ndarray) -> np.ndarray:
+    """Level above the noise floor as a share of 12 dB, (hops,) to (hops,); volume and offset do not change it."""
+    levels = _decibels(_smooth(powers, SMOOTHING_HOPS))
+    return (levels - noise_floor(levels)) / SCORE_DB
+
+
+def noise_floor(levels: np.ndarray) -> np.ndarray:
+    """Tenth percentile of the levels in the 30 s around each hop, in dB, (hops,) to (hops,).
+
+    Hops without any power are left out: between pieces that were joined, they say nothing of the noise in the pieces.
+    """
+    heard = levels[np.isfinite(levels)]
+    if not len(heard):
+        return np.zeros_like(levels)
+    lowest = np.percentile(heard, LOUD_PERCENTILE) - FLOOR_DEPTH_DB
+    centres = np.arange(0, len(levels), FLOOR_STRIDE)
+    floors = np.full(len(centres), lowest)
+    for i, centre in enumerate(centres):
+        around = levels[max(0, centre - FLOOR_HOPS // 2) : centre + FLOOR_HOPS // 2]
+        around = around[np.isfinite(around)]
+        if len(around):
+            floors[i] = max(lowest, np.percentile(around, FLOOR_PERCENTILE))
+    return np.interp(np.arange(len(levels)), centres, floors)
+
+
+def _decibels(powers: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(powers)
+
+
+def _smooth(powers: np.ndarray, num_hops: int) -> np.ndarray:
+    """Mean over so many hops around each, an odd number, (hops,) to (hops,); what lies outside is as the nearest."""
+    if not len(powers):
+        return powers
+    padded = np.pad(powers, num_hops // 2, mode="edge")
+    return np.convolve(padded, np.full(num_hops, 1 / num_hops), mode="valid")
+
+
+def speech_runs(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Runs of hops that are not below 0.7 of the threshold and reach it somewhere.
+
+    Args:
+        scores: of each hop, (hops,).
+        threshold: score of speech.
+
+    Returns:
+        First hop of each run and the one after its last, int64 (runs, 2).
+    """
+    inside = np.concatenate([[False], scores >= LOW_SHARE * threshold, [False]])
+    runs = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
+    reached = np.concatenate([[0], np.cumsum(scores >= threshold)])
+    return runs[reached[runs[:, 1]] > reached[runs[:, 0]]]
+
+
+def join_runs(runs: np.ndarray, limits: Limits) -> list[Span]:
+    """Join runs over short pauses, and leave out what holds too little speech; frames, (runs, 2)."""
+    if not len(runs):
+        return []
+    pauses = runs[1:, 0] - runs[:-1, 1] >= limits.min_silence
+    firsts = np.flatnonzero(np.concatenate([[True], pauses]))
+    lasts = np.concatenate([firsts[1:] - 1, [len(runs) - 1]])
+    speech = np.add.reduceat(runs[:, 1] - runs[:, 0], firsts)
+    kept = speech >= max(1, limits.min_speech)
+    starts, ends = runs[firsts[kept], 0].tolist(), runs[lasts[kept], 1].tolist()
+    return list(zip(starts, ends, strict=True))
+
+
+def quietest_frame(powers: np.ndarray, hop: int, first: int, last: int) -> int:
+    """Middle of the quietest hop of which it lies between two frames; the last one of equals.
+
+    Args:
+        powers: of each hop, (hops,).
+        hop: frames per hop.
+        first, last: frames; the last is the answer if no middle lies between them.
+    """
+    middles = np.arange(max(0, first // hop - 1), min(len(powers), last // hop + 1)) * hop + hop // 2
+    middles = middles[(middles >= first) & (middles <= last)]
+    if not len(middles):
+        return last
+    return int(middles[::-1][powers[middles[::-1] // hop].argmin()])
+
+
+def assemble(speech: Sequence[Span], info: AudioInfo, limits: Limits, choose_cut: Callable[[int, int], int]) -> Cuts:
+    """Speech with margins, neither too short nor too long.
+
+    Args:
+        speech: where it is, in order.
+        info: of the recording.
+        limits: lengths in frames.
+        choose_cut: the frame between two, both included, at which to cut what is too long.
+    """
+    pieces = _join_islands(_with_margins(speech, info.num_frames, limits.padding), limits.min_segment)
+    kept = [piece for piece in pieces if piece.end - piece.start >= limits.min_segment]
+    found, inside = (sum(piece.speech for piece in some) for some in (pieces, kept))
+    segments = [segment for piece in kept for segment in _split(piece, limits, choose_cut)]
+    return Cuts(segments, found / info.sample_rate, (found - inside) / info.sample_rate)
+
+
+def _with_margins(speech: Sequence[Span], num_frames: int, padding: int) -> list[_Piece]:
+    """Widen on both sides, up to the middle of a pause."""
+    pieces = []
+    for i, (start, end) in enumerate(speech):
+        first = (speech[i - 1][1] + start) // 2 if i else 0
+        last = (end + speech[i + 1][0]) // 2 if i + 1 < len(speech) else num_frames
+        pieces.append(_Piece(max(first, start - padding), min(last, end + padding), end - start))
+    return pieces
+
+
+def _join_islands(pieces: Sequence[_Piece], min_segment: int) -> list[_Piece]:
+    """Join a piece that is too short with the one before it, else with the one after, if that is near."""
+    joined: list[_Piece] = []
+    for piece in pieces:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and piece.start - before.end <= min_segment
+            and min(before.end - before.start, piece.end - piece.start) < min_segment
+        ):
+            joined[-1] = _Piece(before.start, piece.end, before.speech + piece.speech)
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _split(piece: _Piece, limits: Limits, choose_cut: Callable[[int, int], int]) -> list[Segment]:
+    """Cut at a chosen place in the last third of what is allowed, and leave enough for the rest."""
+    segments = []
+    start = piece.start
+    while piece.end - start > limits.max_segment:
+        last = min(start + limits.max_segment, piece.end - limits.min_segment)
+        first = min(last, start + limits.max_segment - limits.max_segment // 3)
+        end = choose_cut(first, last)
+        segments.append(Segment(start, end - start))
+        start = end
+    return [*segments, Segment(start, piece.end - start)]
