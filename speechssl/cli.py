@@ -38,9 +38,15 @@ _GOES_ON = "the same command goes on from the last checkpoint, or anew if there 
 VERBS = {
     "shard": Verb(
         config.ShardConfig,
-        "speechssl.data.sharding",
-        positionals=("manifest", "output"),
-        when_interrupted="the same command makes the shards again",
+        "speechssl.ingest",
+        positionals=("sources", "output"),
+        when_interrupted="the same command goes on from the shards that are whole",
+    ),
+    "verify": Verb(
+        config.VerifyConfig,
+        "speechssl.data.verification",
+        positionals=("shards",),
+        when_interrupted="no index was written",
     ),
     "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON),
     "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),

@@ -261,7 +261,9 @@ class StreamConfig:
     num_workers: int = 1
     """Threads that read and decode ahead; 0 reads in the training thread."""
     shuffle_hours: float = 8.0
-    """Order and batches are drawn within windows of this much audio of a stream, so that it reads few shards at a time."""
+    """Order and batches are drawn within windows of this much of a stream's audio, so that it reads few shards at once."""
+    max_bad_share: float = 0.0
+    """Damaged samples that are left out and counted before the run stops, as a share of all; 0 stops at the first."""
     source_weights: list[float] = field(default_factory=list)
     """Makes each entry of shards a source of its own; one number each, in proportion to its share of the batches."""
     source_temperature: float = 0.0
@@ -368,6 +370,8 @@ class PretrainConfig:
     """Checkpoint or run folder whose pretraining goes on, with fresh schedule, on this data."""
     objective: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     """Pretext task."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """What happens to the audio that the context network hears; the targets come from it as it was (denoising)."""
     dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(features=0.1, quantizer_input=0.1))
     """Noise inside the network."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -409,6 +413,8 @@ class FinetuneConfig:
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """CTC head."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """What happens to the audio in training."""
     masking: MaskingConfig = field(default_factory=lambda: MaskingConfig(channel_prob=0.25))
     """Time and channel masks on the features."""
     dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(activation=0.1))
@@ -434,27 +440,77 @@ class FinetuneConfig:
 
 
 @dataclass
-class ShardConfig:
-    """Turn audio files and their transcripts into webdataset shards with an index."""
+class SegmentationConfig:
+    """Cut long recordings into segments of speech."""
 
-    manifest: Path
-    """Tab-separated list with a header: path (relative to the list), and optionally text, speaker, language, id."""
+    method: Literal["auto", "silero", "energy", "none"] = "auto"
+    """How speech is found. "silero": the network of the package silero-vad; "energy": sound that rises above the noise
+    floor, music and slamming doors included; "auto": silero where it is installed, else energy; "none": it is not, and
+    recordings are cut into pieces of max_seconds."""
+    threshold: float = 0.5
+    """Speech reaches this, and lasts for as long as it is not below 0.7 of it. silero: probability of speech, 0 to 1;
+    energy: level above the noise floor, of which 1 is 12 dB."""
+    min_speech_seconds: float = 0.25
+    """Less speech than this between two pauses is taken for noise."""
+    min_silence_seconds: float = 0.5
+    """Shorter pauses do not end a segment."""
+    padding_seconds: float = 0.2
+    """Margin that is kept before and after the speech of a segment; two segments share the pause between them."""
+    max_seconds: float = 15.0
+    """Longest segment, margins included; longer speech is cut where it is quietest in the last third of these."""
+    min_seconds: float = 1.0
+    """Shortest segment, margins included, at most a third of max_seconds: a shorter one joins the one before or after
+    it if they are no further apart than this, else it is dropped and counted."""
+
+
+@dataclass
+class ShardConfig:
+    """Turn audio of any kind, and its transcripts, into verified webdataset shards with an index."""
+
+    sources: list[str]
+    """Folders of audio, quoted globs, audio files, manifests (.tsv, .csv, .jsonl), LibriSpeech or Common Voice folders,
+    webdataset tars. Manifests have columns path and, where known, text, speaker, language, id, split, start, end."""
     output: Path
-    """Folder of the shards. A finished set is left alone if it was made from the same list and options."""
+    """Folder of the shards. A finished set is left alone if it was made from the same sources and options; an
+    unfinished one goes on."""
     sample_rate: int = 16000
     """Samples per second in the shards; other rates are resampled by soxr."""
-    format: Literal["flac", "wav"] = "flac"
-    """Encoding in the shards, 16 bit."""
+    format: Literal["flac", "opus", "wav"] = "flac"
+    """Encoding in the shards: 16 bit without loss ("flac", "wav"), or a tenth of the size ("opus")."""
     max_shard_megabytes: float = 256.0
-    """A shard is closed when it grows past this size."""
+    """Size at which a shard is closed, estimated from the lengths of its recordings."""
     min_seconds: float = 0.0
-    """Shorter recordings are skipped and counted."""
+    """Shorter recordings are left out and counted."""
     max_seconds: float = 3600.0
-    """Longer recordings are skipped and counted."""
+    """Longer recordings are left out and counted, unless they are cut."""
+    cut_above_seconds: float = 30.0
+    """Recordings without transcript that are longer than this are cut at pauses."""
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    """How they are cut."""
     require_text: bool = False
-    """Skip and count recordings without a transcript."""
+    """Leave out and count recordings without a transcript."""
     text_case: Literal["upper", "lower", "keep"] = "upper"
     """Case of the stored transcripts."""
+    deduplicate: bool = True
+    """Leave out and count recordings whose audio is that of another one, sample for sample."""
+    min_level_db: float = -90.0
+    """Quieter recordings (mean level, dB below full scale) are left out and counted; silent ones always are."""
+    max_clipped_share: float = 1.0
+    """Recordings with a larger share of samples at full scale are left out and counted."""
+    split: Literal["none", "source", "draw"] = "none"
+    """"source": a folder per part that the sources name (Common Voice, LibriSpeech, a column split); "draw": folders
+    train, dev and test, by speaker, or by recording where the speaker is not known."""
+    dev_share: float = 0.05
+    """Share of the audio for dev, if the split is drawn."""
+    test_share: float = 0.05
+    """Share of the audio for test, if the split is drawn."""
+    split_seed: int = 0
+    """Seed of the split."""
+    engine: Literal["local", "ray"] = "local"
+    """Where the work is done: processes of this machine, or the tasks of a Ray cluster (extra speechssl[ray]), whose
+    machines must see the sources and the output under the same paths."""
+    num_workers: int = 0
+    """Processes, or Ray tasks at a time; 0: as many as there are cores."""
 
 
 @dataclass
@@ -501,3 +557,20 @@ class ReportConfig:
     """Folder of the recipe's outputs; results.json and the plots go to its top."""
     recipe: str
     """Name of the recipe in the records."""
+
+
+@dataclass
+class VerifyConfig:
+    """Prove that shards and their indexes are whole, or say what is wrong with which sample."""
+
+    shards: list[str]
+    """Shard files, folders of shards, or globs: one set, with one sample rate and each key once."""
+    decode: bool = True
+    """Decode every sample. Without it damaged audio shows only where an index has the checksum of what it was."""
+    write_index: bool = False
+    """Write the missing or stale indexes of shards that are otherwise sound, shards made elsewhere among them. Decodes
+    in any case."""
+    report: Path | None = None
+    """JSON file for all findings."""
+    num_workers: int = 0
+    """Processes; 0: one per core."""

@@ -62,7 +62,7 @@ def parse(cls: type[Config], argv: Sequence[str], *, positionals: Sequence[str] 
         cls: A dataclass of ``config.py``.
         argv: ``--config FILE`` any number of times, later files winning over earlier ones, then ``--KEY VALUE``, which
             win over every file. A list takes all the values up to the next option.
-        positionals: Keys that may be given by position; a list as the last one takes all that is left.
+        positionals: Keys that may be given by position; a list takes all that those after it leave.
 
     Raises:
         ConfigError: Unknown keys, values of another type, missing keys, unreadable files; all are listed.
@@ -214,9 +214,11 @@ def _read_option(schema: Schema, token: str, rest: list[str], sources: Sources, 
 def _read_positionals(schema: Schema, loose: list[str], positionals: Sequence[str], overrides: Sources) -> None:
     """Give the arguments without a key to the positional keys that no option has given."""
     given = {setting.key for setting in overrides.settings}
-    for key in positionals:
-        if loose and key not in given:
-            taken = len(loose) if is_list(schema.leaves[key]) else 1
+    wanted = [key for key in positionals if key not in given]
+    for position, key in enumerate(wanted):
+        if loose:
+            # A list leaves one for each of the keys after it.
+            taken = max(1, len(loose) - len(wanted) + position + 1) if is_list(schema.leaves[key]) else 1
             value: Any = loose[:taken] if is_list(schema.leaves[key]) else loose[0]
             overrides.settings.append(Setting(key, value, _COMMAND_LINE))
             loose = loose[taken:]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechssl.config import FinetuneConfig, MaskingConfig, ModelConfig
 from speechssl.config_files import from_dict
+from speechssl.data.augmented import fastest, make_augmenter
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
@@ -84,7 +85,8 @@ def train(
         f"{fabric.world_size} process(es), {fabric._precision.precision}"
     )
     with ranks_together(fabric):
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin).run()
+        augment = make_augmenter(config.augmentation, transcribed.corpus, config.training.seed)
+        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment).run()
 
 
 class Transcribed(NamedTuple):
@@ -241,7 +243,8 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         if not text:
             problems.append(f"{ref.shard}: {ref.key}: no transcript")
             continue
-        available, needed = num_frames(ref.num_samples, layers), frames_needed(text)
+        shortest = int(ref.num_samples / fastest(config.augmentation))
+        available, needed = num_frames(shortest, layers), frames_needed(text)
         if needed > available:
             problems.append(f"{ref.shard}: {ref.key}: transcript needs {needed} frames, the audio has {available}")
             continue

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from speechssl.config import ModelConfig, PretrainConfig, StreamConfig
 from speechssl.config_files import from_dict
+from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.streams import StreamPlan
@@ -60,7 +61,8 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
         f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}"
     )
     with ranks_together(fabric):
-        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin).run()
+        augment = make_augmenter(config.augmentation, corpus, config.training.seed, keeps_clean=True)
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment).run()
 
 
 class PretrainTask:
@@ -97,7 +99,8 @@ class PretrainTask:
         num_targets = draw.positions.numel()
         on_device = PretextDraw(*(None if x is None else x.to(device, non_blocking=True) for x in draw))  # type: ignore[arg-type]
         temperature = self.model.quantizer.temperature(update)
-        output = forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature)
+        clean = None if batch.clean is None else batch.clean.to(device, non_blocking=True)
+        output = forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature, clean=clean)
         return output, num_targets
 
     @torch.no_grad()

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from shell import Run
 
+from speechssl import ingest
 from speechssl.config import ShardConfig
-from speechssl.data import sharding
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpus")
     manifest = write_corpus(root / "audio", [8000 + 800 * i for i in range(24)])
     output = root / "shards"
-    sharding.run(ShardConfig(manifest=manifest, output=output, max_shard_megabytes=0.25))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=output, max_shard_megabytes=0.25))
     assert len(list(output.glob("*.tar"))) >= 2
     return output
 

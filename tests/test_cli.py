@@ -106,7 +106,7 @@ def test_each_verb_runs_with_its_configuration(verb):
     assert cli.main(["transcribe", "run", "a.wav", "b.wav"]) == 0
     assert seen == [
         from_dict(PretrainConfig, {"training": {"max_updates": 100}, "output": "out"}),
-        from_dict(ShardConfig, {"manifest": "list.tsv", "output": "shards", "format": "wav"}),
+        from_dict(ShardConfig, {"sources": ["list.tsv"], "output": "shards", "format": "wav"}),
         from_dict(EvaluateConfig, {"checkpoint": "run", "data": {"shards": ["a", "b"]}, "output": "out"}),
         from_dict(TranscribeConfig, {"checkpoint": "run", "audio": ["a.wav", "b.wav"]}),
     ]

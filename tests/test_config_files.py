@@ -23,7 +23,7 @@ from speechssl.errors import ConfigError
 COMPLETE = [
     PretrainConfig(),
     FinetuneConfig(init=Path("exp/pretrain")),
-    ShardConfig(Path("list.tsv"), Path("shards")),
+    ShardConfig(["list.tsv", "more"], Path("shards")),
     EvaluateConfig(Path("exp/finetune"), EvaluationSetConfig(shards=["a", "b"]), Path("out")),
     TranscribeConfig(Path("exp/finetune"), [Path("a.wav"), Path("b c.wav")]),
     ReportConfig(Path("exp"), "an4"),
@@ -153,7 +153,7 @@ def test_positionals_fill_the_keys_that_no_option_gave():
     assert by_position == TranscribeConfig(Path("run"), [Path("a.wav"), Path("-")], format="jsonl")
     mixed = parse(TranscribeConfig, ["--checkpoint", "run", "a.wav", "--", "--odd.wav"], positionals=names)
     assert mixed == TranscribeConfig(Path("run"), [Path("a.wav"), Path("--odd.wav")])
-    assert "unexpected argument 'c'" in problem_of(ShardConfig, "a", "b", "c", positionals=("manifest", "output"))
+    assert "unexpected argument 'c'" in problem_of(ReportConfig, "a", "b", "c", positionals=("experiment", "recipe"))
 
 
 @pytest.mark.parametrize(

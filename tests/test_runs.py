@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import write_corpus
 
-from speechssl import evaluate, finetune, pretrain, transcribe
+from speechssl import evaluate, finetune, ingest, pretrain, transcribe
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
@@ -31,7 +31,6 @@ from speechssl.config import (
     TrainingConfig,
     TranscribeConfig,
 )
-from speechssl.data import sharding
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
@@ -181,7 +180,7 @@ def test_a_run_of_another_kind_is_named(shards: Path, pretrained: Path) -> None:
 
 def test_other_data_does_not_resume(shards: Path, pretrained: Path, tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [9000] * 23)
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     with pytest.raises(ConfigError, match=r"the shards held 24 samples, 0\.0072 h, now 23 samples, 0\.0036 h"):
         pretrain.run(pretrain_config(tmp_path / "shards", pretrained))
     copy = tmp_path / "copy"
@@ -293,7 +292,7 @@ def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) ->
 
 def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [1200] * 5)
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     config = finetune_config(tmp_path / "shards", tmp_path / "run", None)
     with pytest.raises(DataError, match=r"u002: transcript needs 4 frames, the audio has \d"):
         finetune.run(config)
@@ -302,7 +301,7 @@ def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:
 def test_untranscribed_shards_are_named_as_such(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [9000] * 3)
     manifest.write_text("path\n" + "".join(f"u{i:03d}.wav\n" for i in range(3)))
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     with pytest.raises(DataError, match=r"none of the 3 utterances has a transcript.*--require_text"):
         finetune.run(finetune_config(tmp_path / "shards", tmp_path / "run", None))
 

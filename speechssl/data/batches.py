@@ -1,8 +1,9 @@
 """Micro-batches as tensors, decoded ahead of the training thread."""
 
+import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from torch import Tensor
 from speechssl.data.corpus import SampleRef
 from speechssl.data.reading import Sample, read_sample
 from speechssl.data.streams import BatchSpec, StreamPlan
+from speechssl.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 UPDATES_AHEAD = 4
 
@@ -29,6 +33,8 @@ class Batch(NamedTuple):
     texts: list[str | None]
     stream: int
     """Logical stream that it comes from."""
+    clean: Tensor | None = None
+    """Audio before augmentation, (B, S), if the task wants it."""
 
 
 class SampleCache:
@@ -71,20 +77,73 @@ class SampleCache:
                 self._bytes -= oldest.nbytes
 
 
-def load_batch(spec: BatchSpec, sample_rate: int, *, stream: int = 0, cache: SampleCache | None = None) -> Batch:
-    """Read and decode one micro-batch.
+class Quarantine:
+    """Damaged samples of this process: left out of their batches and counted, up to a limit.
+
+    Args:
+        max_bad: samples that may be damaged; the next one raises.
+        num_samples: of how many, for the message.
+    """
+
+    def __init__(self, max_bad: int, num_samples: int) -> None:
+        self._max_bad = max_bad
+        self._num_samples = num_samples
+        self._lock = Lock()
+        self.problems: dict[str, str] = {}
+        """What is wrong, by key."""
+
+    def admit(self, ref: SampleRef, error: DataError) -> None:
+        """Take a damaged sample in.
+
+        Raises:
+            DataError: it is one too many; names the first ones.
+        """
+        with self._lock:
+            is_new = ref.key not in self.problems
+            self.problems[ref.key] = str(error)
+            listed = list(self.problems.values())
+        if len(listed) > self._max_bad:
+            if self._max_bad == 0:
+                raise error
+            raise DataError(
+                f"{len(listed)} of {self._num_samples} samples of this process are damaged, max_bad_share allows "
+                f"{self._max_bad}:\n  " + "\n  ".join(listed[:5])
+            ) from error
+        if is_new:
+            logger.warning("left out (%d of at most %d): %s", len(listed), self._max_bad, error)
+
+
+def load_batch(
+    spec: BatchSpec,
+    sample_rate: int,
+    *,
+    stream: int = 0,
+    cache: SampleCache | None = None,
+    quarantine: Quarantine | None = None,
+) -> Batch:
+    """Read and decode one micro-batch; what the quarantine admits is missing from it.
+
+    If nothing is left, silence without a transcript stands in, so that every update has its micro-batches.
 
     Raises:
         DataError: names shard and key of a sample that is missing or damaged.
     """
-    audio = torch.zeros(len(spec.refs), spec.padded_samples)
-    texts = []
-    for row, (ref, start, length) in enumerate(zip(spec.refs, spec.starts, spec.num_samples, strict=True)):
-        sample = cache.read(ref, sample_rate) if cache else read_sample(ref, sample_rate)
-        audio[row, :length] = torch.from_numpy(sample.audio[start : start + length])
-        texts.append(sample.text)
-    keys = [ref.key for ref in spec.refs]
-    return Batch(keys, audio, torch.tensor(spec.num_samples, dtype=torch.int64), texts, stream)
+    quarantine = quarantine or Quarantine(0, 0)
+    rows: list[tuple[SampleRef, np.ndarray, str | None]] = []
+    for ref, start, length in zip(spec.refs, spec.starts, spec.num_samples, strict=True):
+        try:
+            sample = cache.read(ref, sample_rate) if cache else read_sample(ref, sample_rate)
+        except DataError as error:
+            quarantine.admit(ref, error)
+            continue
+        rows.append((ref, sample.audio[start : start + length], sample.text))
+    if not rows:
+        rows = [(spec.refs[0], np.zeros(spec.num_samples[0], np.float32), None)]
+    audio = torch.zeros(len(rows), spec.padded_samples)
+    for row, (_, samples, _) in zip(audio, rows, strict=True):
+        row[: len(samples)] = torch.from_numpy(samples)
+    lengths = torch.tensor([len(samples) for _, samples, _ in rows], dtype=torch.int64)
+    return Batch([ref.key for ref, _, _ in rows], audio, lengths, [text for _, _, text in rows], stream)
 
 
 class BatchLoader:
@@ -99,6 +158,7 @@ class BatchLoader:
         max_updates: where to end.
         num_workers: threads; 0 decodes in the calling thread.
         cache_megabytes: memory for decoded audio of small corpora.
+        augment: changes the micro-batch of an update, in the decoding threads.
     """
 
     def __init__(
@@ -110,12 +170,17 @@ class BatchLoader:
         max_updates: int,
         num_workers: int,
         cache_megabytes: float = 1024,
+        augment: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
         self._plan = plan
         self._streams = streams
+        self._augment = augment
         self._updates = range(start_update, max_updates)
         self._num_workers = num_workers
         self._cache = SampleCache(cache_megabytes)
+        num_samples = plan.num_samples * len(streams) // plan.num_streams
+        self.quarantine = Quarantine(int(plan.config.max_bad_share * num_samples + 1e-9), num_samples)
+        """Damaged samples so far."""
         self.wait_seconds = 0.0
         """Time that the caller has spent waiting for data."""
 
@@ -135,7 +200,7 @@ class BatchLoader:
         for update in self._updates:
             # Planned here, in order: the plan is not made for several threads.
             specs = self._specs(update)
-            pending.append(pool.submit(self._decode, specs))
+            pending.append(pool.submit(self._decode, specs, update))
             if len(pending) > UPDATES_AHEAD:
                 yield pending.popleft().result()
         while pending:
@@ -153,12 +218,13 @@ class BatchLoader:
     def _specs(self, update: int) -> list[BatchSpec]:
         return [self._plan.batch(update, stream) for stream in self._streams]
 
-    def _decode(self, specs: list[BatchSpec]) -> list[Batch]:
+    def _decode(self, specs: list[BatchSpec], update: int) -> list[Batch]:
         rate = self._plan.sample_rate
-        return [
-            load_batch(spec, rate, stream=stream, cache=self._cache)
+        batches = [
+            load_batch(spec, rate, stream=stream, cache=self._cache, quarantine=self.quarantine)
             for spec, stream in zip(specs, self._streams, strict=True)
         ]
+        return batches if self._augment is None else [self._augment(batch, update) for batch in batches]
 
     def _load(self, update: int) -> list[Batch]:
-        return self._decode(self._specs(update))
+        return self._decode(self._specs(update), update)

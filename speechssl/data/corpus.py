@@ -1,6 +1,7 @@
 """One or more shards as one corpus, in columns: 10,000 hours fit into some hundred megabytes."""
 
 import glob
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ import numpy as np
 
 from speechssl.data.index import ShardIndex, StringColumn, read_index
 from speechssl.errors import DataError
+
+REPORT_FILE = "report.json"
+"""Beside finished shards; lists them."""
+UNFINISHED = ".unfinished"
+"""Folder beside shards of a set that is not finished."""
 
 
 class SampleRef(NamedTuple):
@@ -131,16 +137,43 @@ def find_shards(patterns: Sequence[str]) -> dict[Path, int]:
         DataError: names every pattern that matches nothing.
     """
     found: dict[Path, int] = {}
-    missing = []
+    problems = []
     for number, pattern in enumerate(patterns):
         path = Path(pattern)
         names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too
         matches = [path for path in map(Path, names) if not path.name.startswith(".")]
-        if not matches:
-            missing.append(
-                f"{pattern}: no shards here ({'a folder without .tar files' if path.is_dir() else 'not found'})"
-            )
+        if path.is_dir():
+            problems += folder_problems(path)
+        elif not matches:
+            problems.append(f"{pattern}: no shards here (not found)")
         found = dict.fromkeys(matches, number) | found
-    if missing:
-        raise DataError("\n".join(missing) + "\nMake them with `speechssl shard MANIFEST OUTPUT`.")
+    if problems:
+        raise DataError("\n".join(problems) + "\nMake them with `speechssl shard SOURCE OUTPUT`.")
     return dict(sorted(found.items()))
+
+
+def folder_problems(folder: Path) -> list[str]:
+    """Why a folder is not a whole set of shards, or a whole part of a set that is split."""
+    present = {path.name for path in folder.glob("*.tar") if not path.name.startswith(".")}
+    for top, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
+        if (top / UNFINISHED).is_dir():
+            return [f"{folder}: this set of shards was never finished; give the command that made it again"]
+        if (top / REPORT_FILE).is_file():
+            listed = {name.removeprefix(prefix) for name in listed_shards(top) if name.startswith(prefix)}
+            missing = sorted(name for name in listed - present if "/" not in name)
+            if missing:
+                return [f"{folder}: {len(missing)} of {len(listed)} shards are missing ({', '.join(missing[:3])})"]
+    if not present:
+        parts = sorted({path.parent.name for path in folder.glob("*/*.tar")})
+        hint = f", but {', '.join(parts)} have" if parts else ""
+        return [f"{folder}: no shards here (a folder without .tar files{hint})"]
+    return []
+
+
+def listed_shards(folder: Path) -> list[str]:
+    """Shards that the report of a finished set names, relative to its folder."""
+    try:
+        shards = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8")).get("shards", [])
+    except (OSError, ValueError, AttributeError):
+        return []  # another program's file of that name
+    return [name for name in shards if isinstance(name, str)] if isinstance(shards, list) else []

@@ -8,11 +8,12 @@ An index is a safetensors file of columns, one row per sample in the order of th
     key_hashes        first 8 bytes of the key's BLAKE2b, to find equal keys in different shards
     keys, texts       UTF-8 of all keys, and of all transcripts, one after the other; *_ends say where each ends
 
-with the format's version, the sample rate, and the size and SHA-256 of the tar in its metadata. Columns, since
+with the format's version, the sample rate, and the size and SHA-256 of the tar as JSON in its metadata. Columns, since
 the index of 10,000 hours has to be read in a second.
 """
 
 import hashlib
+import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ from safetensors.numpy import save
 from speechssl.errors import DataError
 
 INDEX_SUFFIX = ".index"
-VERSION = "2"
+VERSION = 2
+METADATA_KEY = "speechssl_index"
 _COLUMNS = ("offsets", "sizes", "num_samples", "checksums", "key_hashes", "keys", "key_ends", "texts", "text_ends")
 
 
@@ -133,14 +135,15 @@ def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], p
         "texts": texts.data,
         "text_ends": texts.ends,
     }
-    metadata = {
+    facts = {
         "version": VERSION,
-        "sample_rate": str(sample_rate),
-        "shard_bytes": str(shard.stat().st_size),
+        "sample_rate": sample_rate,
+        "shard_bytes": shard.stat().st_size,
         "sha256": file_sha256(shard),
     }
     with path.open("wb") as file:
-        file.write(save(columns, metadata))
+        # One entry, since safetensors writes several in any order, and the same shard should have the same index.
+        file.write(save(columns, {METADATA_KEY: json.dumps(facts)}))
         file.flush()
         os.fsync(file.fileno())
 
@@ -175,9 +178,9 @@ def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
 
 def _read_columns(shard: Path, path: Path, *, with_texts: bool) -> ShardIndex:
     with safe_open(path, framework="numpy") as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        if metadata.get("version") != VERSION:
-            raise ValueError(f"its version is {metadata.get('version')}")
+        facts: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+        if facts.get("version") != VERSION:
+            raise ValueError(f"its version is {facts.get('version')}")
         wanted = _COLUMNS if with_texts else _COLUMNS[:-2]
         columns: dict[str, Any] = {name: file.get_tensor(name) for name in wanted}
     if len({len(columns[name]) for name in wanted if name not in ("keys", "texts")}) != 1:
@@ -186,9 +189,9 @@ def _read_columns(shard: Path, path: Path, *, with_texts: bool) -> ShardIndex:
     texts = StringColumn(columns.pop("texts"), columns.pop("text_ends")) if with_texts else None
     return ShardIndex(
         shard,
-        int(metadata["sample_rate"]),
-        int(metadata["shard_bytes"]),
-        metadata["sha256"],
+        facts["sample_rate"],
+        facts["shard_bytes"],
+        facts["sha256"],
         **columns,
         keys=StringColumn(keys, key_ends),
         texts=texts,

@@ -1,274 +1,237 @@
-"""Manifest to shards: read, check, resample, encode, write; count everything that is left out, by reason."""
+"""Sources to shards, in steps that can be killed: list, scan, plan, make; finished steps are kept beside the shards.
 
-import csv
+The folder of an unfinished set holds ``.unfinished/``: what was scanned, and the counts of the shards that are whole. A
+set is finished when ``report.json`` is there, which is written last.
+"""
+
 import hashlib
 import json
-import logging
 import os
-import re
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import track
 
-from speechssl.audio.reading import read_audio
 from speechssl.config import ShardConfig
-from speechssl.data.index import file_sha256, read_index
-from speechssl.data.writer import PARTIAL, EncodedSample, ShardWriter, encode_audio
-from speechssl.errors import ConfigError, DataError
-from speechssl.text.normalisation import normalize_text
+from speechssl.config_files import to_dict
+from speechssl.data.clips import Clip, Scanned, audio_hash, scan, split_duplicates
+from speechssl.data.corpus import UNFINISHED
+from speechssl.data.engines import Engine, num_cores
+from speechssl.data.index import file_sha256, index_path, read_index
+from speechssl.data.packing import ShardPlan, plan_shards
+from speechssl.data.shard_maker import ShardOutcome, make_shard
+from speechssl.data.sources import Found, Member, Recording, Rejected
+from speechssl.errors import DataError
 
-logger = logging.getLogger(__name__)
-
-REPORT_FILE = "report.json"
-
-
-class Recording(NamedTuple):
-    """One line of a manifest."""
-
-    key: str
-    path: Path
-    text: str
-    speaker: str
-    language: str
-
-
-class Skipped(NamedTuple):
-    """A recording that is in no shard."""
-
-    path: str
-    reason: str
-    """Short and the same for all of its kind, to count by."""
-    detail: str
+SCAN_FILE = "scan.jsonl"
+SCAN_CHUNK = 64
+HASH_CHUNK = 64
+# Chunks, and seconds of audio, that threads have done before processes have started.
+SMALL_SCAN = 100
+SMALL_SECONDS = 7200
+# Options that change nothing in the shards.
+FREE_OPTIONS = ("sources", "output", "engine", "num_workers")
 
 
-@dataclass
-class ShardReport:
-    """What a set of shards holds, and what was left out. Its file marks the set as whole."""
+class Made(NamedTuple):
+    """All that is known of a set when its last shard is whole."""
 
-    fingerprint: str
-    """Of the manifest and the options."""
-    sample_rate: int
-    num_samples: int = 0
-    """Utterances."""
-    seconds: float = 0.0
-    num_speakers: int = 0
-    shards: list[str] = field(default_factory=list)
-    num_skipped: dict[str, int] = field(default_factory=dict)
-    """Recordings left out, by reason."""
-    skipped: list[Skipped] = field(default_factory=list)
+    outcomes: list[ShardOutcome]
+    rejected: list[Rejected]
+    scanned: list[Scanned]
 
 
-def run(config: ShardConfig) -> ShardReport:
-    """Make shards, unless the folder already holds these very ones.
-
-    Raises:
-        ConfigError: the limits make no sense.
-        DataError: the manifest cannot be read, no recording is usable, the folder holds other shards, the disk is full.
-    """
-    if config.min_seconds > config.max_seconds:
-        raise ConfigError(f"min_seconds ({config.min_seconds:g}) is above max_seconds ({config.max_seconds:g})")
-    console = Console(stderr=True)
-    recordings = read_manifest(config.manifest)
-    fingerprint = make_fingerprint(config)
-    existing = read_report(config.output)
-    if existing is not None and existing.fingerprint == fingerprint and is_whole(config.output, existing):
-        console.print(f"{config.output}: already made from this list with these options", markup=False, soft_wrap=True)
-        if existing.num_skipped:
-            print_summary(config, existing, console)
-        return existing
-    prepare_folder(config.output, existing)
-    report = write_shards(config, recordings, fingerprint)
-    print_summary(config, report, console)
-    if report.num_samples == 0:
-        raise DataError(
-            f"{config.manifest}: none of its {len(recordings)} recordings can be used; the reasons are above"
-        )
-    save_report(config.output, report)
-    return report
-
-
-def read_manifest(path: Path) -> list[Recording]:
-    """Read a tab-separated list with a header.
-
-    Raises:
-        DataError: names every line that is wrong.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a UTF-8 manifest ({error})") from error
-    if not rows or "path" not in rows[0]:
-        found = " ".join(rows[0]) if rows else "nothing"
-        raise DataError(f"{path}: the header is {found!r}, expected tab-separated columns with `path` among them")
-    header, problems, recordings = rows[0], [], []
-    line_of_key: dict[str, int] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) != len(header):
-            problems.append(f"{path}:{line}: {len(row)} columns, expected {len(header)} ({', '.join(header)})")
-            continue
-        recording = make_recording(dict(zip(header, row, strict=True)), path.parent)
-        earlier = line_of_key.setdefault(recording.key, line)
-        if earlier != line:
-            problems.append(f"{path}:{line}: key {recording.key!r} is that of line {earlier}; add an id column")
-        recordings.append(recording)
-    if problems:
-        more = f"\nand {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise DataError("\n".join(problems[:20]) + more)
-    if not recordings:
-        raise DataError(f"{path}: lists no recordings")
-    return recordings
-
-
-def make_recording(fields: dict[str, str], folder: Path) -> Recording:
-    """One line's fields; the key is the id, or the path without its suffix, in characters that keys may have."""
-    identity = fields.get("id") or str(Path(fields["path"]).with_suffix(""))
-    key = re.sub(r"[^A-Za-z0-9_-]+", "_", identity).strip("_") or "_"
-    return Recording(
-        key, folder / fields["path"], fields.get("text", ""), fields.get("speaker", ""), fields.get("language", "")
-    )
-
-
-def make_fingerprint(config: ShardConfig) -> str:
-    """Digest of the manifest's content and of the options that shape the shards."""
-    options = {name: str(value) for name, value in asdict(config).items() if name not in ("manifest", "output")}
-    digest = hashlib.sha256(config.manifest.read_bytes())
-    digest.update(json.dumps(options, sort_keys=True).encode())
+def make_fingerprint(found: Found, config: ShardConfig) -> str:
+    """Digest of the recordings, with the sizes of their files, and of the options that shape the shards."""
+    options = {name: value for name, value in to_dict(config).items() if name not in FREE_OPTIONS}
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    sizes: dict[str, int] = {}
+    for recording in found.recordings:
+        if recording.path not in sizes:
+            sizes[recording.path] = file_size(recording.path)
+        digest.update(json.dumps([*recording[:1], sizes[recording.path], *recording[2:]]).encode())
+    for item in found.rejected:
+        digest.update(json.dumps(item.reason).encode())
     return digest.hexdigest()
 
 
-def prepare_folder(folder: Path, existing: ShardReport | None) -> None:
-    """Make the folder, and clear what an interrupted run left; never touch shards of something else."""
-    if existing is not None:
-        raise DataError(
-            f"{folder}: holds shards of another list or made with other options, or some that were changed since; "
-            "delete the folder or choose another one"
-        )
+def file_size(path: str) -> int:
+    """Bytes of a file; -1 if it is gone, which is told when it is read."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return os.stat(path).st_size  # noqa: PTH116, a Path per file costs more than the call
+    except OSError:
+        return -1
+
+
+def make_set(config: ShardConfig, found: Found, fingerprint: str, engine: Engine, console: Console) -> Made:
+    """Everything from the list of recordings to whole shards; what was done before is not done again.
+
+    Raises:
+        DataError: the folder holds something else, or cannot be written.
+    """
+    work = prepare_folder(config.output, fingerprint)
+    scanned = scan_all(config, found.recordings, work, engine, console)
+    rejected = found.rejected + [item for result in scanned for item in result.rejected]
+    clips = [clip for result in scanned for clip in result.clips]
+    if config.deduplicate:
+        clips, twice = split_duplicates(clips, partial(hash_all, engine))
+        rejected += twice
+    outcomes = make_all(config, plan_shards(clips, config), work, engine, console)
+    rejected += [item for outcome in outcomes for item in outcome.rejected]
+    return Made([outcome for outcome in outcomes if outcome.num_samples], rejected, scanned)
+
+
+def prepare_folder(output: Path, fingerprint: str) -> Path:
+    """Make the folder and the one for what is unfinished; begin anew if that is of another set.
+
+    Raises:
+        DataError: shards that no unfinished set explains are there, or the folder cannot be made.
+    """
+    work = output / UNFINISHED
+    mark = work / "fingerprint"
+    try:
+        if mark.is_file() and mark.read_text() == fingerprint:
+            return work
+        strangers = [] if mark.is_file() else [path for path in output.rglob("*.tar") if not path.name.startswith(".")]
+        if strangers:
+            raise DataError(
+                f"{output}: holds shards that this command did not make ({strangers[0].name}); delete the folder or "
+                "choose another one"
+            )
+        clear(output)
+        work.mkdir(parents=True)
+        mark.write_text(fingerprint)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror})") from error
-    for pattern in (f"{PARTIAL}*", "shard-*.tar", "shard-*.tar.index.json"):
-        for path in folder.glob(pattern):
-            path.unlink()
+        raise DataError(f"{output}: cannot be made ({error.strerror})") from error
+    return work
 
 
-def write_shards(config: ShardConfig, recordings: list[Recording], fingerprint: str) -> ShardReport:
-    """Prepare on all cores, write in the manifest's order."""
-    report = ShardReport(fingerprint, config.sample_rate)
-    counts: Counter[str] = Counter()
-    speakers: set[str] = set()
-    writer = ShardWriter(
-        config.output,
-        sample_rate=config.sample_rate,
-        audio_format=config.format,
-        max_bytes=config.max_shard_megabytes * 1e6,
-    )
-    results = track(
-        in_order(config, recordings), total=len(recordings), description="shards", console=Console(stderr=True)
-    )
-    for recording, result in zip(recordings, results, strict=True):
-        if isinstance(result, Skipped):
-            counts[result.reason] += 1
-            report.skipped.append(result)
-            continue
-        writer.write(result)
-        report.num_samples += 1
-        report.seconds += result.num_samples / config.sample_rate
-        if recording.speaker:
-            speakers.add(recording.speaker)
-    writer.close()
-    report.num_speakers = len(speakers)
-    report.num_skipped = dict(counts)
-    report.shards = [shard.name for shard in writer.shards]
-    return report
+def clear(output: Path) -> None:
+    """Delete what an unfinished set of something else has left."""
+    work = output / UNFINISHED
+    for path in work.rglob("*.outcome.json"):
+        shard = output / path.relative_to(work).with_name(path.name.replace(".outcome.json", ".tar"))
+        shard.unlink(missing_ok=True)
+        index_path(shard).unlink(missing_ok=True)
+    for path in output.rglob(".partial_*"):
+        path.unlink()
+    shutil.rmtree(work, ignore_errors=True)
 
 
-def in_order(config: ShardConfig, recordings: Iterable[Recording]) -> Iterator[EncodedSample | Skipped]:
-    """Prepare recordings in threads (decoders release the interpreter), a bounded number ahead."""
-    workers = os.cpu_count() or 1
-    pending: deque[Future[EncodedSample | Skipped]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for recording in recordings:
-                pending.append(pool.submit(prepare, config, recording))
-                if len(pending) >= 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+def scan_all(
+    config: ShardConfig, recordings: Sequence[Recording], work: Path, engine: Engine, console: Console
+) -> list[Scanned]:
+    """Scan every recording, in order; results are appended to a file as they come."""
+    chunks = [recordings[i : i + SCAN_CHUNK] for i in range(0, len(recordings), SCAN_CHUNK)]
+    done = read_scan(work / SCAN_FILE)
+    left = [i for i in range(len(chunks)) if i not in done]
+    with (work / SCAN_FILE).open("a", encoding="utf-8") as file:
+        results = engine.map(
+            partial(scan_chunk, config=config), [chunks[i] for i in left], is_small=len(left) < SMALL_SCAN
+        )
+        for position, scanned in track(results, "scanning", len(left), console=console, disable=not left):
+            done[left[position]] = scanned
+            file.write(json.dumps([left[position], scanned]) + "\n")
+            file.flush()
+    return [item for i in range(len(chunks)) for item in done[i]]
 
 
-def prepare(config: ShardConfig, recording: Recording) -> EncodedSample | Skipped:
-    """Read, check and encode one recording."""
-    text = normalize_text(recording.text, config.text_case)
-    path = str(recording.path)
-    if config.require_text and not text:
-        return Skipped(path, "no transcript", "its text column is empty")
+def scan_chunk(recordings: Sequence[Recording], config: ShardConfig) -> list[Scanned]:
+    """Scan some recordings."""
+    return [scan(recording, config) for recording in recordings]
+
+
+def read_scan(path: Path) -> dict[int, list[Scanned]]:
+    """What was scanned before, by the number of its chunk; a last line that was cut off is dropped."""
+    done: dict[int, list[Scanned]] = {}
+    if not path.is_file():
+        return done
+    lines = path.read_bytes().split(b"\n")
+    for line in lines[:-1]:
+        number, scanned = json.loads(line)
+        done[number] = [
+            Scanned([clip_from(x) for x in clips], [Rejected(*x) for x in rejected], *rest)
+            for clips, rejected, *rest in scanned
+        ]
+    if lines[-1]:
+        with path.open("r+b") as file:
+            file.truncate(sum(len(line) + 1 for line in lines[:-1]))
+    return done
+
+
+def clip_from(values: list[Any]) -> Clip:
+    """A clip back from plain values."""
+    key, path, member, *rest = values
+    return Clip(key, path, None if member is None else Member(*member), *rest)
+
+
+def hash_all(engine: Engine, clips: Sequence[Clip]) -> list[str]:
+    """Hashes of the clips' audio, in order."""
+    chunks = [clips[i : i + HASH_CHUNK] for i in range(0, len(clips), HASH_CHUNK)]
+    hashes = dict(engine.map(hash_chunk, chunks, is_small=len(chunks) < SMALL_SCAN))
+    return [value for i in range(len(chunks)) for value in hashes[i]]
+
+
+def hash_chunk(clips: Sequence[Clip]) -> list[str]:
+    """Hashes of some clips."""
+    return [audio_hash(clip) for clip in clips]
+
+
+def make_all(
+    config: ShardConfig, plans: Sequence[ShardPlan], work: Path, engine: Engine, console: Console
+) -> list[ShardOutcome]:
+    """Make every shard that is not whole yet; outcomes in the order of the plans."""
+    outcomes = {i: outcome for i, plan in enumerate(plans) if (outcome := read_outcome(work, config.output, plan))}
+    left = [i for i in range(len(plans)) if i not in outcomes]
+    is_small = sum(clip.seconds for i in left for clip in plans[i].clips) < SMALL_SECONDS
+    threads = max(1, num_cores() // max(1, min(len(left), engine.num_workers)))
+    function = partial(make_and_note, output=config.output, config=config, num_threads=threads)
+    results = engine.map(function, [plans[i] for i in left], is_small=is_small)
+    for position, outcome in track(results, "making shards", len(left), console=console, disable=not left):
+        outcomes[left[position]] = outcome
+    return [outcomes[i] for i in range(len(plans))]
+
+
+def make_and_note(plan: ShardPlan, output: Path, config: ShardConfig, num_threads: int) -> ShardOutcome:
+    """Make a shard, then write down that it is whole."""
+    outcome = make_shard(plan, output, config, num_threads)
+    path = outcome_path(output / UNFINISHED, plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".partial_{path.name}")
+    partial_path.write_text(json.dumps(outcome.to_json()), encoding="utf-8")
+    partial_path.replace(path)
+    return outcome
+
+
+def outcome_path(work: Path, plan: ShardPlan) -> Path:
+    """File that says that a shard is whole."""
+    return work / f"{plan.name}.outcome.json"
+
+
+def read_outcome(work: Path, output: Path, plan: ShardPlan) -> ShardOutcome | None:
+    """Outcome of a shard that is whole; None if it has to be made."""
     try:
-        samples = read_audio(recording.path, config.sample_rate)
-    except DataError as error:
-        return Skipped(path, "unreadable audio", str(error))
-    seconds = len(samples) / config.sample_rate
-    if seconds < config.min_seconds:
-        return Skipped(path, "too short", f"{seconds:.2f} s, min_seconds is {config.min_seconds:g}")
-    if seconds > config.max_seconds:
-        return Skipped(path, "too long", f"{seconds:.2f} s, max_seconds is {config.max_seconds:g}")
-    metadata: dict[str, str | float] = {"seconds": round(seconds, 4), "source": recording.path.name}
-    for name, value in (("text", text), ("speaker", recording.speaker), ("language", recording.language)):
-        if value:
-            metadata[name] = value
-    audio = encode_audio(samples, config.sample_rate, config.format)
-    return EncodedSample(recording.key, audio, len(samples), metadata)
-
-
-def read_report(folder: Path) -> ShardReport | None:
-    """The report of a finished set; None if there is none."""
-    try:
-        content = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
-        content["skipped"] = [Skipped(**item) for item in content["skipped"]]
-        return ShardReport(**content)
-    except FileNotFoundError:
+        outcome = ShardOutcome.from_json(json.loads(outcome_path(work, plan).read_text(encoding="utf-8")))
+        shard = output / f"{plan.name}.tar"
+        if outcome.num_samples and shard.stat().st_size != outcome.num_bytes:
+            return None
+    except (OSError, ValueError, TypeError):
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{folder / REPORT_FILE}: is not a report of shards ({error!r}); delete the folder") from error
+    return outcome
 
 
-def save_report(folder: Path, report: ShardReport) -> None:
-    """Write the report last: it marks the set as whole."""
-    content = asdict(report) | {"skipped": [item._asdict() for item in report.skipped]}
-    partial = folder / f"{PARTIAL}{REPORT_FILE}"
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / REPORT_FILE)
-
-
-def is_whole(folder: Path, report: ShardReport) -> bool:
+def is_whole(output: Path, shards: Sequence[str]) -> bool:
     """Whether every shard is there and has the checksum in its index."""
     try:
-        return all(read_index(folder / name).sha256 == file_sha256(folder / name) for name in report.shards)
+        return all(read_index(output / name).sha256 == file_sha256(output / name) for name in shards)
     except (DataError, OSError):
         return False
 
 
-def print_summary(config: ShardConfig, report: ShardReport, console: Console) -> None:
-    """Say what was made and what was left out."""
-    minutes = report.seconds / 60
-    lines = [
-        f"{config.output}: {report.num_samples} recordings, {minutes:.1f} minutes, "
-        f"{report.num_speakers} speakers, {len(report.shards)} shards"
-    ]
-    for reason, count in sorted(report.num_skipped.items()):
-        examples = [item for item in report.skipped if item.reason == reason][:3]
-        lines.append(f"  left out, {reason}: {count}")
-        lines += [f"    {item.path}: {item.detail}" for item in examples]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+def finish(output: Path) -> None:
+    """Remove what only an unfinished set needs; the report is there."""
+    shutil.rmtree(output / UNFINISHED, ignore_errors=True)

@@ -1,19 +1,21 @@
-"""Shards: ordinary webdataset tars with an index beside each."""
+"""One shard: an ordinary webdataset tar with an index beside it, whole or not there at all."""
 
 import io
 import json
 import os
+import tarfile
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import soundfile
 
-from speechssl.data.index import SampleEntry, index_path, write_index
-from speechssl.errors import DataError
+from speechssl.data.index import SampleEntry, file_sha256, index_path, write_index
 
 PARTIAL = ".partial_"
-AudioFormat = Literal["flac", "wav"]
+AudioFormat = Literal["flac", "opus", "wav"]
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class EncodedSample(NamedTuple):
@@ -26,86 +28,70 @@ class EncodedSample(NamedTuple):
 
 
 def encode_audio(samples: np.ndarray, sample_rate: int, audio_format: AudioFormat) -> bytes:
-    """Float32 (S,) in -1..1 to the bytes of a 16-bit mono file; what exceeds the range is clipped."""
-    pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
+    """Float32 (S,) in -1..1 to the bytes of a mono file; 16 bits, clipped to the range, unless it is Opus."""
     buffer = io.BytesIO()
+    if audio_format == "opus":
+        soundfile.write(buffer, np.clip(samples, -1, 1), sample_rate, format="OGG", subtype="OPUS")
+        return buffer.getvalue()
+    pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
     soundfile.write(buffer, pcm, sample_rate, format=audio_format.upper(), subtype="PCM_16")
     return buffer.getvalue()
 
 
-class ShardWriter:
-    """Writes samples into numbered shards; each appears under its name only when it and its index are whole.
+class ShardFile:
+    """Writes one shard, to be used in a ``with`` statement; the same samples give the same bytes.
 
-    The same samples give the same bytes: times and owners are fixed.
+    Until ``finish`` the tar has a temporary name, and leaving without it deletes what was written.
 
     Args:
-        folder: where ``shard-000000.tar`` and so on go.
+        path: of the tar.
         sample_rate: of the audio, in Hz.
         audio_format: suffix of the audio members.
-        max_bytes: a shard that has grown past this is closed.
     """
 
-    def __init__(self, folder: Path, *, sample_rate: int, audio_format: AudioFormat, max_bytes: float) -> None:
-        self.folder = folder
-        self.sample_rate = sample_rate
-        self.audio_format = audio_format
-        self.max_bytes = max_bytes
-        self.shards: list[Path] = []
+    def __init__(self, path: Path, sample_rate: int, audio_format: AudioFormat) -> None:
+        self._path = path
+        self._partial = path.with_name(PARTIAL + path.name)
+        self._sample_rate = sample_rate
+        self._audio_format = audio_format
         self._entries: list[SampleEntry] = []
-        self._tar: Any = None
+
+    def __enter__(self) -> "ShardFile":
+        self._file = self._partial.open("wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
 
     def write(self, sample: EncodedSample) -> None:
-        """Append a sample.
+        """Append a sample: its audio, then its metadata as JSON."""
+        offset = self._tar.offset
+        metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
+        for suffix, data in ((self._audio_format, sample.audio), ("json", metadata)):
+            member = tarfile.TarInfo(f"{sample.key}.{suffix}")
+            member.size, member.mode = len(data), 0o444
+            member.uname = member.gname = "speechssl"
+            self._tar.addfile(member, io.BytesIO(data))
+        text = str(sample.metadata.get("text", ""))
+        self._entries.append(SampleEntry(sample.key, offset, self._tar.offset - offset, sample.num_samples, text))
 
-        Raises:
-            DataError: the disk is full.
+    def finish(self) -> tuple[int, str]:
+        """Give the tar and its index their names, once both are on disk; bytes and SHA-256 of the tar.
+
+        A shard without samples leaves nothing, and gives 0 and "".
         """
-        try:
-            if self._tar is None:
-                self._open()
-            offset = self._tar.tarstream.offset
-            metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
-            self._tar.write({"__key__": sample.key, self.audio_format: sample.audio, "json": metadata})
-            size = self._tar.tarstream.offset - offset
-            text = str(sample.metadata.get("text", ""))
-            self._entries.append(SampleEntry(sample.key, offset, size, sample.num_samples, text))
-            if offset + size >= self.max_bytes:
-                self._close_shard()
-        except OSError as error:
-            raise self._named(error) from error
-
-    def close(self) -> None:
-        """Finish the last shard."""
-        try:
-            self._close_shard()
-        except OSError as error:
-            raise self._named(error) from error
-
-    def _open(self) -> None:
-        import webdataset  # imports torch, which readers of an index do not need
-
-        self._path = self.folder / f"shard-{len(self.shards):06d}.tar"
-        self._file = self._path.with_name(PARTIAL + self._path.name).open("wb")
-        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0.0, user="speechssl", group="speechssl")
-
-    def _close_shard(self) -> None:
-        if self._tar is None:
-            return
+        if not self._entries:
+            return 0, ""
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
-        partial_shard = self._path.with_name(PARTIAL + self._path.name)
-        partial_index = self._path.with_name(PARTIAL + index_path(self._path).name)
-        write_index(partial_shard, self.sample_rate, self._entries, partial_index)
-        partial_index.replace(index_path(self._path))
-        partial_shard.replace(self._path)
-        self.shards.append(self._path)
-        self._entries = []
-        self._tar = None
-
-    def _named(self, error: OSError) -> DataError:
-        return DataError(
-            f"{self.folder}: cannot write shard {len(self.shards)} ({error.strerror or error}); "
-            "free some space or choose another folder, then run the same command again"
-        )
+        index = self._path.with_name(PARTIAL + index_path(self._path).name)
+        write_index(self._partial, self._sample_rate, self._entries, index)
+        index.replace(index_path(self._path))
+        size, sha256 = self._partial.stat().st_size, file_sha256(self._partial)
+        self._partial.replace(self._path)
+        return size, sha256

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -96,6 +96,7 @@ class Trainer:
         fabric: launched devices.
         extra_summary: figures for summary.json.
         origin: digest of the weights that ``init`` brought; empty if they are random.
+        augment: what happens to the micro-batches before they are heard.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Trainer:
         fabric: Fabric,
         extra_summary: Mapping[str, float],
         origin: str = "",
+        augment: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
         self.config = config
         self.training = config.training
@@ -114,6 +116,7 @@ class Trainer:
         self.fabric = fabric
         self.extra_summary = extra_summary
         self.origin = origin
+        self.augment = augment
         check_schedule(config.schedule)
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
@@ -134,6 +137,7 @@ class Trainer:
             start_update=start,
             max_updates=self.training.max_updates,
             num_workers=self.stream_config().num_workers,
+            augment=self.augment,
         )
         enabled = self.fabric.is_global_zero
         log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
@@ -191,7 +195,7 @@ class Trainer:
             log.advance(done)
             at_checkpoint = done % self.training.checkpoint_every == 0 or done == self.training.max_updates
             if at_checkpoint or done % self.training.log_every == 0 or done == 1:
-                figures = meter.figures(self.fabric, loader.wait_seconds)
+                figures = meter.figures(self.fabric, loader.wait_seconds, len(loader.quarantine.problems))
                 log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
                 self.task.health.check(done, figures)
             if at_checkpoint:
@@ -300,15 +304,16 @@ class Meter:
         """Add one update's gradient norm."""
         self.norms.append(norm.detach())
 
-    def figures(self, fabric: Fabric, wait_seconds: float) -> dict[str, float]:
+    def figures(self, fabric: Fabric, wait_seconds: float, num_bad: int) -> dict[str, float]:
         """Means since the last call, over all ranks; starts a new interval."""
         names = sorted(self.sums)
         values = [self.sums[name].double().cpu() for name in names]
-        values += [torch.tensor(x).double() for x in (self.num_targets, self.audio_seconds, self.padded_seconds)]
+        counted = (self.num_targets, self.audio_seconds, self.padded_seconds, num_bad)
+        values += [torch.tensor(x).double() for x in counted]
         totals = torch.stack(values)
         if fabric.world_size > 1:
             totals = fabric.all_reduce(totals, reduce_op="sum").cpu()  # type: ignore[union-attr]
-        *sums, num_targets, audio_seconds, padded_seconds = totals.tolist()
+        *sums, num_targets, audio_seconds, padded_seconds, bad_samples = totals.tolist()
         elapsed = max(time.monotonic() - self.started, 1e-9)
         figures = {name: value / max(num_targets, 1.0) for name, value in zip(names, sums, strict=True)}
         figures["gradient_norm"] = float(torch.stack(self.norms).mean())
@@ -316,6 +321,8 @@ class Meter:
             figures["effective_rank"] = effective_rank(self.context)
         figures["audio_seconds_per_second"] = audio_seconds / elapsed
         figures["padding_share"] = 1.0 - audio_seconds / max(padded_seconds, 1e-9)
+        if bad_samples:
+            figures["bad_samples"] = bad_samples
         figures["wait_share"] = (wait_seconds - self.wait_at_start) / elapsed
         self.reset()
         self.wait_at_start = wait_seconds

@@ -33,6 +33,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "learning_rate": ("lr", "{:.1e}".format),
     "blank_share": ("blank", _percent),
     "padding_share": ("padding", _percent),
+    "bad_samples": ("damaged", "{:.0f}".format),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.

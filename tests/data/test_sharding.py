@@ -1,7 +1,8 @@
-"""Manifest to shards and back."""
+"""Sources to shards and back."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,17 +10,28 @@ import soundfile
 import webdataset
 from conftest import RATE, write_corpus
 
-from speechssl.config import ShardConfig
+from speechssl import ingest
+from speechssl.config import SegmentationConfig, ShardConfig
 from speechssl.data import sharding
-from speechssl.data.corpus import find_shards, read_corpus
+from speechssl.data.corpus import REPORT_FILE, find_shards, read_corpus
 from speechssl.data.index import read_index
+from speechssl.data.packing import ShardPlan
 from speechssl.data.reading import read_sample
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
+from speechssl.ingest import read_report
+
+
+def config_of(source: Path, output: Path, **options: Any) -> ShardConfig:
+    return ShardConfig([str(source)], output, **options)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 5000, 6000])
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "out"))
+    ingest.run(config_of(manifest, tmp_path / "out"))
     corpus = read_corpus([str(tmp_path / "out")])
     assert corpus.sample_rate == RATE
     for ref, length, text in zip(corpus, [4000, 5000, 6000], ["YES", "NO", "STOP"], strict=True):
@@ -41,7 +53,7 @@ def test_plain_webdataset_reads_the_shards(shards: Path) -> None:
 def test_same_list_same_bytes(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000] * 9)
     for name in ("a", "b"):
-        sharding.run(ShardConfig(manifest=manifest, output=tmp_path / name))
+        ingest.run(config_of(manifest, tmp_path / name))
     one, other = (read_index(tmp_path / name / "shard-000000.tar") for name in ("a", "b"))
     assert one.sha256 == other.sha256
 
@@ -52,7 +64,7 @@ def test_other_rates_and_channels_become_mono_at_the_wanted_rate(tmp_path: Path)
     tone = np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)
     soundfile.write(folder / "tone.wav", np.stack([0.5 * tone, 0.1 * tone], axis=1), 44100)
     (folder / "list.tsv").write_text("path\ntone.wav\n")
-    sharding.run(ShardConfig(manifest=folder / "list.tsv", output=tmp_path / "out"))
+    ingest.run(config_of(folder / "list.tsv", tmp_path / "out"))
     sample = read_sample(read_corpus([str(tmp_path / "out")])[0], RATE)
     expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     assert len(sample.audio) == RATE
@@ -62,58 +74,187 @@ def test_other_rates_and_channels_become_mono_at_the_wanted_rate(tmp_path: Path)
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 4000, 400, 40000])
     (tmp_path / "audio" / "u000.wav").write_bytes(b"not audio")
+    for name in ("nothing", "wordless"):
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", np.zeros(4000), RATE)
     with manifest.open("a") as file:
-        file.write("missing.wav\ts0\tGO\nsilent.wav\ts0\t \n")
-    config = ShardConfig(manifest=manifest, output=tmp_path / "out", min_seconds=0.1, max_seconds=2, require_text=True)
-    report = sharding.run(config)
+        file.write("missing.wav\ts0\tGO\nwordless.wav\ts0\t \nnothing.wav\ts0\tGO\n")
+    report = ingest.run(config_of(manifest, tmp_path / "out", min_seconds=0.1, max_seconds=2, require_text=True))
     assert report.num_samples == 1
-    assert report.num_skipped == {"unreadable audio": 2, "too short": 1, "too long": 1, "no transcript": 1}
+    assert report.num_rejected == {
+        "no such file": 1,
+        "unreadable audio": 1,
+        "too short": 1,
+        "too long": 1,
+        "no transcript": 1,
+        "silent": 1,
+    }
     printed = capsys.readouterr().err
-    assert "unreadable audio: 2" in printed
-    assert "missing.wav: no such audio file" in printed
+    assert "left out, unreadable audio: 1" in printed
+    assert "missing.wav: named in" in printed
+    rejected = (tmp_path / "out" / "rejected.tsv").read_text().splitlines()
+    assert len(rejected) == 7
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_nothing_usable_is_an_error_and_leaves_no_finished_set(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000])
-    with pytest.raises(DataError, match="none of its 1 recordings can be used"):
-        sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "out", min_seconds=3))
-    assert not (tmp_path / "out" / sharding.REPORT_FILE).exists()
+    with pytest.raises(DataError, match="none of the 1 recordings can be used"):
+        ingest.run(config_of(manifest, tmp_path / "out", min_seconds=3))
+    assert not (tmp_path / "out" / REPORT_FILE).exists()
 
 
 def test_finished_set_is_kept_and_a_changed_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 5000])
-    config = ShardConfig(manifest=manifest, output=tmp_path / "out")
-    sharding.run(config)
-    before = (tmp_path / "out" / "shard-000000.tar").stat().st_mtime_ns
-    sharding.run(config)
+    config = config_of(manifest, tmp_path / "out")
+    ingest.run(config)
+    shard = tmp_path / "out" / "shard-000000.tar"
+    before = shard.stat().st_mtime_ns
+    ingest.run(config)
     assert "already made" in capsys.readouterr().err
-    assert (tmp_path / "out" / "shard-000000.tar").stat().st_mtime_ns == before
-    with pytest.raises(DataError, match="another list or made with other options"):
-        sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "out", text_case="lower"))
+    assert shard.stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="other sources or made with other options"):
+        ingest.run(config_of(manifest, tmp_path / "out", text_case="lower"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="changed since"):
+        ingest.run(config)
 
 
-def test_interrupted_set_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_of_something_else_are_never_touched(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000])
+    stranger = tmp_path / "out" / "shard-000000.tar"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"precious")
+    with pytest.raises(DataError, match="shards that this command did not make"):
+        ingest.run(config_of(manifest, tmp_path / "out"))
+    assert stranger.read_bytes() == b"precious"
+
+
+def test_interrupted_set_goes_on_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000] * 6)
-    config = ShardConfig(manifest=manifest, output=tmp_path / "out", max_shard_megabytes=0.01)
-    original = sharding.prepare
+    options: dict[str, Any] = {"max_shard_megabytes": 0.01, "num_workers": 1}
+    whole, broken = (config_of(manifest, tmp_path / name, **options) for name in ("whole", "broken"))
+    ingest.run(whole)
+    original = sharding.make_shard
+    made = []
 
-    def interrupted(config: ShardConfig, recording: sharding.Recording) -> object:
-        if recording.key == "u004":
+    def interrupted(plan: ShardPlan, *arguments: object) -> object:
+        if len(made) == 2:
             raise KeyboardInterrupt
-        return original(config, recording)
+        made.append(plan.name)
+        return original(plan, *arguments)
 
-    monkeypatch.setattr(sharding, "prepare", interrupted)
+    monkeypatch.setattr(sharding, "make_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sharding.run(config)
-    assert not (tmp_path / "out" / sharding.REPORT_FILE).exists()
-    monkeypatch.setattr(sharding, "prepare", original)
-    sharding.run(config)
-    assert len(read_corpus([str(tmp_path / "out")])) == 6
+        ingest.run(broken)
+    assert not (tmp_path / "broken" / REPORT_FILE).exists()
+    with pytest.raises(DataError, match="never finished"):
+        read_corpus([str(tmp_path / "broken")])
+    (tmp_path / "broken" / ".partial_shard-000002.tar").write_bytes(b"half")
+    made.clear()
+    monkeypatch.setattr(sharding, "scan_chunk", lambda *_, **__: pytest.fail("scanned again"))
+    monkeypatch.setattr(sharding, "make_shard", lambda *arguments: (made.append(1), original(*arguments))[1])
+    ingest.run(broken)
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "broken")
+    assert len(made) == len(read_report(tmp_path / "whole").shards) - 2
+
+
+def test_unfinished_set_of_other_options_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000] * 3)
+    monkeypatch.setattr(ingest, "make_report", None)
+    with pytest.raises(TypeError):
+        ingest.run(config_of(manifest, tmp_path / "out", max_shard_megabytes=0.01))
+    monkeypatch.undo()
+    report = ingest.run(config_of(manifest, tmp_path / "out"))
+    assert report.shards == ["shard-000000.tar"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == report.shards
+
+
+def test_processes_make_the_same_bytes(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000] * 5)
+    for name, num_workers in (("one", 1), ("two", 2)):
+        ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.015, num_workers=num_workers))
+    assert len(read_report(tmp_path / "one").shards) == 2
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_the_same_audio_is_taken_once(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000, 4000, 4000, 5000])
+    audio, _ = soundfile.read(tmp_path / "audio" / "u001.wav", dtype="int16")
+    soundfile.write(tmp_path / "audio" / "copy.flac", audio, RATE)
+    with manifest.open("a") as file:
+        file.write("copy.flac\ts0\tGO\n")
+    report = ingest.run(config_of(manifest, tmp_path / "out"))
+    assert (report.num_samples, report.num_rejected) == (4, {"the same audio twice": 1})
+    kept = ingest.run(config_of(manifest, tmp_path / "all", deduplicate=False))
+    assert kept.num_samples == 5
+
+
+def test_long_recordings_without_transcript_are_cut(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio" / "long.wav", draws.normal(0, 0.1, 20 * 8000), 8000)
+    segmentation = SegmentationConfig(method="none", max_seconds=6)
+    report = ingest.run(
+        ShardConfig([str(tmp_path / "audio")], tmp_path / "out", cut_above_seconds=10, segmentation=segmentation)
+    )
+    corpus = read_corpus([str(tmp_path / "out")])
+    assert [ref.key for ref in corpus] == [f"long-{i:05d}" for i in range(report.num_samples)]
+    assert corpus.num_samples.max() <= 6 * RATE
+    assert report.hours * 3600 + report.dropped_hours * 3600 == pytest.approx(20, abs=0.01)
+
+
+def test_tars_of_others_are_sources(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000, 5000, 6000])
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as tar:
+        for i in range(3):
+            audio = (tmp_path / "audio" / f"u00{i}.wav").read_bytes()
+            tar.write({"__key__": f"x{i}", "wav": audio, "txt": f"word {i}"})
+    ingest.run(config_of(tmp_path / "theirs.tar", tmp_path / "a"))
+    ingest.run(config_of(manifest, tmp_path / "b"))
+    ours, expected = (read_corpus([str(tmp_path / name)], with_texts=True) for name in ("a", "b"))
+    assert list(ours.texts or ()) == ["WORD 0", "WORD 1", "WORD 2"]
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(read_sample(one, RATE).audio, read_sample(other, RATE).audio)
+
+
+@pytest.mark.parametrize("audio_format", ["flac", "opus", "wav"])
+def test_every_encoding_has_the_samples_that_its_index_says(tmp_path: Path, audio_format: Any) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4001, 16000, 333])
+    ingest.run(config_of(manifest, tmp_path / "out", format=audio_format))
+    for ref, length in zip(read_corpus([str(tmp_path / "out")]), [4001, 16000, 333], strict=True):
+        assert len(read_sample(ref, RATE).audio) == ref.num_samples == length
+
+
+def test_a_drawn_split_keeps_speakers_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "audio"
+    write_corpus(folder, [1600 + 16 * i for i in range(60)])
+    lines = [f"u{i:03d}.wav\tp{i % 20}\tGO" for i in range(60)]
+    (folder / "list.tsv").write_text("\n".join(["path\tspeaker\ttext", *lines]) + "\n")
+    config = config_of(folder / "list.tsv", tmp_path / "out", split="draw", dev_share=0.2, test_share=0.2)
+    report = ingest.run(config)
+    speakers = {}
+    for part in ("train", "dev", "test"):
+        corpus = read_corpus([str(tmp_path / "out" / part)])
+        speakers[part] = {read_sample(ref, RATE).speaker for ref in corpus}
+    assert {part: len(found) for part, found in speakers.items()} == {"train": 11, "dev": 4, "test": 5}
+    assert not speakers["test"] & speakers["train"]
+    assert not speakers["dev"] & (speakers["train"] | speakers["test"])
+    assert report.parts["test"]["num_samples"] == 15
+    with pytest.raises(DataError, match="but dev, test, train have"):
+        read_corpus([str(tmp_path / "out")])
+
+
+def test_missing_shard_of_a_set_is_noticed(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000] * 4)
+    ingest.run(config_of(manifest, tmp_path / "out", max_shard_megabytes=0.01))
+    (tmp_path / "out" / "shard-000001.tar").unlink()
+    with pytest.raises(DataError, match=r"1 of \d shards are missing \(shard-000001\.tar\)"):
+        read_corpus([str(tmp_path / "out")])
 
 
 def test_cut_off_shard_is_noticed(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 5000])
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "out"))
+    ingest.run(config_of(manifest, tmp_path / "out"))
     shard = tmp_path / "out" / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-700])
     with pytest.raises(DataError, match="cut off or was replaced"):
@@ -129,28 +270,25 @@ def test_missing_shards_are_all_named(tmp_path: Path) -> None:
 def test_keys_that_occur_twice_are_refused(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000])
     for name in ("a", "b"):
-        sharding.run(ShardConfig(manifest=manifest, output=tmp_path / name))
+        ingest.run(config_of(manifest, tmp_path / name))
     with pytest.raises(DataError, match="a key must occur once"):
         read_corpus([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "the header is"),
-        ("file\ttext\na.wav\tYES\n", "the header is"),
-        ("path\ttext\na.wav\n", r":2: 1 columns, expected 2"),
-        ("path\na.wav\na.flac\n", r":3: key 'a' is that of line 2"),
-        ("path\n", "lists no recordings"),
-    ],
-)
-def test_wrong_manifests_say_where(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_text(content)
-    with pytest.raises(DataError, match=message):
-        sharding.read_manifest(path)
+def test_options_that_make_no_sense_are_all_named(tmp_path: Path) -> None:
+    config = config_of(tmp_path, tmp_path / "out", min_seconds=9, max_seconds=3, sample_rate=22050, format="opus")
+    with pytest.raises(ConfigError, match=r"(?s)min_seconds \(9\) is above max_seconds \(3\).*Opus has"):
+        ingest.run(config)
 
 
-def test_keys_hold_no_dots_or_slashes(tmp_path: Path) -> None:
-    recording = sharding.make_recording({"path": "a.b/c d.é.flac"}, tmp_path)
-    assert recording.key == "a_b_c_d"
+def test_ray_makes_the_same_bytes_as_this_machine(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra speechssl[ray])")
+    manifest = write_corpus(tmp_path / "audio", [4000] * 5)
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    try:
+        for name, engine in (("local", "local"), ("ray", "ray")):
+            ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.015, num_workers=2, engine=engine))
+    finally:
+        ray.shutdown()
+    assert len(read_report(tmp_path / "ray").shards) == 2
+    assert files_of(tmp_path / "local") == files_of(tmp_path / "ray")

@@ -1,6 +1,7 @@
 """The plan of micro-batches: exact, complete, elastic."""
 
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from speechssl.config import StreamConfig
-from speechssl.data.batches import BatchLoader
-from speechssl.data.corpus import Corpus, join, read_corpus
+from speechssl.data.batches import Batch, BatchLoader
+from speechssl.data.corpus import Corpus, SampleRef, join, read_corpus
 from speechssl.data.index import ShardIndex, StringColumn, key_hash
 from speechssl.data.streams import BatchSpec, StreamPlan, check_shares, epoch_batches, source_shares, split_sources
 from speechssl.errors import ConfigError, DataError
@@ -235,17 +236,53 @@ def test_workers_and_ranks_do_not_change_the_batches(shards: Path) -> None:
         assert all(torch.equal(a[0], b[stream]) for a, b in zip(alone, together[4:], strict=True))
 
 
-def test_a_damaged_sample_stops_the_loader_with_its_name(shards: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "shards"
-    copy.mkdir()
-    for path in shards.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    data = read_corpus([str(copy)])
+@pytest.fixture
+def damaged(shards: Path, tmp_path: Path) -> tuple[Corpus, SampleRef]:
+    """The shards with one damaged sample."""
+    shutil.copytree(shards, tmp_path / "shards")
+    data = read_corpus([str(tmp_path / "shards")])
     victim = data[3]
     content = bytearray(Path(victim.shard).read_bytes())
     content[victim.offset + 600 : victim.offset + 4000] = bytes(3400)
     Path(victim.shard).write_bytes(content)
-    plan = StreamPlan(data, StreamConfig(max_batch_seconds=4), seed=0, crop=True)
+    return data, victim
+
+
+def load_all(data: Corpus, config: StreamConfig) -> tuple[list[Batch], BatchLoader]:
+    plan = StreamPlan(data, config, seed=0, crop=True)
     loader = BatchLoader(plan, [0], start_update=0, max_updates=20, num_workers=2)
-    with pytest.raises(DataError, match=victim.key):
-        list(loader)
+    return [batch for batches in loader for batch in batches], loader
+
+
+def test_a_damaged_sample_stops_the_loader_with_its_name(damaged: tuple[Corpus, SampleRef]) -> None:
+    data, victim = damaged
+    with pytest.raises(DataError, match=f"{victim.key}: .* are not the .* that were indexed"):
+        load_all(data, StreamConfig(max_batch_seconds=4))
+
+
+def test_a_bounded_share_of_damaged_samples_is_left_out_and_counted(
+    damaged: tuple[Corpus, SampleRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    data, victim = damaged
+    batches, loader = load_all(data, StreamConfig(max_batch_seconds=4, max_bad_share=1 / 24))
+    whole, _ = load_all(data.subset(np.delete(np.arange(24), 3)), StreamConfig(max_batch_seconds=4))
+    assert list(loader.quarantine.problems) == [victim.key]
+    assert {key for batch in batches for key in batch.keys} == {key for batch in whole for key in batch.keys}
+    assert all(len(batch.keys) == len(batch.audio) == len(batch.texts) for batch in batches)
+    assert caplog.text.count("left out (1 of at most 1)") == 1
+
+
+def test_more_damage_than_allowed_is_named(damaged: tuple[Corpus, SampleRef]) -> None:
+    data, _ = damaged
+    Path(data.shards[-1]).unlink()
+    with pytest.raises(DataError, match=r"(?s)3 of 24 samples of this process are damaged, max_bad_share allows 2:"):
+        load_all(data, StreamConfig(max_batch_seconds=2, max_bad_share=2 / 24))
+
+
+def test_silence_stands_in_for_a_batch_of_damaged_samples(damaged: tuple[Corpus, SampleRef]) -> None:
+    data, victim = damaged
+    alone = data.subset(np.array([3]))
+    batches, _ = load_all(alone, StreamConfig(max_batch_seconds=2, max_bad_share=1))
+    assert len(batches) == 20
+    assert all(batch.keys == [victim.key] and batch.texts == [None] for batch in batches)
+    assert all(len(batch.audio) == 1 and not batch.audio.any() for batch in batches)

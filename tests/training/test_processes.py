@@ -10,8 +10,8 @@ import torch
 import yaml
 from conftest import write_corpus
 
+from speechssl import ingest
 from speechssl.config import ShardConfig, TrainingConfig
-from speechssl.data import sharding
 from speechssl.errors import ConfigError
 from speechssl.training import processes
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
@@ -126,7 +126,7 @@ def test_a_feature_encoder_without_gradients_trains_in_two_processes(shards: Pat
 
 def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [16000] * 8)
-    sharding.run(ShardConfig(manifest=manifest, output=tmp_path / "shards"))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     shard = next((tmp_path / "shards").glob("*.tar"))
     content = bytearray(shard.read_bytes())
     last = content.rindex(b"fLaC")  # the last utterance is in the second process's half

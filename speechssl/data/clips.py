@@ -1,0 +1,226 @@
+"""What becomes a sample: recordings as they are, and the pieces that long ones are cut into.
+
+Nothing is decoded that a header tells, so that the shards of a large corpus can be planned in minutes.
+"""
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from speechssl.audio.blocks import AudioInfo, probe, read_range
+from speechssl.audio.segmentation import cut
+from speechssl.config import ShardConfig
+from speechssl.data.sources import Member, Recording, Rejected
+from speechssl.errors import DataError
+from speechssl.text.normalisation import normalize_text
+
+
+class Clip(NamedTuple):
+    """One sample to be."""
+
+    key: str
+    path: str
+    member: Member | None
+    """Where the audio is if ``path`` is a tar."""
+    start_frame: int
+    """First frame, at the file's own rate."""
+    num_frames: int
+    sample_rate: int
+    """Of the file, in Hz."""
+    text: str
+    speaker: str
+    language: str
+    split: str
+    recording: str
+
+    @property
+    def name(self) -> str:
+        """File, and member of a tar, for messages."""
+        return f"{self.path}: {self.member.name}" if self.member else self.path
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.num_frames / self.sample_rate
+
+
+class Scanned(NamedTuple):
+    """What one recording gives."""
+
+    clips: list[Clip]
+    rejected: list[Rejected]
+    sample_rate: int
+    """Of the file, in Hz; 0 if it could not be read."""
+    num_channels: int
+    format: str
+    dropped_seconds: float
+    """Of a long recording: what lies between its pieces."""
+
+
+def scan(recording: Recording, config: ShardConfig) -> Scanned:
+    """Clips of one recording; what cannot be used is named, never raised."""
+    name = f"{recording.path}: {recording.member.name}" if recording.member else recording.path
+    text = normalize_text(recording.text, config.text_case)
+    if config.require_text and not text:
+        return _nothing(name, "no transcript", "none is given for it")
+    try:
+        with audio_file(recording.path, recording.member) as path:
+            info = probe(path)
+            start, stop = frames_of(recording, info)
+            whole = Clip(
+                recording.key, recording.path, recording.member, start, stop - start, info.sample_rate,
+                text, recording.speaker, recording.language, recording.split, recording.recording,
+            )  # fmt: skip
+            clips, dropped = pieces_of(whole, path, info, config)
+    except DataError as error:
+        return _nothing(name, "unreadable audio", str(error).removeprefix(f"{name}: "))
+    kept: list[Clip] = []
+    rejected: list[Rejected] = []
+    for clip in clips:
+        reason = too_short_or_long(clip, config)
+        if reason is None:
+            kept.append(clip)
+        else:
+            rejected.append(reason)
+    return Scanned(kept, rejected, info.sample_rate, info.num_channels, info.format, dropped)
+
+
+def _nothing(name: str, reason: str, detail: str) -> Scanned:
+    return Scanned([], [Rejected(name, reason, detail)], 0, 0, "", 0.0)
+
+
+def frames_of(recording: Recording, info: AudioInfo) -> tuple[int, int]:
+    """First frame of a recording, and the one after its last.
+
+    Raises:
+        DataError: a segment that begins after its file has ended.
+    """
+    start = round((recording.start_seconds or 0) * info.sample_rate)
+    stop = info.num_frames
+    if recording.stop_seconds is not None:
+        stop = min(stop, round(recording.stop_seconds * info.sample_rate))
+    if start >= stop:
+        raise DataError(
+            f"{recording.path}: the segment from {recording.start_seconds or 0:g} s has no audio, the file lasts "
+            f"{info.num_frames / info.sample_rate:.2f} s; correct the manifest"
+        )
+    return start, stop
+
+
+def pieces_of(whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> tuple[list[Clip], float]:
+    """The clip itself, or its pieces if it is a long file without transcript; also the seconds that are in none."""
+    is_file = whole.num_frames == info.num_frames
+    if whole.text or not is_file or whole.seconds <= config.cut_above_seconds:
+        return [whole], 0.0
+    cuts = cut(path, info, config.segmentation)
+    pieces = [
+        whole._replace(key=f"{whole.key}-{number:05d}", start_frame=segment.start_frame, num_frames=segment.num_frames)
+        for number, segment in enumerate(cuts.segments)
+    ]
+    return pieces, whole.seconds - sum(piece.seconds for piece in pieces)
+
+
+def too_short_or_long(clip: Clip, config: ShardConfig) -> Rejected | None:
+    """Why a clip is left out for its length, if it is."""
+    if clip.seconds < config.min_seconds:
+        return Rejected(clip.name, "too short", f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}")
+    if clip.seconds > config.max_seconds:
+        return Rejected(clip.name, "too long", f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}")
+    return None
+
+
+@contextmanager
+def audio_file(path: str, member: Member | None) -> Iterator[Path]:
+    """A file with the audio: the one named, or a copy of a tar's member that lasts as long as the context.
+
+    Raises:
+        DataError: the tar is gone, or has changed; and what is raised within, with the member's name for the copy's.
+    """
+    if member is None:
+        yield Path(path)
+        return
+    with tempfile.NamedTemporaryFile(suffix=Path(member.name).suffix) as copy:
+        copy.write(read_member(path, member))
+        copy.flush()
+        try:
+            yield Path(copy.name)
+        except DataError as error:
+            raise DataError(str(error).replace(copy.name, f"{path}: {member.name}")) from error
+
+
+def read_member(path: str, member: Member) -> bytes:
+    """Bytes of a tar's member.
+
+    Raises:
+        DataError: the tar is gone, or shorter than it was.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123, a Path per member costs more than the read
+            file.seek(member.offset)
+            data = file.read(member.size)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    if len(data) != member.size:
+        raise DataError(f"{path}: {member.name}: {len(data)} bytes, expected {member.size}; the tar has changed")
+    return data
+
+
+def read_clip(clip: Clip, sample_rate: int) -> np.ndarray:
+    """Audio of a clip, mono float32 in -1..1, (S,).
+
+    Raises:
+        DataError: unreadable, shorter than its header says, or not finite.
+    """
+    with audio_file(clip.path, clip.member) as path:
+        return read_range(path, clip.start_frame, clip.num_frames, sample_rate)
+
+
+def split_duplicates(
+    clips: Sequence[Clip], hash_all: Callable[[list[Clip]], Iterable[str]]
+) -> tuple[list[Clip], list[Rejected]]:
+    """Leave out clips whose audio is that of an earlier one, sample for sample.
+
+    Clips of equal length and rate are compared by the hash of their first second, and those that agree by that of all.
+
+    Args:
+        clips: in order.
+        hash_all: ``audio_hash`` of many clips, in order.
+    """
+    groups = _groups(range(len(clips)), [(clip.num_frames, clip.sample_rate) for clip in clips])
+    for begins in (True, False):
+        candidates = sorted(i for group in groups for i in group)
+        chosen = [first_second(clips[i]) if begins else clips[i] for i in candidates]
+        hashes = [(h, clips[i].num_frames) for i, h in zip(candidates, hash_all(chosen), strict=True)]
+        groups = _groups(candidates, hashes)
+    original = {i: group[0] for group in groups for i in group[1:]}
+    rejected = [
+        Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in original.items()
+    ]
+    return [clip for i, clip in enumerate(clips) if i not in original], rejected
+
+
+def _groups(numbers: Sequence[int], values: Sequence[Hashable]) -> list[list[int]]:
+    """Numbers whose values are equal, if there are at least two of them, in order."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for number, value in zip(numbers, values, strict=True):
+        groups[value].append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def first_second(clip: Clip) -> Clip:
+    """Its beginning."""
+    return clip._replace(num_frames=min(clip.num_frames, clip.sample_rate))
+
+
+def audio_hash(clip: Clip) -> str:
+    """Hash of a clip's audio; its own name if it cannot be read, which is told when it is encoded."""
+    try:
+        return hashlib.sha256(read_clip(clip, clip.sample_rate).tobytes()).hexdigest()
+    except DataError:
+        return clip.name

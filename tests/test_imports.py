@@ -1,0 +1,47 @@
+"""Imports run downwards only, and the command line answers without torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
+LAYERS = (
+    {"errors", "__init__"},
+    {"config", "config_values", "config_files", "frames"},
+    {"audio", "text"},
+    {"model", "data"},
+    {"objectives"},
+    {"training", "decoding", "evaluation", "report", "interop"},
+    {"recogniser"},
+    {"pretrain"},
+    {"finetune", "evaluate", "transcribe", "ingest"},
+    {"cli"},
+    {"__main__"},
+)
+# Beside each other, and neither may know the other.
+STRANGERS = {("model", "data"), ("data", "model"), ("audio", "text"), ("text", "audio")}
+
+
+def layer_of(module: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if module in names)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Parts of the package that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "speechssl":
+            names += [f"speechssl.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("speechssl.")}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for other in imports_of(path) - {own}:
+        assert layer_of(other) <= layer_of(own), f"{path} imports {other}"
+        assert (own, other) not in STRANGERS, f"{path} imports {other}"

@@ -1,0 +1,197 @@
+"""How fast audio becomes shards, shards become batches, and a run resumes; each beside its bound or a peer.
+
+    python tools/bench_data.py ingest AUDIO_FOLDER       against decoding, resampling and encoding alone
+    python tools/bench_data.py read SHARDS               against soundfile alone, and webdataset with a DataLoader
+    python tools/bench_data.py resume [HOURS]            first batch at update 1,000,000 of a made index
+
+Contenders take turns in one run; the figures are medians, and the ratios have their spread.
+"""
+
+import io
+import itertools
+import os
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechssl import ingest
+from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.config import ShardConfig, StreamConfig
+from speechssl.data.batches import BatchLoader
+from speechssl.data.corpus import Corpus, check_keys, join, read_corpus
+from speechssl.data.index import SampleEntry, read_index, write_index
+from speechssl.data.streams import StreamPlan
+from speechssl.data.writer import encode_audio
+
+ROUNDS = 5
+RATE = 16000
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark that the command line names."""
+    match argv:
+        case ["ingest", folder]:
+            bench_ingest(Path(folder))
+        case ["read", shards]:
+            bench_read(shards)
+        case ["resume", *hours]:
+            bench_resume(float(hours[0]) if hours else 10_000)
+        case _:
+            print(__doc__)
+            return 2
+    return 0
+
+
+def alternate(contenders: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> None:
+    """Let contenders take turns; each returns audio-seconds. Prints speeds, and ratios to the first."""
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            speeds[name].append(contender() / (time.perf_counter() - started))
+    first = next(iter(contenders))
+    for name, values in speeds.items():
+        ratios = sorted(value / base for value, base in zip(values, speeds[first], strict=True))
+        print(
+            f"{name:44s} {statistics.median(values):8.0f} audio-s/s   "
+            f"{statistics.median(ratios):.2f} of '{first}' ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+def bench_ingest(folder: Path) -> None:
+    """Ingest against the same decoding, resampling and FLAC encoding in as many threads, without anything else."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    cores = len(os.sched_getaffinity(0))
+
+    def convert(path: Path) -> float:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        mono = samples.mean(axis=1, dtype=np.float32)
+        if rate != RATE:
+            mono = soxr.resample(mono, rate, RATE, quality="HQ")
+        encode_audio(mono, RATE, "flac")
+        return len(samples) / rate
+
+    def bare() -> float:
+        with ThreadPoolExecutor(cores) as pool:
+            return sum(pool.map(convert, paths))
+
+    def whole() -> float:
+        with tempfile.TemporaryDirectory() as output:
+            return ingest.run(ShardConfig([str(folder)], Path(output) / "shards")).hours * 3600
+
+    whole()  # the files are in memory now, as they are for each that follows
+    alternate({"decode, resample, encode": bare, "speechssl shard": whole})
+
+
+def bench_read(shards: str) -> None:
+    """Batches from shards against decoding the same members with soundfile, on one thread, and a usual pipeline."""
+    corpus = read_corpus([shards])
+    config = StreamConfig(shards=[shards], max_batch_seconds=80, max_seconds=40)
+    plan = StreamPlan(corpus, config, seed=0, crop=False)
+    num_batches = next(update for update in range(10**9) if plan.epoch(update, 0))
+    encoded = [members_of(corpus, i) for i in range(len(corpus))]
+
+    def bare() -> float:
+        return sum(len(soundfile.read(io.BytesIO(data), dtype="float32")[0]) for data in encoded) / corpus.sample_rate
+
+    def ours() -> float:
+        loader = BatchLoader(plan, [0], start_update=0, max_updates=num_batches, num_workers=0, cache_megabytes=0)
+        return sum(float(batch.lengths.sum()) for batches in loader for batch in batches) / corpus.sample_rate
+
+    def theirs() -> float:
+        return sum(webdataset_batches(list(corpus.shards))) / corpus.sample_rate
+
+    alternate({"soundfile alone": bare, "speechssl batches": ours, "webdataset, DataLoader without workers": theirs})
+
+
+def members_of(corpus: Corpus, i: int) -> bytes:
+    """Encoded audio of a sample."""
+    import tarfile
+
+    ref = corpus[i]
+    with open(ref.shard, "rb") as file:  # noqa: PTH123
+        file.seek(ref.offset)
+        with tarfile.open(fileobj=io.BytesIO(file.read(ref.size))) as tar:
+            member = next(member for member in tar if not member.name.endswith(".json"))
+            content = tar.extractfile(member)
+            assert content is not None
+            return content.read()
+
+
+def webdataset_batches(shards: list[str]) -> list[int]:
+    """A pipeline as webdataset's documentation has it: decode, batch, pad; audio samples of each batch."""
+    import torch
+    import webdataset
+
+    def decode(sample: dict) -> torch.Tensor:
+        audio = next(sample[suffix] for suffix in ("flac", "opus", "wav") if suffix in sample)
+        return torch.from_numpy(soundfile.read(io.BytesIO(audio), dtype="float32")[0])
+
+    def collate(samples: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        lengths = torch.tensor([len(sample) for sample in samples])
+        return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True), lengths
+
+    dataset = webdataset.WebDataset(shards, shardshuffle=False).shuffle(1000).map(decode)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=16, collate_fn=collate, num_workers=0)
+    return [int(lengths.sum()) for _, lengths in loader]
+
+
+def bench_resume(hours: float) -> None:
+    """Write the index of a large corpus, then time what a resumed run does before its first batch."""
+    folder = Path(tempfile.mkdtemp(prefix="bench_data_"))
+    try:
+        num_shards = make_index(folder, hours)
+        shards = [folder / f"shard-{i:06d}.tar" for i in range(num_shards)]
+        times: dict[str, list[float]] = {"read indexes": [], "plan": [], "update 1,000,000, 64 streams": [], "next": []}
+        for _ in range(3):
+            marks = [time.perf_counter()]
+            corpus = join([read_index(shard, with_texts=False) for shard in shards])
+            check_keys(corpus)
+            marks.append(time.perf_counter())
+            plan = StreamPlan(corpus, StreamConfig(num_streams=64, max_seconds=15.6), seed=0, crop=True)
+            marks.append(time.perf_counter())
+            for update in (1_000_000, 1_000_001):
+                for stream in range(64):
+                    plan.batch(update, stream)
+                marks.append(time.perf_counter())
+            for name, (start, end) in zip(times, itertools.pairwise(marks), strict=True):
+                times[name].append(end - start)
+        for name, values in times.items():
+            print(f"{name:32s} {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"{hours:g} hours, {len(corpus)} utterances, {num_shards} shards; {peak:.2f} GiB at most, imports included"
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def make_index(folder: Path, hours: float) -> int:
+    """Indexes of shards that exist as empty files of the right size."""
+    draws = np.random.default_rng(0)
+    num_samples = int(hours * 3600 / 12.3)
+    per_shard = 1200
+    lengths = (np.clip(draws.gamma(6, 12.3 / 6, num_samples), 1, 35) * RATE).astype(int)
+    for number, start in enumerate(range(0, num_samples, per_shard)):
+        shard = folder / f"shard-{number:06d}.tar"
+        shard.write_bytes(b"")
+        entries = [
+            SampleEntry(f"speaker{i % 977:04d}-{i:08d}", 0, 0, int(lengths[i]), "")
+            for i in range(start, min(start + per_shard, num_samples))
+        ]
+        write_index(shard, RATE, entries, shard.with_name(shard.name + ".index"))
+    return -(-num_samples // per_shard)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
