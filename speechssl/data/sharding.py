@@ -80,9 +80,22 @@ def make_set(config: ShardConfig, found: Found, fingerprint: str, engine: Engine
     if config.deduplicate:
         clips, twice = split_duplicates(clips, partial(hash_all, engine))
         rejected += twice
+    check_unique(clips)
     outcomes = make_all(config, plan_shards(clips, config), work, engine, console)
     rejected += [item for outcome in outcomes for item in outcome.rejected]
     return Made([outcome for outcome in outcomes if outcome.num_samples], rejected, scanned)
+
+
+def check_unique(clips: Sequence[Clip]) -> None:
+    """Raise DataError if two clips have one key, as a piece of one recording and another recording may."""
+    first: dict[str, Clip] = {}
+    for clip in clips:
+        other = first.setdefault(clip.key, clip)
+        if other is not clip:
+            raise DataError(
+                f"{other.name} and {clip.name}: one, and a piece of the other, have the key {clip.key}; rename one, or "
+                "give them ids in a manifest"
+            )
 
 
 def prepare_folder(output: Path, fingerprint: str) -> Path:

@@ -203,6 +203,16 @@ def test_long_recordings_without_transcript_are_cut(tmp_path: Path) -> None:
     assert report.hours * 3600 + report.dropped_hours * 3600 == pytest.approx(20, abs=0.01)
 
 
+def test_a_piece_with_the_key_of_another_recording_is_named(tmp_path: Path) -> None:
+    (tmp_path / "audio").mkdir()
+    for name, seconds in (("a", 20), ("a-00001", 1)):
+        audio = np.random.default_rng(seconds).normal(0, 0.1, seconds * 8000)
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", audio, 8000)
+    segmentation = SegmentationConfig(method="none", max_seconds=6)
+    with pytest.raises(DataError, match=r"a-00001\.wav and .*a\.wav: .* have the key a-00001"):
+        ingest.run(config_of(tmp_path / "audio", tmp_path / "out", cut_above_seconds=10, segmentation=segmentation))
+
+
 def test_tars_of_others_are_sources(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000, 5000, 6000])
     with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as tar:
