@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from speechssl.audio.segmentation import resolve_method, segmentation_problems
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import REPORT_FILE
 from speechssl.data.engines import make_engine
@@ -75,8 +76,12 @@ def run(config: ShardConfig) -> IngestReport:
     existing = read_report(config.output)
     if existing is not None:
         return check_existing(config, existing, fingerprint, console)
+    method = resolve_method(config.segmentation)
+    resolved = replace(config, segmentation=replace(config.segmentation, method=method))
+    # A finished set stays what it is when silero is installed later; an unfinished one is not cut in two ways.
+    mark = f"{fingerprint} {method}"
     with closing(make_engine(config.engine, config.num_workers)) as engine:
-        made = make_set(config, found, fingerprint, engine, console)
+        made = make_set(resolved, found, mark, engine, console)
     report = make_report(config, found, made, fingerprint)
     say(console, summary(config.output, report, made.rejected))
     if report.num_samples == 0:
@@ -100,6 +105,7 @@ def check_config(config: ShardConfig) -> None:
         problems.append(
             f"dev_share and test_share are {config.dev_share:g} and {config.test_share:g}, expected below 1 together"
         )
+    problems += segmentation_problems(config.segmentation)
     if config.max_shard_megabytes <= 0:
         problems.append(f"max_shard_megabytes is {config.max_shard_megabytes:g}, expected more than 0")
     if problems:

@@ -1,13 +1,13 @@
 """Audio files and tar members to mono float32 samples."""
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from speechssl.audio.blocks import probe, read_range
 from speechssl.errors import DataError
 
 Samples = np.ndarray
@@ -17,9 +17,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Read a file of any format, rate and channel count.
-
-    Formats that libsndfile does not know (M4A, for one) go through librosa's fallback.
+    """Read a file of any format, rate and channel count as a whole.
 
     Args:
         path: audio file.
@@ -31,13 +29,7 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
     Raises:
         DataError: missing, unreadable, empty, or with samples that are not finite.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such audio file")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        samples, rate = _read_with_fallback(path, error)
-    return _checked(_to_mono(samples, rate, sample_rate), str(path))
+    return read_range(path, 0, probe(path).num_frames, sample_rate)
 
 
 def read_raw_pcm(path: Path, *, sample_rate: int, big_endian: bool) -> Samples:
@@ -76,21 +68,6 @@ def decode_audio(data: bytes, *, name: str, sample_rate: int) -> Samples:
     if rate != sample_rate:
         raise DataError(f"{name}: {rate} Hz, expected {sample_rate} Hz as its index says; make the shard again")
     return _checked(_to_mono(samples, rate, rate), name)
-
-
-def _read_with_fallback(path: Path, error: Exception) -> tuple[Samples, int]:
-    import librosa  # seconds to import, and rarely needed
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # librosa warns about each reader that it tries
-            samples, rate = librosa.load(path, sr=None, mono=False)
-    except Exception as fallback_error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{path}: cannot be read as audio ({reason}); convert it to WAV or FLAC, or install FFmpeg"
-        ) from fallback_error
-    return np.atleast_2d(samples).T, int(rate)
 
 
 def _to_mono(samples: Samples, rate: int, wanted_rate: int) -> Samples:

@@ -96,6 +96,9 @@ def cut(path: Path, info: AudioInfo, config: SegmentationConfig, *, block_second
         config: how speech is found, and how long segments are.
         block_seconds: audio in memory at a time; the result does not depend on it.
 
+    Returns:
+        The segments, and how much speech there is in them and outside; no segments if none was found.
+
     Raises:
         ConfigError: the options cannot work.
         DataError: the file cannot be read, or is not as long as ``info`` says.

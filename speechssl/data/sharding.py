@@ -27,6 +27,7 @@ from speechssl.data.shard_maker import ShardOutcome, make_shard
 from speechssl.data.sources import Found, Member, Recording, Rejected
 from speechssl.errors import DataError
 
+MARK_FILE = "mark"
 SCAN_FILE = "scan.jsonl"
 SCAN_CHUNK = 64
 HASH_CHUNK = 64
@@ -67,13 +68,13 @@ def file_size(path: str) -> int:
         return -1
 
 
-def make_set(config: ShardConfig, found: Found, fingerprint: str, engine: Engine, console: Console) -> Made:
-    """Everything from the list of recordings to whole shards; what was done before is not done again.
+def make_set(config: ShardConfig, found: Found, mark: str, engine: Engine, console: Console) -> Made:
+    """Everything from the list of recordings to whole shards; what was done under the same mark is not done again.
 
     Raises:
         DataError: the folder holds something else, or cannot be written.
     """
-    work = prepare_folder(config.output, fingerprint)
+    work = prepare_folder(config.output, mark)
     scanned = scan_all(config, found.recordings, work, engine, console)
     rejected = found.rejected + [item for result in scanned for item in result.rejected]
     clips = [clip for result in scanned for clip in result.clips]
@@ -98,18 +99,20 @@ def check_unique(clips: Sequence[Clip]) -> None:
             )
 
 
-def prepare_folder(output: Path, fingerprint: str) -> Path:
+def prepare_folder(output: Path, mark: str) -> Path:
     """Make the folder and the one for what is unfinished; begin anew if that is of another set.
 
     Raises:
         DataError: shards that no unfinished set explains are there, or the folder cannot be made.
     """
     work = output / UNFINISHED
-    mark = work / "fingerprint"
+    mark_file = work / MARK_FILE
     try:
-        if mark.is_file() and mark.read_text() == fingerprint:
+        if mark_file.is_file() and mark_file.read_text() == mark:
             return work
-        strangers = [] if mark.is_file() else [path for path in output.rglob("*.tar") if not path.name.startswith(".")]
+        strangers = (
+            [] if mark_file.is_file() else [path for path in output.rglob("*.tar") if not path.name.startswith(".")]
+        )
         if strangers:
             raise DataError(
                 f"{output}: holds shards that this command did not make ({strangers[0].name}); delete the folder or "
@@ -117,7 +120,7 @@ def prepare_folder(output: Path, fingerprint: str) -> Path:
             )
         clear(output)
         work.mkdir(parents=True)
-        mark.write_text(fingerprint)
+        mark_file.write_text(mark)
     except OSError as error:
         raise DataError(f"{output}: cannot be made ({error.strerror})") from error
     return work
