@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -56,7 +58,7 @@ class LocalEngine:
             return
         if self._processes is None:
             context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(self.num_workers, mp_context=context)
+            self._processes = ProcessPoolExecutor(self.num_workers, context, initializer=end_with_parent)
         try:
             yield from _as_they_come(self._processes, function, items)
         except BrokenProcessPool as error:
@@ -68,6 +70,18 @@ class LocalEngine:
     def close(self) -> None:
         if self._processes is not None:
             self._processes.shutdown(wait=True, cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Make this process end when the one that started it is killed: a pool's workers would wait for work for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_they_come(
