@@ -261,7 +261,7 @@ class StreamConfig:
     num_workers: int = 1
     """Threads that read and decode ahead; 0 reads in the training thread."""
     shuffle_hours: float = 8.0
-    """Order and batches are drawn within windows of this much of a stream's audio, so that it reads few shards at once."""
+    """Order and batches are drawn within windows of this much of a stream's audio, so that it reads few shards."""
     max_bad_share: float = 0.0
     """Damaged samples that are left out and counted before the run stops, as a share of all; 0 stops at the first."""
     source_weights: list[float] = field(default_factory=list)

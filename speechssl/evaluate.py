@@ -36,7 +36,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     settle_cpu()
     device = torch.device(resolve_accelerator(config.accelerator))
     recogniser = load_recogniser(config.checkpoint, device)
-    corpus = read_corpus(config.data.shards)
+    corpus = read_corpus(config.data.shards, with_texts=True)
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(
             f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "

@@ -165,7 +165,7 @@ class FinetuneTask:
     def validate(self, update: int) -> dict[str, float]:
         """Word and character error rate on the dev set."""
         device = self.model.head.weight.device
-        corpus = load_corpus(self.config.dev.shards, self.config.model)
+        corpus = load_corpus(self.config.dev.shards, self.config.model, with_texts=True)
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
             self.model,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from speechssl.data.corpus import SampleRef
-from speechssl.data.reading import Sample, read_sample
+from speechssl.data.reading import read_sample_audio
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
 
@@ -48,32 +48,32 @@ class SampleCache:
         self._limit = megabytes * 1e6
         self._bytes = 0
         self._lock = Lock()
-        self._samples: OrderedDict[tuple[str, str], tuple[np.ndarray, Sample]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
 
-    def read(self, ref: SampleRef, sample_rate: int) -> Sample:
-        """Sample from memory, or from its shard."""
+    def read(self, ref: SampleRef, sample_rate: int) -> np.ndarray:
+        """Audio of a sample from memory, or from its shard, float32 (S,)."""
         key = (ref.shard, ref.key)
         with self._lock:
             found = self._samples.get(key)
             if found is not None:
                 self._samples.move_to_end(key)
         if found is not None:
-            pcm, sample = found
-            return sample._replace(audio=pcm.astype(np.float32) / 32768)
-        sample = read_sample(ref, sample_rate)
-        pcm = np.round(sample.audio * 32768)
-        if np.abs(pcm - sample.audio * 32768).max() == 0:  # shards of more than 16 bits are not cached
-            self._add(key, pcm.clip(-32768, 32767).astype(np.int16), sample)
-        return sample
+            return found.astype(np.float32) / 32768
+        audio = read_sample_audio(ref, sample_rate)
+        if audio.nbytes / 2 <= self._limit:
+            pcm = np.round(audio * 32768)
+            if np.abs(pcm - audio * 32768).max() == 0:  # shards of more than 16 bits are not cached
+                self._add(key, pcm.clip(-32768, 32767).astype(np.int16))
+        return audio
 
-    def _add(self, key: tuple[str, str], pcm: np.ndarray, sample: Sample) -> None:
+    def _add(self, key: tuple[str, str], pcm: np.ndarray) -> None:
         with self._lock:
-            if key in self._samples or pcm.nbytes > self._limit:
+            if key in self._samples:
                 return
-            self._samples[key] = (pcm, sample._replace(audio=np.empty(0, np.float32)))
+            self._samples[key] = pcm
             self._bytes += pcm.nbytes
             while self._bytes > self._limit:
-                _, (oldest, _) = self._samples.popitem(last=False)
+                _, oldest = self._samples.popitem(last=False)
                 self._bytes -= oldest.nbytes
 
 
@@ -132,11 +132,11 @@ def load_batch(
     rows: list[tuple[SampleRef, np.ndarray, str | None]] = []
     for ref, start, length in zip(spec.refs, spec.starts, spec.num_samples, strict=True):
         try:
-            sample = cache.read(ref, sample_rate) if cache else read_sample(ref, sample_rate)
+            samples = cache.read(ref, sample_rate) if cache else read_sample_audio(ref, sample_rate)
         except DataError as error:
             quarantine.admit(ref, error)
             continue
-        rows.append((ref, sample.audio[start : start + length], sample.text))
+        rows.append((ref, samples[start : start + length], ref.text))
     if not rows:
         rows = [(spec.refs[0], np.zeros(spec.num_samples[0], np.float32), None)]
     audio = torch.zeros(len(rows), spec.padded_samples)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.data.index import ShardIndex, StringColumn, read_index
+from speechssl.data.index import NUMBERS, ShardIndex, StringColumn, read_index
 from speechssl.errors import DataError
 
 REPORT_FILE = "report.json"
@@ -33,6 +33,12 @@ class SampleRef(NamedTuple):
     """Audio samples."""
     checksum: int
     """CRC-32 of its bytes."""
+    audio_start: int
+    """First byte of its encoded audio, counted from offset."""
+    audio_size: int
+    """Bytes of it."""
+    text: str | None
+    """Transcript, empty if there is none; None if transcripts were not asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,8 @@ class Corpus:
     """Position of each sample's shard in ``shards``."""
     offsets: np.ndarray
     sizes: np.ndarray
+    audio_starts: np.ndarray
+    audio_sizes: np.ndarray
     num_samples: np.ndarray
     checksums: np.ndarray
     key_hashes: np.ndarray
@@ -67,6 +75,9 @@ class Corpus:
             int(self.sizes[i]),
             int(self.num_samples[i]),
             int(self.checksums[i]),
+            int(self.audio_starts[i]),
+            int(self.audio_sizes[i]),
+            None if self.texts is None else self.texts[i],
         )
 
     @property
@@ -76,13 +87,10 @@ class Corpus:
 
     def subset(self, chosen: np.ndarray) -> "Corpus":
         """Corpus of some rows, (M,), in their order."""
-        columns = {name: getattr(self, name)[chosen] for name in _NUMBERS}
+        columns = {name: getattr(self, name)[chosen] for name in ("shard_numbers", *NUMBERS)}
         keys = StringColumn.of([self.keys[i] for i in chosen])
         texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
         return Corpus(self.sample_rate, self.shards, self.shard_sources, **columns, keys=keys, texts=texts)
-
-
-_NUMBERS = ("shard_numbers", "offsets", "sizes", "num_samples", "checksums", "key_hashes")
 
 
 def read_corpus(patterns: Sequence[str], *, with_texts: bool = False) -> Corpus:
@@ -106,7 +114,7 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False) -> Corpus:
 
 def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) -> Corpus:
     """Indexes of one sample rate as one corpus; ``sources`` says which pattern named each, one for all if absent."""
-    columns = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in _NUMBERS[1:]}
+    columns = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in NUMBERS}
     texts = [index.texts for index in indexes if index.texts is not None]
     return Corpus(
         indexes[0].sample_rate,

@@ -3,8 +3,10 @@
 An index is a safetensors file of columns, one row per sample in the order of the shard::
 
     offsets, sizes    bytes of the sample's members in the tar, headers and padding included
+    audio_starts,     where in those bytes the encoded audio is, and how long
+    audio_sizes
     num_samples       audio samples
-    checksums         CRC-32 of those bytes
+    checksums         CRC-32 of all of a sample's bytes
     key_hashes        first 8 bytes of the key's BLAKE2b, to find equal keys in different shards
     keys, texts       UTF-8 of all keys, and of all transcripts, one after the other; *_ends say where each ends
 
@@ -28,9 +30,11 @@ from safetensors.numpy import save
 from speechssl.errors import DataError
 
 INDEX_SUFFIX = ".index"
-VERSION = 2
+VERSION = 3
 METADATA_KEY = "speechssl_index"
-_COLUMNS = ("offsets", "sizes", "num_samples", "checksums", "key_hashes", "keys", "key_ends", "texts", "text_ends")
+NUMBERS = ("offsets", "sizes", "audio_starts", "audio_sizes", "num_samples", "checksums", "key_hashes")
+"""Columns of numbers."""
+_COLUMNS = (*NUMBERS, "keys", "key_ends", "texts", "text_ends")
 
 
 class SampleEntry(NamedTuple):
@@ -46,6 +50,10 @@ class SampleEntry(NamedTuple):
     """Audio samples."""
     text: str
     """Transcript; empty if there is none."""
+    audio_start: int
+    """First byte of its encoded audio, counted from offset."""
+    audio_size: int
+    """Bytes of it."""
 
 
 class StringColumn:
@@ -98,6 +106,8 @@ class ShardIndex:
     """Checksum of the tar."""
     offsets: np.ndarray
     sizes: np.ndarray
+    audio_starts: np.ndarray
+    audio_sizes: np.ndarray
     num_samples: np.ndarray
     checksums: np.ndarray
     key_hashes: np.ndarray
@@ -111,8 +121,9 @@ class ShardIndex:
     def entries(self) -> list[SampleEntry]:
         """Every row; the transcripts are empty if they were not read."""
         texts = self.texts or [""] * len(self)
-        numbers = (self.offsets, self.sizes, self.num_samples)
-        rows = zip(self.keys, *(column.tolist() for column in numbers), texts, strict=True)
+        before = (self.offsets, self.sizes, self.num_samples)
+        after = (self.audio_starts, self.audio_sizes)
+        rows = zip(self.keys, *(c.tolist() for c in before), texts, *(c.tolist() for c in after), strict=True)
         return [SampleEntry(*row) for row in rows]
 
 
@@ -127,6 +138,8 @@ def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], p
     columns: dict[str, np.ndarray] = {
         "offsets": np.array([entry.offset for entry in entries], dtype=np.int64),
         "sizes": np.array([entry.size for entry in entries], dtype=np.int64),
+        "audio_starts": np.array([entry.audio_start for entry in entries], dtype=np.int64),
+        "audio_sizes": np.array([entry.audio_size for entry in entries], dtype=np.int64),
         "num_samples": np.array([entry.num_samples for entry in entries], dtype=np.int64),
         "checksums": checksums_of(shard, entries),
         "key_hashes": np.array([key_hash(entry.key) for entry in entries], dtype=np.uint64),

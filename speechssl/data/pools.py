@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from speechssl.audio.augmentation import AudioPool, resample
 from speechssl.audio.reading import Samples
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.reading import read_sample
+from speechssl.data.reading import read_sample_audio
 
 
 class CorpusPool:
@@ -40,8 +40,9 @@ class CorpusPool:
             if i in self._cache:
                 self._cache.move_to_end(i)
                 return self._cache[i]
-        sample = read_sample(self.corpus[i], self.corpus.sample_rate)  # outside the lock: threads decode side by side
-        audio = resample(sample.audio, self.corpus.sample_rate, self.sample_rate)
+        # Outside the lock: threads decode side by side.
+        audio = read_sample_audio(self.corpus[i], self.corpus.sample_rate)
+        audio = resample(audio, self.corpus.sample_rate, self.sample_rate)
         audio.flags.writeable = False  # it is shared by all that draw it
         self._keep(i, audio)
         return audio

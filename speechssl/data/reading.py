@@ -38,12 +38,20 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
     if audio_suffix is None:
         raise DataError(f"{name}: no audio at its offset, the shard is not the one that was indexed; make it again")
     audio = decode_audio(members[audio_suffix], name=name, sample_rate=sample_rate)
-    if len(audio) != ref.num_samples:
-        raise DataError(
-            f"{name}: {len(audio)} samples, expected {ref.num_samples} as the index says; make the shard again"
-        )
     metadata = metadata_of(members, name=name)
-    return Sample(ref.key, audio, transcript_of(members, metadata, name=name), metadata.get("speaker"))
+    return Sample(
+        ref.key, _checked_length(audio, ref), transcript_of(members, metadata, name=name), metadata.get("speaker")
+    )
+
+
+def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:
+    """Read and decode the audio of one sample alone, at the place that the index gives: float32 (S,).
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
+    encoded = _read_bytes(ref)[ref.audio_start : ref.audio_start + ref.audio_size]
+    return _checked_length(decode_audio(encoded, name=f"{ref.shard}: {ref.key}", sample_rate=sample_rate), ref)
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
@@ -87,8 +95,17 @@ def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: 
     return text
 
 
-def _members(ref: SampleRef) -> dict[str, bytes]:
-    """Bytes of a sample's members by what follows the key and its dot."""
+def _checked_length(audio: np.ndarray, ref: SampleRef) -> np.ndarray:
+    if len(audio) != ref.num_samples:
+        raise DataError(
+            f"{ref.shard}: {ref.key}: {len(audio)} samples, expected {ref.num_samples} as the index says; "
+            "make the shard again"
+        )
+    return audio
+
+
+def _read_bytes(ref: SampleRef) -> bytes:
+    """All bytes of a sample, checked against the index."""
     name = f"{ref.shard}: {ref.key}"
     try:
         with open(ref.shard, "rb") as file:  # noqa: PTH123, a Path per sample costs more than the read
@@ -101,14 +118,19 @@ def _members(ref: SampleRef) -> dict[str, bytes]:
             f"{name}: the {len(data)} bytes at {ref.offset} are not the {ref.size} that were indexed; "
             "the shard is damaged or was replaced, make it again"
         )
+    return data
+
+
+def _members(ref: SampleRef) -> dict[str, bytes]:
+    """Bytes of a sample's members by what follows the key and its dot."""
     members = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", ignore_zeros=False) as tar:
+        with tarfile.open(fileobj=io.BytesIO(_read_bytes(ref)), mode="r:", ignore_zeros=False) as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
                 content = tar.extractfile(member)
                 if key == ref.key and content is not None:
                     members[suffix.lower()] = content.read()
     except tarfile.TarError as error:
-        raise DataError(f"{name}: damaged tar ({error}); make the shard again") from error
+        raise DataError(f"{ref.shard}: {ref.key}: damaged tar ({error}); make the shard again") from error
     return members

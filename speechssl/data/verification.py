@@ -128,6 +128,9 @@ class _CheckedSample(NamedTuple):
     """None if there is none that can be used."""
     text: str | None
     """None if it cannot be read."""
+    audio_start: int
+    """First byte of its audio, counted from offset."""
+    audio_size: int
 
 
 class _ContentError(Exception):
@@ -277,7 +280,9 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
         text = transcript_of(texts, metadata, name=name) or ""
     except DataError as error:
         result.name(kind, str(error).removeprefix(f"{name}: "), sample.key, sample.offset)
-    return _CheckedSample(sample.key, sample.offset, sample.size, zlib.crc32(data), audio, text)
+    place = sample.members.get(sample.audio_suffix or "")
+    start, size = (place.offset - sample.offset, place.size) if place else (0, 0)
+    return _CheckedSample(sample.key, sample.offset, sample.size, zlib.crc32(data), audio, text, start, size)
 
 
 def _check_index(samples: Sequence[_CheckedSample], result: ShardResult) -> None:
@@ -311,7 +316,10 @@ def _check_types(index: ShardIndex) -> None:
         raise ValueError(f"a sample rate {index.sample_rate!r}, expected a whole number")
     texts = index.texts or StringColumn.of([])
     types = {
-        "int64": (index.offsets, index.sizes, index.num_samples, index.keys.ends, texts.ends),
+        "int64": (
+            *(index.offsets, index.sizes, index.audio_starts, index.audio_sizes),
+            *(index.num_samples, index.keys.ends, texts.ends),
+        ),
         "uint64": (index.key_hashes,),
         "uint32": (index.checksums,),
         "uint8": (index.keys.data, texts.data),
@@ -365,6 +373,8 @@ def _differences(sample: _CheckedSample, entry: SampleEntry, checksum: int, hash
     ]
     if sample.audio is not None:
         pairs.append(("number of audio samples", entry.num_samples, sample.audio.num_samples))
+        pairs.append(("audio start", entry.audio_start, sample.audio_start))
+        pairs.append(("audio size", entry.audio_size, sample.audio_size))
     if sample.text is not None:
         pairs.append(("text", entry.text, sample.text))
     return [f"{name} {_short(found)}, expected {_short(wanted)}" for name, found, wanted in pairs if found != wanted]
@@ -378,7 +388,15 @@ def _short(value: object) -> str:
 def _leave_index(samples: Sequence[_CheckedSample], result: ShardResult) -> None:
     """Write the index under its partial name: the set as a whole may still have a say."""
     entries = [
-        SampleEntry(sample.key, sample.offset, sample.size, sample.audio.num_samples, sample.text or "")
+        SampleEntry(
+            sample.key,
+            sample.offset,
+            sample.size,
+            sample.audio.num_samples,
+            sample.text or "",
+            sample.audio_start,
+            sample.audio_size,
+        )
         for sample in samples
         if sample.audio is not None
     ]

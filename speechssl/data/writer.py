@@ -70,14 +70,20 @@ class ShardFile:
     def write(self, sample: EncodedSample) -> None:
         """Append a sample: its audio, then its metadata as JSON."""
         offset = self._tar.offset
+        ends = []
         metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
         for suffix, data in ((self._audio_format, sample.audio), ("json", metadata)):
             member = tarfile.TarInfo(f"{sample.key}.{suffix}")
             member.size, member.mode = len(data), 0o444
             member.uname = member.gname = "speechssl"
             self._tar.addfile(member, io.BytesIO(data))
+            ends.append(self._tar.offset - offset)
         text = str(sample.metadata.get("text", ""))
-        self._entries.append(SampleEntry(sample.key, offset, self._tar.offset - offset, sample.num_samples, text))
+        audio_size = len(sample.audio)
+        audio_start = ends[0] - -(-audio_size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # it is padded to whole blocks
+        self._entries.append(
+            SampleEntry(sample.key, offset, ends[-1], sample.num_samples, text, audio_start, audio_size)
+        )
 
     def finish(self) -> tuple[int, str]:
         """Give the tar and its index their names, once both are on disk; bytes and SHA-256 of the tar.

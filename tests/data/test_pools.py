@@ -13,7 +13,7 @@ from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
 from speechssl.data import pools
 from speechssl.data.corpus import Corpus, SampleRef, read_corpus
 from speechssl.data.pools import CorpusPool, read_pool
-from speechssl.data.reading import Sample, read_sample
+from speechssl.data.reading import read_sample, read_sample_audio
 from speechssl.errors import DataError
 
 
@@ -27,11 +27,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys in the order in which they are decoded."""
     keys = []
 
-    def counted(ref: SampleRef, sample_rate: int) -> Sample:
+    def counted(ref: SampleRef, sample_rate: int) -> np.ndarray:
         keys.append(ref.key)
-        return read_sample(ref, sample_rate)
+        return read_sample_audio(ref, sample_rate)
 
-    monkeypatch.setattr(pools, "read_sample", counted)
+    monkeypatch.setattr(pools, "read_sample_audio", counted)
     return keys
 
 

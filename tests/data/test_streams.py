@@ -35,6 +35,8 @@ def made_index(name: str, samples: list[tuple[int, int]]) -> ShardIndex:
         "",
         offsets=np.zeros(len(keys), np.int64),
         sizes=np.zeros(len(keys), np.int64),
+        audio_starts=np.zeros(len(keys), np.int64),
+        audio_sizes=np.zeros(len(keys), np.int64),
         num_samples=np.array([n for _, n in samples], np.int64),
         checksums=np.zeros(len(keys), np.uint32),
         key_hashes=np.array([key_hash(key) for key in keys], np.uint64),

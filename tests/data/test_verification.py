@@ -19,7 +19,7 @@ from speechssl import cli
 from speechssl.config import VerifyConfig
 from speechssl.data import verification
 from speechssl.data.corpus import read_corpus
-from speechssl.data.index import METADATA_KEY, SampleEntry, index_path, key_hash, read_index, write_index
+from speechssl.data.index import METADATA_KEY, NUMBERS, SampleEntry, index_path, key_hash, read_index, write_index
 from speechssl.data.reading import AUDIO_SUFFIXES, Sample, read_sample
 from speechssl.data.tar_scan import Finding
 from speechssl.data.verification import ShardResult, ShardTask, check_folder, check_set, check_shard, run
@@ -67,7 +67,8 @@ def true_entries(shard: Path) -> list[SampleEntry]:
             num_samples = soundfile.info(tar.extractfile(audio)).frames
             content = json.load(tar.extractfile(text))
             key = audio.name.partition(".")[0]
-            rows.append(SampleEntry(key, audio.offset, end - audio.offset, num_samples, content["text"]))
+            place = (audio.offset_data - audio.offset, audio.size)
+            rows.append(SampleEntry(key, audio.offset, end - audio.offset, num_samples, content["text"], *place))
     return rows
 
 
@@ -330,7 +331,7 @@ def no_utf8(columns: Columns, facts: Facts) -> None:
 
 
 def swapped_rows(columns: Columns, facts: Facts) -> None:
-    for name in ("offsets", "sizes", "num_samples", "checksums", "key_hashes"):
+    for name in NUMBERS:
         columns[name] = columns[name][[1, 0, 2, 3]]
     columns["keys"][[1, 3]] = columns["keys"][[3, 1]]
     columns["texts"] = np.frombuffer("NOYESÄ B".encode(), np.uint8)

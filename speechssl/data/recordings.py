@@ -1,0 +1,151 @@
+"""What is known of a recording before it is decoded, and what is found on the way to a list of them."""
+
+# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
+# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+import os
+import re
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+TRANSCRIPT_SUFFIXES = (".txt", ".lab", ".transcript")
+"""Of a transcript beside its audio; the first that is there counts."""
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
+_PROBLEMS_SHOWN = 20
+
+
+class Member(NamedTuple):
+    """Where in a tar the audio of a recording is."""
+
+    name: str
+    offset: int
+    """First byte of its data."""
+    size: int
+    """Bytes of its data."""
+
+
+class Recording(NamedTuple):
+    """One file, a part of one, or a member of a tar."""
+
+    key: str
+    """Its name in the shards: letters, digits, ``_`` and ``-``, unique over all sources."""
+    path: str
+    """Absolute path of the audio file or the tar, a string since a million Paths would take half a gigabyte more."""
+    text: str = ""
+    """Transcript as the source has it; empty if there is none."""
+    speaker: str = ""
+    language: str = ""
+    split: str = ""
+    """Part of the corpus it belongs to, as the source calls it (``train``, ``dev-clean``); empty if not said."""
+    recording: str = ""
+    """What was recorded in one go: segments and tar members of one recording share it. The id to split by when there
+    is no speaker. It does not depend on where the corpus lies."""
+    start_seconds: float | None = None
+    """Begin of a segment; None for a whole file. May be 0."""
+    stop_seconds: float | None = None
+    """End of a segment, after its begin; past the end of the file by as much as the manifest was rounded. None for a
+    whole file, and for a segment up to the end."""
+    member: Member | None = None
+    """Where the audio is if ``path`` is a tar."""
+
+
+class Rejected(NamedTuple):
+    """A recording that is left out."""
+
+    path: str
+    """File, or tar and member; characters that are not UTF-8 are escaped."""
+    reason: str
+    """Short and the same for all of its kind, to count by."""
+    detail: str
+
+
+class Found(NamedTuple):
+    """What the sources hold."""
+
+    recordings: list[Recording]
+    """In order of path, begin and offset, whatever the order of the sources and of the file system."""
+    rejected: list[Rejected]
+    """Named one by one, in order of path."""
+    passed_over: dict[str, int]
+    """What is no recording, by suffix or in words: a format that was hoped for shows here."""
+
+
+@dataclass
+class Findings:
+    """What has been found so far."""
+
+    named: list[Recording] = field(default_factory=list)
+    """With an id of their own in a manifest, which stays as it is."""
+    unnamed: list[Recording] = field(default_factory=list)
+    """With a key that was derived from a path, and may still occur twice."""
+    rejected: list[Rejected] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    lines_of_ids: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Manifest and line of each key in ``named``."""
+    read: set[str] = field(default_factory=set)
+    """Paths of manifests and tars, of which each is read once."""
+    files: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Audio files that were named one by one, by the folder that keys are relative to and the folder they are in."""
+    problems: list[str] = field(default_factory=list)
+    num_problems: int = 0
+
+    def reject(self, path: str, reason: str, detail: str) -> None:
+        """Leave a recording out."""
+        self.rejected.append(Rejected(printable(path), reason, printable(detail)))
+
+    def add_problem(self, message: str) -> None:
+        """Note what makes a source unusable; a manifest can have a million wrong lines, the first few will do."""
+        self.num_problems += 1
+        if len(self.problems) < _PROBLEMS_SHOWN:
+            self.problems.append(printable(message))
+
+
+def is_usable(path: str, origin: str, found: Findings) -> bool:
+    """Whether an audio file is there and holds something; if not it is rejected."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        found.reject(path, "no such file" if missing else "unreadable file", origin or str(error))
+        return False
+    if not is_utf8(path):
+        found.reject(path, "name is not UTF-8", origin or "rename it")
+    elif not stat.S_ISREG(status.st_mode):
+        found.reject(path, "not a file", origin or "a pipe, a device or a folder")
+    elif status.st_size == 0:
+        found.reject(path, "empty file", origin or "it has no bytes")
+    else:
+        return True
+    return False
+
+
+def key_of(identity: str) -> str:
+    """A path without its suffix, or an id, in characters that keys may have."""
+    return _NOT_IN_KEYS.sub("_", identity).strip("_") or "_"
+
+
+def absolute(path: str) -> str:
+    """Absolute path; what ``..`` means is left to the file system, since the folder before it may be a link."""
+    if os.pardir not in path.split(os.sep):
+        return os.path.abspath(path)
+    folder, name = os.path.split(path.rstrip(os.sep))
+    return _real_folder(path) if name == os.pardir else os.path.join(_real_folder(folder), name)
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode()) or not text
+    except UnicodeEncodeError:
+        return False
+
+
+def printable(text: str) -> str:
+    """The text with what is not UTF-8 in it escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
