@@ -1,13 +1,14 @@
 """Audio files and tar members to mono float32 samples."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
-from speechssl.audio.blocks import probe, read_range
+from speechssl.audio.blocks import SEEKABLE_SUBTYPES, probe, read_range
 from speechssl.errors import DataError
 
 Samples = np.ndarray
@@ -51,30 +52,73 @@ def read_raw_pcm(path: Path, *, sample_rate: int, big_endian: bool) -> Samples:
 
 
 def decode_audio(data: bytes, *, name: str, sample_rate: int) -> Samples:
-    """Decode an encoded file in memory: float32 (S,).
+    """Decode an encoded mono file in memory: float32 (S,).
 
     Args:
-        data: FLAC, WAV or Ogg bytes, mono.
+        data: FLAC, WAV or Ogg bytes.
         name: shard and key, for messages.
         sample_rate: the rate that it must have, in Hz.
 
     Raises:
-        DataError: damaged, of another rate, or empty.
+        DataError: damaged, of another rate, not mono, or empty.
     """
+    with _member(data, name, sample_rate) as file:
+        samples = np.empty(file.frames, dtype=np.float32)
+        _fill(samples, file, name)
+    return samples
+
+
+def decode_into(out: Samples, data: bytes, *, name: str, sample_rate: int, num_samples: int, start: int = 0) -> None:
+    """Decode a part of an encoded mono file in memory to where it is wanted, as long as ``out``.
+
+    Args:
+        out: float32 (S,), contiguous.
+        data: FLAC, WAV or Ogg bytes.
+        name: shard and key, for messages.
+        sample_rate: the rate that it must have, in Hz.
+        num_samples: the length that it must have.
+        start: first sample.
+
+    Raises:
+        DataError: damaged, of another rate or length, or not mono.
+    """
+    with _member(data, name, sample_rate) as file:
+        if file.frames != num_samples:
+            raise DataError(
+                f"{name}: {file.frames} samples, expected {num_samples} as the index says; make the shard again"
+            )
+        if start and file.subtype in SEEKABLE_SUBTYPES:
+            file.seek(start)
+        elif start:
+            file.read(start, dtype="float32")
+        _fill(out, file, name)
+
+
+@contextmanager
+def _member(data: bytes, name: str, sample_rate: int) -> Iterator[soundfile.SoundFile]:
+    """An open member of a shard, once its rate and channels are known to be right; what goes wrong is named."""
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.samplerate != sample_rate:
+                raise DataError(
+                    f"{name}: {file.samplerate} Hz, expected {sample_rate} Hz as its index says; make the shard again"
+                )
+            if file.channels != 1:
+                raise DataError(f"{name}: {file.channels} channels, expected 1; make the shard again")
+            yield file
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise DataError(f"{name}: cannot be decoded ({error}); make the shard again") from error
-    if rate != sample_rate:
-        raise DataError(f"{name}: {rate} Hz, expected {sample_rate} Hz as its index says; make the shard again")
-    return _checked(_to_mono(samples, rate, rate), name)
 
 
-def _to_mono(samples: Samples, rate: int, wanted_rate: int) -> Samples:
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    if rate != wanted_rate and mono.size:
-        mono = soxr.resample(mono, rate, wanted_rate, quality="HQ")
-    return np.ascontiguousarray(mono, dtype=np.float32)
+def _fill(out: Samples, file: soundfile.SoundFile, name: str) -> None:
+    """Read the next samples into ``out``, all of it."""
+    if out.size == 0:
+        raise DataError(f"{name}: holds no samples")
+    found = len(file.read(len(out), dtype="float32", out=out))
+    if found != len(out):
+        raise DataError(f"{name}: ends after {found} of {len(out)} samples; make the shard again")
+    if file.subtype in ("FLOAT", "DOUBLE"):
+        _checked(out, name)
 
 
 def _checked(samples: Samples, name: str) -> Samples:

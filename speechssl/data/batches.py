@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from speechssl.data.corpus import SampleRef
-from speechssl.data.reading import read_sample_audio
+from speechssl.data.reading import read_audio_into, read_sample_audio
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
 
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 
 
 class SampleCache:
-    """Decoded samples of a small corpus, as 16-bit integers; a large corpus passes through.
+    """Decoded samples of a small corpus, as 16-bit integers.
 
     Args:
         megabytes: limit; what was used longest ago goes first.
@@ -129,21 +129,30 @@ def load_batch(
         DataError: names shard and key of a sample that is missing or damaged.
     """
     quarantine = quarantine or Quarantine(0, 0)
-    rows: list[tuple[SampleRef, np.ndarray, str | None]] = []
-    for ref, start, length in zip(spec.refs, spec.starts, spec.num_samples, strict=True):
+    audio = torch.empty(len(spec.refs), spec.padded_samples)
+    whole: list[int] = []
+    for i, (ref, start, length) in enumerate(zip(spec.refs, spec.starts, spec.num_samples, strict=True)):
+        row = audio[len(whole)].numpy()
         try:
-            samples = cache.read(ref, sample_rate) if cache else read_sample_audio(ref, sample_rate)
+            if cache is None:
+                read_audio_into(row[:length], ref, sample_rate, start=start)
+            else:
+                row[:length] = cache.read(ref, sample_rate)[start : start + length]
         except DataError as error:
             quarantine.admit(ref, error)
             continue
-        rows.append((ref, samples[start : start + length], ref.text))
-    if not rows:
-        rows = [(spec.refs[0], np.zeros(spec.num_samples[0], np.float32), None)]
-    audio = torch.zeros(len(rows), spec.padded_samples)
-    for row, (_, samples, _) in zip(audio, rows, strict=True):
-        row[: len(samples)] = torch.from_numpy(samples)
-    lengths = torch.tensor([len(samples) for _, samples, _ in rows], dtype=torch.int64)
-    return Batch([ref.key for ref, _, _ in rows], audio, lengths, [text for _, _, text in rows], stream)
+        row[length:] = 0
+        whole.append(i)
+    if not whole:
+        return Batch([spec.refs[0].key], torch.zeros(1, spec.padded_samples), lengths_of(spec, [0]), [None], stream)
+    refs = [spec.refs[i] for i in whole]
+    texts = [ref.text for ref in refs]
+    return Batch([ref.key for ref in refs], audio[: len(whole)], lengths_of(spec, whole), texts, stream)
+
+
+def lengths_of(spec: BatchSpec, chosen: list[int]) -> Tensor:
+    """Audio samples of some of a micro-batch's samples, int64 (B,)."""
+    return torch.tensor([spec.num_samples[i] for i in chosen], dtype=torch.int64)
 
 
 class BatchLoader:
@@ -177,7 +186,9 @@ class BatchLoader:
         self._augment = augment
         self._updates = range(start_update, max_updates)
         self._num_workers = num_workers
-        self._cache = SampleCache(cache_megabytes)
+        # A corpus that does not fit would only push itself out of the cache.
+        fits = 2 * plan.seconds * plan.sample_rate <= cache_megabytes * 1e6
+        self._cache = SampleCache(cache_megabytes) if fits else None
         num_samples = plan.num_samples * len(streams) // plan.num_streams
         self.quarantine = Quarantine(int(plan.config.max_bad_share * num_samples + 1e-9), num_samples)
         """Damaged samples so far."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speechssl.audio.reading import decode_audio
+from speechssl.audio.reading import decode_audio, decode_into
 from speechssl.data.corpus import SampleRef
 from speechssl.errors import DataError
 
@@ -50,8 +50,20 @@ def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:
     Raises:
         DataError: names shard and key of what is missing or damaged.
     """
+    audio = np.empty(ref.num_samples, dtype=np.float32)
+    read_audio_into(audio, ref, sample_rate)
+    return audio
+
+
+def read_audio_into(out: np.ndarray, ref: SampleRef, sample_rate: int, *, start: int = 0) -> None:
+    """Read and decode a part of a sample's audio, from ``start`` on, to where it is wanted: float32 (S,), contiguous.
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
     encoded = _read_bytes(ref)[ref.audio_start : ref.audio_start + ref.audio_size]
-    return _checked_length(decode_audio(encoded, name=f"{ref.shard}: {ref.key}", sample_rate=sample_rate), ref)
+    name = f"{ref.shard}: {ref.key}"
+    decode_into(out, encoded, name=name, sample_rate=sample_rate, num_samples=ref.num_samples, start=start)
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
