@@ -31,18 +31,24 @@ def round_down(lengths: np.ndarray) -> np.ndarray:
     return edges[np.searchsorted(edges, lengths, side="right") - 1]
 
 
-def cut_sizes(lengths: np.ndarray, max_samples: float, cut: int = 0) -> np.ndarray:
+def count_lengths(lengths: np.ndarray) -> list[tuple[int, int]]:
+    """Each length among lengths that are rounded to cells, (N,), and how often it occurs, shortest first."""
+    values, counts = np.unique(lengths, return_counts=True)
+    return list(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def cut_sizes(counts: list[tuple[int, int]], max_samples: float, cut: int = 0) -> np.ndarray:
     """Numbers of samples of successive batches, shortest samples first, within a limit on number times longest: (M,).
 
     Args:
-        lengths: rounded to cells, (N,).
+        counts: ``count_lengths`` of at least one sample.
         max_samples: limit; a single longer sample is a batch of its own.
         cut: which of the NUM_CUTS cuts; all but the first begin with a batch that is not full.
     """
     sizes: list[int] = []
-    empty = int(max(1, max_samples // lengths.min(initial=1 << 62)) * cut / NUM_CUTS)  # places of the first batch
+    empty = int(max(1, max_samples // counts[0][0]) * cut / NUM_CUTS)  # places of the first batch
     filled = empty
-    for length, count in zip(*(column.tolist() for column in np.unique(lengths, return_counts=True)), strict=True):
+    for length, count in counts:
         most = max(1, int(max_samples // length))
         taken = min(count, max(0, most - filled)) if filled else 0
         if filled and taken < count:

@@ -129,6 +129,9 @@ def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) ->
 
 def check_keys(corpus: Corpus) -> None:
     """Raise DataError for a key that occurs twice."""
+    ordered = np.sort(corpus.key_hashes)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return
     order = np.argsort(corpus.key_hashes, kind="stable")
     hashes = corpus.key_hashes[order]
     for i in np.flatnonzero(hashes[1:] == hashes[:-1]):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechssl.config import StreamConfig
-from speechssl.data.batching import CELL_RATIO, NUM_CUTS, cut_sizes, fill_batches, round_down, round_up
+from speechssl.data.batching import CELL_RATIO, NUM_CUTS, count_lengths, cut_sizes, fill_batches, round_down, round_up
 from speechssl.data.corpus import Corpus, SampleRef
 from speechssl.errors import ConfigError, DataError
 
@@ -172,10 +172,8 @@ class SourcePasses:
         self._key = key
         num_windows = min(len(rows), max(1, round(int(lengths.sum()) / window_samples)))
         self._bounds = np.linspace(0, len(rows), num_windows + 1).astype(int)
-        self._sizes = [
-            [cut_sizes(lengths[start:end], max_samples, cut) for start, end in itertools.pairwise(self._bounds)]
-            for cut in range(NUM_CUTS)
-        ]
+        counts = [count_lengths(lengths[start:end]) for start, end in itertools.pairwise(self._bounds)]
+        self._sizes = [[cut_sizes(window, max_samples, cut) for window in counts] for cut in range(NUM_CUTS)]
         self._num_batches = np.array([[len(sizes) for sizes in cut] for cut in self._sizes])  # (cuts, windows)
         self._order: tuple[int, np.ndarray, np.ndarray] | None = None  # epoch, windows in order, where each ends
         self._filled: tuple[int, int, list[np.ndarray]] | None = None  # epoch, window, its batches
@@ -296,7 +294,7 @@ def split_evenly(chosen: np.ndarray, num_streams: int) -> list[np.ndarray]:
 def epoch_batches(corpus: Corpus, max_batch_seconds: float) -> list[BatchSpec]:
     """One pass over whole samples, longest first, for evaluation."""
     lengths = round_up(corpus.num_samples)
-    batches = fill_batches(lengths, cut_sizes(lengths, max_batch_seconds * corpus.sample_rate))
+    batches = fill_batches(lengths, cut_sizes(count_lengths(lengths), max_batch_seconds * corpus.sample_rate))
     return [whole_samples(tuple(corpus[i] for i in chosen)) for chosen in reversed(batches)]
 
 

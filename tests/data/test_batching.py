@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speechssl.data.batching import NUM_CUTS, cell_edges, cut_sizes, fill_batches, round_down, round_up
+from speechssl.data.batching import NUM_CUTS, cell_edges, count_lengths, cut_sizes, fill_batches, round_down, round_up
 
 
 def greedy_sizes(lengths: np.ndarray, max_samples: float, cut: int) -> list[int]:
@@ -25,7 +25,7 @@ def test_sizes_are_those_of_a_sample_by_sample_cut(seed: int) -> None:
     draws = np.random.default_rng(seed)
     lengths = round_up(draws.integers(1, 400, draws.integers(1, 300)))
     limit = float(draws.integers(50, 3000))
-    sizes = cut_sizes(lengths, limit, seed % NUM_CUTS)
+    sizes = cut_sizes(count_lengths(lengths), limit, seed % NUM_CUTS)
     assert sizes.tolist() == greedy_sizes(lengths, limit, seed % NUM_CUTS)
     assert sizes.min() >= 1
     batches = fill_batches(lengths, sizes, draws)
@@ -37,7 +37,7 @@ def test_sizes_are_those_of_a_sample_by_sample_cut(seed: int) -> None:
 
 def test_shuffling_moves_samples_within_their_cells_only() -> None:
     lengths = np.repeat([100, 200, 300], 50)
-    sizes = cut_sizes(lengths, 1000)
+    sizes = cut_sizes(count_lengths(lengths), 1000)
     one, other = (fill_batches(lengths, sizes, np.random.default_rng(seed)) for seed in (0, 1))
     assert any(set(a) != set(b) for a, b in zip(one, other, strict=True))
     assert [lengths[batch].tolist() for batch in one] == [lengths[batch].tolist() for batch in other]
