@@ -192,6 +192,8 @@ def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
 def _read_columns(shard: Path, path: Path, *, with_texts: bool) -> ShardIndex:
     with safe_open(path, framework="numpy") as file:
         facts: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"its facts are a {type(facts).__name__}")
         if facts.get("version") != VERSION:
             raise ValueError(f"its version is {facts.get('version')}")
         wanted = _COLUMNS if with_texts else _COLUMNS[:-2]

@@ -358,7 +358,7 @@ def put(name: str, value: object) -> Change:
         (put("sample_rate", 8000), "stale index", "u0", "16000 Hz, but 8000 Hz in the index"),
         (put("sample_rate", 16000.0), "unreadable index", "", "a sample rate 16000.0, expected a whole number"),
         (put("sample_rate", [1]), "unreadable index", "", "a sample rate [1], expected a whole number"),
-        (lambda columns, facts: [facts], "unreadable index", "", "'list' object"),
+        (lambda columns, facts: [facts], "unreadable index", "", "its facts are a list"),
         (put("sha256", "0" * 64), "stale index", "", "SHA-256"),
         (put("shard_bytes", 5), "stale index", "", "expected 5 as its index says"),
         (put("version", 1), "unreadable index", "", "its version is 1"),
@@ -425,7 +425,7 @@ def test_an_edited_transcript_is_damage_until_its_index_is_deleted(shard: Path) 
 def test_keys_and_sample_rates_are_compared_across_shards(tmp_path: Path) -> None:
     shards = [
         write_shard(tmp_path / "a.tar", samples_of(3)),
-        write_shard(tmp_path / "b.tar", samples_of(2, "v") | {"u1": samples_of(2)["u1"]}),
+        write_shard(tmp_path / "b.tar", samples_of(2, "v") | samples_of(3)),
         write_shard(tmp_path / "c.tar", samples_of(2, "w", rate=8000)),
     ]
     results = [check(shard, write_index=True) for shard in shards]
@@ -433,7 +433,7 @@ def test_keys_and_sample_rates_are_compared_across_shards(tmp_path: Path) -> Non
     check_set(results)
     found = [(f.shard, f.kind, f.key, f.offset) for result in results for f in result.findings]
     assert found == [
-        (str(shards[1]), "key in two shards", "u1", results[1].offsets[2]),
+        *((str(shards[1]), "key in two shards", f"u{i}", results[1].offsets[2 + i]) for i in range(3)),
         (str(shards[2]), "other sample rate", "w0", 0),
     ]
     assert f"is in {shards[0]} too" in results[1].findings[0].detail
