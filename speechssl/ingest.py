@@ -13,9 +13,10 @@ from speechssl.audio.segmentation import resolve_method, segmentation_problems
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import REPORT_FILE
 from speechssl.data.engines import make_engine
+from speechssl.data.recordings import Found, Rejected
 from speechssl.data.shard_maker import LENGTH_EDGES, LEVEL_EDGES
 from speechssl.data.sharding import Made, finish, is_whole, make_fingerprint, make_set
-from speechssl.data.sources import Found, Rejected, find_recordings
+from speechssl.data.sources import find_recordings
 from speechssl.data.writer import OPUS_RATES, PARTIAL
 from speechssl.errors import ConfigError, DataError
 from speechssl.report.ingest import plot_ingest

@@ -7,32 +7,28 @@ A signal-to-noise ratio is one of mean powers. That of speech is taken over its 
 count (``active_power``); that of noise over all that is added.
 """
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
-from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
 import soundfile
-import soxr
 from scipy.fft import irfft, next_fast_len, rfftfreq
-from scipy.signal import correlate, firwin, oaconvolve
+from scipy.signal import correlate, oaconvolve
 
+from speechssl.audio.codings import TELEPHONE_RATE, Codec, coding_rate, through_codec, through_file, through_telephone
 from speechssl.audio.reading import Samples
+from speechssl.audio.resampling import resample
 from speechssl.config import AugmentationConfig
 from speechssl.errors import ConfigError
 
-Codec = Literal["mp3", "opus", "vorbis"]
-TelephoneCoding = Literal["pcm", "mulaw", "alaw", "gsm"]
 Choice = TypeVar("Choice")
 
 ACTIVE_FRAME_SECONDS = 0.02
 ACTIVE_RANGE_DB = 30.0  # below the loudest frame; speech is quieter only in pauses and the weakest consonants
-TELEPHONE_RATE = 8000
-TELEPHONE_BAND_HZ = (300.0, 3400.0)
 LOWEST_NOISE_HZ = 50.0  # coloured noise is flat below: nearly all of its power would lie where there is no speech
 MAX_DELAY_SAMPLES = 4
 
@@ -53,26 +49,6 @@ class Response(NamedTuple):
     direct: int
     """Position of the direct path, in samples."""
 
-
-class _Coding(NamedTuple):
-    """How libsndfile names a coding, and what it takes."""
-
-    container: str
-    subtype: str
-    rates: tuple[int, ...] = ()
-    """Sample rates in Hz, rising; none: any."""
-    bitrate_mode: str | None = None
-
-
-_CODINGS = {
-    "mulaw": _Coding("WAV", "ULAW"),
-    "alaw": _Coding("WAV", "ALAW"),
-    "gsm": _Coding("WAV", "GSM610"),
-    # At a constant bit rate, low ones leave no room for the tag that tells the decoder the delay: 1105 samples' shift.
-    "mp3": _Coding("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), "AVERAGE"),
-    "opus": _Coding("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
-    "vorbis": _Coding("OGG", "VORBIS"),
-}
 
 # Lowest and highest value of each field of the configuration.
 _LIMITS = {f"{stage.name}.prob": (0.0, 1.0) for stage in fields(AugmentationConfig)} | {
@@ -312,95 +288,6 @@ def reverberate(audio: Samples, response: Response) -> Samples:
     return (wet * math.sqrt(energy / wet_energy)).astype(np.float32)
 
 
-def through_telephone(audio: Samples, sample_rate: int, coding: TelephoneCoding) -> Samples:
-    """What a telephone line leaves of float32 (S,): 300 to 3400 Hz, at 8 kHz and back, coded unless it is "pcm"."""
-    band = oaconvolve(audio, _telephone_band(sample_rate), mode="same")
-    narrow = resample(band, sample_rate, TELEPHONE_RATE)
-    if coding != "pcm":
-        narrow = through_file(narrow, TELEPHONE_RATE, coding)
-    return resample(narrow, TELEPHONE_RATE, sample_rate, length=len(audio))
-
-
-def through_codec(audio: Samples, sample_rate: int, codec: Codec, quality: float) -> Samples:
-    """Encode and decode float32 (S,) with a quality of 0..1, at the next rate that the codec has."""
-    rate = _coding_rate(codec, sample_rate)
-    decoded = through_file(resample(audio, sample_rate, rate), rate, codec, quality=quality)
-    return resample(decoded, rate, sample_rate, length=len(audio))
-
-
-def through_file(audio: Samples, sample_rate: int, coding: str, *, quality: float | None = None) -> Samples:
-    """Write float32 (S,) to a file in memory and read it again, as long as it was.
-
-    Args:
-        audio: finite, of any level; what is louder than -1..1 is scaled for the coding and back.
-        sample_rate: one that the coding has, in Hz.
-        coding: a codec or a coding of telephone lines.
-        quality: 0..1 for codecs.
-    """
-    peak = max(1.0, float(np.abs(audio).max()))  # beyond -1..1, libsndfile reads past the end of its G.711 tables
-    buffer = io.BytesIO()
-    with _open_to_write(buffer, sample_rate, _CODINGS[coding], quality) as file:
-        # In blocks, since libvorbis keeps a block on the stack, and a long one overflows it.
-        for start in range(0, len(audio), sample_rate):
-            file.write(audio[start : start + sample_rate] / np.float32(peak))
-    buffer.seek(0)
-    decoded, _ = soundfile.read(buffer, dtype="float32")
-    return _fit(decoded, len(audio)) * np.float32(peak)
-
-
-def resample(audio: Samples, from_rate: float, to_rate: float, *, length: int | None = None) -> Samples:
-    """Resample float32 (S,) by soxr at high quality.
-
-    Args:
-        audio: at least one sample.
-        from_rate: its sample rate in Hz.
-        to_rate: wanted sample rate in Hz.
-        length: wanted number of samples, if not S * to_rate / from_rate, rounded, and at least 1.
-
-    Returns:
-        Float32 (length,); ``audio`` itself if nothing changes.
-    """
-    if length is None:
-        length = max(1, round(len(audio) * to_rate / from_rate))
-    if from_rate != to_rate:
-        audio = soxr.resample(audio, from_rate, to_rate, quality="HQ")
-    return _fit(audio, length)
-
-
-def _coding_rate(coding: str, sample_rate: int) -> int:
-    """The lowest rate of a coding that keeps the band, or its highest."""
-    rates = _CODINGS[coding].rates or (sample_rate,)
-    return next((rate for rate in rates if rate >= sample_rate), rates[-1])
-
-
-def _open_to_write(buffer: io.BytesIO, sample_rate: int, coding: _Coding, quality: float | None) -> soundfile.SoundFile:
-    return soundfile.SoundFile(
-        buffer,
-        "w",
-        sample_rate,
-        channels=1,
-        subtype=coding.subtype,
-        format=coding.container,
-        # libsndfile refuses the very lowest quality of MP3.
-        compression_level=None if quality is None else min(1 - quality, 0.999),
-        bitrate_mode=coding.bitrate_mode,
-    )
-
-
-@lru_cache
-def _telephone_band(sample_rate: int) -> Samples:
-    """Linear-phase band pass of 20 ms, float32; symmetric, so that it moves nothing."""
-    num_taps = 2 * round(0.01 * sample_rate) + 1
-    return firwin(num_taps, TELEPHONE_BAND_HZ, pass_zero=False, fs=sample_rate).astype(np.float32)
-
-
-def _fit(audio: Samples, length: int) -> Samples:
-    """Cut or extend by silence to a length; the audio itself if it has it."""
-    if len(audio) >= length:
-        return audio if len(audio) == length else audio[:length]
-    return np.pad(audio, (0, length - len(audio)))
-
-
 def _without_clipping(audio: Samples) -> Samples:
     peak = np.abs(audio).max()
     return audio / peak if peak > 1 else audio
@@ -451,7 +338,7 @@ def _unusable(field: str, codings: Sequence[str], sample_rate: int) -> list[str]
         if coding == "pcm":
             continue
         try:
-            delay = _coding_delay(coding, _coding_rate(coding, sample_rate))
+            delay = _coding_delay(coding, coding_rate(coding, sample_rate))
         except (soundfile.LibsndfileError, ValueError) as error:
             problems.append(f"augmentation.{field}: libsndfile cannot write {coding} ({error}); leave it out")
             continue

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechssl.audio.blocks import SEEKABLE_SUBTYPES, probe, read_range
+from speechssl.audio.blocks import probe, read_range
+from speechssl.audio.decoders import SEEKABLE_SUBTYPES
 from speechssl.errors import DataError
 
 Samples = np.ndarray

@@ -16,7 +16,7 @@ import numpy as np
 from speechssl.audio.blocks import AudioInfo, probe, read_range
 from speechssl.audio.segmentation import cut
 from speechssl.config import ShardConfig
-from speechssl.data.sources import Member, Recording, Rejected
+from speechssl.data.recordings import Member, Recording, Rejected
 from speechssl.errors import DataError
 from speechssl.text.normalisation import normalize_text
 

@@ -4,8 +4,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from speechssl.audio.augmentation import AudioPool, resample
+from speechssl.audio.augmentation import AudioPool
 from speechssl.audio.reading import Samples
+from speechssl.audio.resampling import resample
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_sample_audio
 

@@ -1,7 +1,7 @@
 """What is known of a recording before it is decoded, and what is found on the way to a list of them."""
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+# ruff: noqa: PTH100, PTH116, PTH118, PTH206
 import os
 import re
 import stat
@@ -140,6 +140,7 @@ def _real_folder(path: str) -> str:
 
 
 def is_utf8(text: str) -> bool:
+    """Whether a text can be written; one that was read from another encoding holds surrogates, and cannot."""
     try:
         return text.isascii() or bool(text.encode()) or not text
     except UnicodeEncodeError:

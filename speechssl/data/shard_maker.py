@@ -14,7 +14,7 @@ from speechssl.audio.blocks import read_ranges
 from speechssl.config import ShardConfig
 from speechssl.data.clips import Clip, audio_file
 from speechssl.data.packing import ShardPlan
-from speechssl.data.sources import Rejected
+from speechssl.data.recordings import Rejected
 from speechssl.data.writer import EncodedSample, ShardFile, encode_audio
 from speechssl.errors import DataError
 

@@ -23,8 +23,8 @@ from speechssl.data.corpus import UNFINISHED
 from speechssl.data.engines import Engine, num_cores
 from speechssl.data.index import file_sha256, index_path, read_index
 from speechssl.data.packing import ShardPlan, plan_shards
+from speechssl.data.recordings import Found, Member, Recording, Rejected
 from speechssl.data.shard_maker import ShardOutcome, make_shard
-from speechssl.data.sources import Found, Member, Recording, Rejected
 from speechssl.errors import DataError
 
 MARK_FILE = "mark"

@@ -1,7 +1,7 @@
-"""Recordings of folders, each with the transcript beside it, and of the corpora that are recognised by their folders."""
+"""Recordings of folders, each with the transcript beside it; corpora that are recognised by their folders."""
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+# ruff: noqa: PTH116, PTH118, PTH119, PTH122, PTH123
 import os
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ _SUBSET = re.compile(r"(train|dev|test)([-_].*)?")
 
 
 @dataclass
-class _Listing:
+class Listing:
     """What lies directly in a folder, by name."""
 
     folder: str
@@ -69,7 +69,7 @@ def read_tree(folder: str, root: str, source: str, found: Findings) -> list[str]
     return [f"{source}: a folder without audio, Common Voice tables or tars; it holds {holds or 'no files at all'}"]
 
 
-def _walk(folder: str, found: Findings, others: Counter[str]) -> Iterator[_Listing]:
+def _walk(folder: str, found: Findings, others: Counter[str]) -> Iterator[Listing]:
     """List a folder and all below it; links to folders are followed unless they lead back to one above."""
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while pending:
@@ -89,9 +89,9 @@ def _walk(folder: str, found: Findings, others: Counter[str]) -> Iterator[_Listi
         pending += [(os.path.join(path, name), trail) for name in reversed(listing.folders)]
 
 
-def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) -> _Listing:
+def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) -> Listing:
     """List a folder; with ``wanted``, only the audio files of these names, and all transcripts."""
-    listing = _Listing(folder, is_whole=wanted is None)
+    listing = Listing(folder, is_whole=wanted is None)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -103,7 +103,7 @@ def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) ->
     return listing
 
 
-def _sort_in(entry: "os.DirEntry[str]", listing: _Listing, wanted: set[str] | None) -> None:
+def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | None) -> None:
     stem, suffix = os.path.splitext(entry.name)
     suffix = suffix.lower()
     if wanted is not None and entry.name in wanted:
@@ -127,7 +127,7 @@ def _sort_in(entry: "os.DirEntry[str]", listing: _Listing, wanted: set[str] | No
         listing.others[suffix or "no suffix"] += 1
 
 
-def _common_voice_tables(listing: _Listing) -> list[str]:
+def _common_voice_tables(listing: Listing) -> list[str]:
     """Tables of a Common Voice release in this folder: its three parts, or all that was validated."""
     if "clips" not in listing.folders:
         return []
@@ -149,7 +149,7 @@ class _Chapter(NamedTuple):
     """By utterance."""
 
 
-def _chapter_of(listing: _Listing, found: Findings) -> _Chapter | None:
+def _chapter_of(listing: Listing, found: Findings) -> _Chapter | None:
     """The transcripts of a folder, if it is one of LibriSpeech's."""
     speaker_folder, chapter = os.path.split(listing.folder)
     subset_folder, speaker = os.path.split(speaker_folder)
@@ -171,7 +171,7 @@ def _chapter_of(listing: _Listing, found: Findings) -> _Chapter | None:
     return _Chapter(name, speaker, subset if _SUBSET.fullmatch(subset) else "", path, texts)
 
 
-def read_folder(listing: _Listing, root: str, found: Findings) -> None:
+def read_folder(listing: Listing, root: str, found: Findings) -> None:
     """Recordings of the audio files directly in a folder, each with the transcript beside it."""
     chapter = _chapter_of(listing, found)
     relative = os.path.relpath(listing.folder, root)
@@ -193,7 +193,7 @@ def read_folder(listing: _Listing, root: str, found: Findings) -> None:
             found.reject(path, "no such file", f"its transcript is in {chapter.transcripts}")
 
 
-def _transcript_beside(stem: str, listing: _Listing, found: Findings) -> str:
+def _transcript_beside(stem: str, listing: Listing, found: Findings) -> str:
     for suffix in TRANSCRIPT_SUFFIXES:
         name = listing.transcripts.get((stem, suffix))
         if name is not None:

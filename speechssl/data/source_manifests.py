@@ -1,7 +1,7 @@
 """Recordings of manifests: tables and lines of JSON with a file, or a part of one, in each."""
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+# ruff: noqa: PTH110, PTH112, PTH117, PTH118, PTH122, PTH123
 import csv
 import hashlib
 import json
@@ -150,7 +150,10 @@ def columns_of(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def describe(values: Mapping[str, Any], columns: Mapping[str, str]) -> Recording:
-    """What a line or a JSON says about a recording but where it is; few texts occur often, and are kept once."""
+    """What a line or a JSON says about a recording but where it is; raises ValueError for a field that is no text.
+
+    Few texts occur often, and are kept once.
+    """
     speaker = _string(values, columns, "speaker")
     if speaker and columns["speaker"].lower() == "client_id":
         speaker = hashlib.blake2b(speaker.encode(), digest_size=8).hexdigest()  # they have 128 characters

@@ -1,7 +1,7 @@
 """Recordings of webdataset tars: members, of which one is audio and the others say what is known of it."""
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+# ruff: noqa: PTH122, PTH123
 import json
 import os
 from collections.abc import Mapping

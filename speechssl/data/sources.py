@@ -5,7 +5,7 @@ is a few short strings.
 """
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH123, PTH206, PTH207
+# ruff: noqa: PTH110, PTH112, PTH120, PTH122, PTH207
 import glob
 import hashlib
 import math

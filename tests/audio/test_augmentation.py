@@ -2,29 +2,24 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import get_args
 
 import numpy as np
 import pytest
-from scipy.signal import firwin
+from signals import RATE, band_level, decibels, delay, draws, voice
 
-from speechssl.audio import augmentation
+from speechssl.audio import augmentation, codings
 from speechssl.audio.augmentation import (
     Augmenter,
-    Codec,
-    TelephoneCoding,
     active_power,
     coloured_noise,
     excerpt,
     measured_response,
     mix,
-    resample,
     reverberate,
     synthetic_response,
-    through_codec,
-    through_telephone,
 )
+from speechssl.audio.codings import Codec, TelephoneCoding
 from speechssl.config import (
     AugmentationConfig,
     CodecConfig,
@@ -38,7 +33,6 @@ from speechssl.config import (
 from speechssl.config_files import from_dict
 from speechssl.errors import ConfigError
 
-RATE = 16000
 STAGES = {
     "room": AugmentationConfig(reverberation=ReverberationConfig(1.0)),
     "noise": AugmentationConfig(noise=NoiseConfig(1.0)),
@@ -64,19 +58,6 @@ class ListPool:
         return self.recordings[i]
 
 
-def draws(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def voice(num_samples: int, rate: int = RATE, *, level: float = 0.02, seed: int = 1) -> np.ndarray:
-    """Coloured noise with parts that are 20 dB below the rest, and pauses 40 dB below: something like syllables."""
-    noise = coloured_noise(max(num_samples, rate), rate, 1.0, draws(seed))[:num_samples]
-    envelope = np.array([1, 0.1, 0.01])[np.arange(num_samples) // (rate // 5) % 3]
-    audio = (level / math.sqrt(np.mean(noise**2)) * noise * envelope).astype(np.float32)
-    audio.flags.writeable = False
-    return audio
-
-
 def loop_active_power(audio: np.ndarray, rate: int) -> float:
     """Mean power over the frames of 20 ms that are within 30 dB of the loudest."""
     size = rate // 50
@@ -84,25 +65,6 @@ def loop_active_power(audio: np.ndarray, rate: int) -> float:
     loudest = max(sum(frame) / len(frame) for frame in frames)
     active = [x for frame in frames if sum(frame) / len(frame) >= loudest / 1000 for x in frame]
     return sum(active) / len(active)
-
-
-def decibels(ratio: float) -> float:
-    return 10 * math.log10(ratio)
-
-
-def delay(changed: np.ndarray, audio: np.ndarray) -> int:
-    """Samples by which the second is late in the first."""
-    size = 2 * len(audio)
-    correlation = np.fft.irfft(np.fft.rfft(changed, size) * np.conj(np.fft.rfft(audio, size)), size)
-    peak = int(np.argmax(correlation))
-    return peak if peak < len(audio) else peak - size
-
-
-def band_level(audio: np.ndarray, low: float, high: float, rate: int = RATE) -> float:
-    """Mean power of a band, in dB."""
-    powers = np.abs(np.fft.rfft(audio.astype(np.float64) * np.hanning(len(audio)))) ** 2
-    frequencies = np.fft.rfftfreq(len(audio), 1 / rate)
-    return decibels(float(powers[(frequencies >= low) & (frequencies < high)].mean()))
 
 
 def augmenter(config: AugmentationConfig, rate: int = RATE) -> Augmenter:
@@ -184,31 +146,6 @@ def test_every_length_and_level_comes_out_whole(stage: str, rate: int) -> None:
             assert changed.shape == audio.shape
             assert np.isfinite(changed).all()
             assert np.abs(changed).max() <= 1 or changed is audio
-
-
-@pytest.mark.parametrize("rate", [8000, 16000])
-@pytest.mark.parametrize("coding", get_args(TelephoneCoding))
-def test_telephone_lines_move_nothing(coding: TelephoneCoding, rate: int) -> None:
-    audio = voice(rate, rate, level=0.1)
-    assert abs(delay(through_telephone(audio, rate, coding), audio)) <= 1
-
-
-@pytest.mark.parametrize("rate", [8000, 16000, 22050])
-@pytest.mark.parametrize("codec", get_args(Codec))
-def test_codecs_move_nothing(codec: Codec, rate: int) -> None:
-    for num_samples in (rate // 4, 3 * rate // 2):
-        audio = voice(num_samples, rate, level=0.1)
-        for quality in (0.0, 0.1, 0.5, 1.0):
-            changed = through_codec(audio, rate, codec, quality)
-            assert abs(delay(changed, audio)) <= 2, f"quality {quality}"
-            assert not np.array_equal(changed, audio)
-
-
-def test_better_quality_is_closer() -> None:
-    audio = voice(RATE, level=0.1)
-    for codec in get_args(Codec):
-        errors = [float(np.square(through_codec(audio, RATE, codec, q) - audio).sum()) for q in (0.0, 0.3, 1.0)]
-        assert errors == sorted(errors, reverse=True)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
@@ -306,30 +243,6 @@ def test_noise_has_the_colour_that_was_drawn(slope: float) -> None:
     assert abs(noise.mean()) < 0.1 * noise.std()
 
 
-@pytest.mark.parametrize("coding", get_args(TelephoneCoding))
-@pytest.mark.parametrize("rate", [8000, 16000])
-def test_telephone_band(coding: TelephoneCoding, rate: int) -> None:
-    audio = draws().normal(0, 0.1, 2 * rate).astype(np.float32)
-    level = partial(band_level, rate=rate)
-    changed = through_telephone(audio, rate, coding)
-    # Speech codings shape the spectrum (GSM) and add noise of their own, below 4 kHz.
-    assert level(changed, 400, 3200) - level(audio, 400, 3200) == pytest.approx(0, abs=3 if coding == "gsm" else 0.5)
-    floor = {"pcm": -40, "mulaw": -25, "alaw": -25, "gsm": -8}[coding]
-    assert level(changed, 20, 150) - level(audio, 20, 150) < floor
-    if rate > 8000:
-        assert level(changed, 4200, rate / 2) - level(audio, 4200, rate / 2) < -60
-    if coding == "pcm":
-        assert level(changed, 3600, 4000) - level(audio, 3600, 4000) < -40
-
-
-@pytest.mark.parametrize("length", [50, 1000])
-def test_the_band_pass_is_the_filter_that_was_designed(length: int) -> None:
-    audio = voice(length, 8000)
-    taps = firwin(161, [300, 3400], pass_zero=False, fs=8000)
-    expected = np.convolve(audio.astype(np.float64), taps)[80 : 80 + length]
-    np.testing.assert_allclose(through_telephone(audio, 8000, "pcm"), expected, atol=1e-7)
-
-
 def test_rooms_leave_the_direct_path_in_place_and_keep_the_energy() -> None:
     audio = voice(RATE, level=0.1)
     before = np.concatenate([0.05 * draws().normal(0, 1, 700), [0.3, 0.8]])  # a noise floor, then the rising flank
@@ -410,14 +323,6 @@ def test_speed_is_known_without_audio() -> None:
         assert len(changer.change_speed(audio, draws(seed))) == round(1000 / changer.speed_factor(draws(seed)))
 
 
-def test_resampling_gives_the_wanted_length() -> None:
-    audio = voice(1001)
-    assert resample(audio, RATE, RATE) is audio
-    assert len(resample(audio, 16000, 8000)) == 500
-    assert len(resample(audio, 16000, 8000, length=510)) == 510
-    assert len(resample(audio[:1], 16000, 8000)) == 1
-
-
 def test_everything_wrong_is_named_at_once() -> None:
     config = whole_chain()
     config.noise = NoiseConfig(1.5, snr_db=(10, 5))
@@ -444,9 +349,9 @@ def test_everything_wrong_is_named_at_once() -> None:
 
 
 def test_a_coding_that_would_move_the_speech_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    constant = augmentation._CODINGS["mp3"]._replace(bitrate_mode="CONSTANT")
-    monkeypatch.setitem(augmentation._CODINGS, "mp3", constant)
-    monkeypatch.setitem(augmentation._CODINGS, "opus", constant._replace(container="OGG", subtype="NOTHING"))
+    constant = codings._CODINGS["mp3"]._replace(bitrate_mode="CONSTANT")
+    monkeypatch.setitem(codings._CODINGS, "mp3", constant)
+    monkeypatch.setitem(codings._CODINGS, "opus", constant._replace(container="OGG", subtype="NOTHING"))
     augmentation._coding_delay.cache_clear()
     try:
         with pytest.raises(ConfigError) as caught:

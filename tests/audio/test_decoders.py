@@ -1,0 +1,261 @@
+"""MP3s of any header, chained Ogg, what FFmpeg reads, and damage: every sample is read, or an error says where."""
+
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from audio_files import NUM_FRAMES, RATE, all_blocks, speech_like, write
+
+from speechssl.audio.blocks import probe, read_blocks, read_range
+from speechssl.errors import DataError
+
+FFMPEG = """#!{python}
+import array, pathlib, sys, time
+source = sys.argv[sys.argv.index("-i") + 1]
+if not source.startswith("file:"):
+    sys.exit("a name that could be a protocol")
+content = pathlib.Path(source[5:]).read_bytes()
+out = sys.stdout.buffer
+out.write(b".snd" + (32).to_bytes(4, "big") + b"\\xff" * 4 + b"".join(n.to_bytes(4, "big") for n in (6, 8000, 2)))
+out.write(bytes(8))
+samples = array.array("f", [int(word) / 1000 for word in content.split()[1:] for _ in (0, 1)])
+samples.byteswap()
+out.write(samples.tobytes())
+if content.startswith(b"long"):
+    for _ in range(200):
+        out.write(bytes(64000))
+if content.startswith(b"stuck"):
+    out.flush()
+    time.sleep(3)
+if content.startswith(b"bad"):
+    sys.exit("[in] moov atom not found\\nInvalid data found")
+"""
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+
+@pytest.fixture
+def fake_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """A program that writes what FFmpeg writes, 8 kHz in stereo, and a way to make files for it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ffmpeg").write_text(FFMPEG.format(python=sys.executable))
+    (folder / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+    def make(content: str) -> Path:
+        path = tmp_path / "concat:a.m4a"
+        path.write_text(content)
+        return path
+
+    return make
+
+
+def untagged(mp3: bytes) -> bytes:
+    """An MP3 without the tag that says how long it is."""
+    return mp3.replace(b"Info", b"\0\0\0\0", 1).replace(b"Xing", b"\0\0\0\0", 1)
+
+
+def id3(size: int) -> bytes:
+    """Picture of an album, as it were; it holds what looks like the tag of an MP3."""
+    return b"ID3\4\0\0" + bytes([0, 0, size >> 7, size & 127]) + b"Xing".ljust(size, b"\0")
+
+
+@pytest.fixture(scope="module")
+def mp3s(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, np.ndarray]:
+    """Folder, and an MP3 of variable bit rate with its samples; a guess by its first frame is far off."""
+    folder = tmp_path_factory.mktemp("mp3")
+    samples = speech_like(NUM_FRAMES)
+    samples[RATE:] *= 1e-3
+    soundfile.write(folder / "a.mp3", samples, RATE, bitrate_mode="VARIABLE", compression_level=0.1)
+    return folder, (folder / "a.mp3").read_bytes(), samples
+
+
+@pytest.mark.parametrize(
+    ("make", "copies"),
+    [
+        (lambda data: untagged(data), 1),
+        (lambda data: id3(9000) + untagged(data), 1),
+        (lambda data: untagged(data) + b"TAG".ljust(128, b"\0"), 1),
+        (lambda data: untagged(data) + b"APETAGEX".ljust(3000, b"\0"), 1),
+        (lambda data: data + untagged(data) * 9, 10),
+        (lambda data: id3(9000) + (data + id3(300)) * 12, 12),
+    ],
+    ids=["no tag", "after ID3", "before ID3v1", "before APE", "joined", "joined with ID3"],
+)
+def test_mp3_is_read_to_its_end_whatever_its_header_says(
+    mp3s: tuple[Path, bytes, np.ndarray], make: Callable[[bytes], bytes], copies: int
+) -> None:
+    folder, data, samples = mp3s
+    path = folder / "b.mp3"
+    path.write_bytes(make(data))
+    found = all_blocks(path)
+    extra = len(found) - copies * NUM_FRAMES
+    assert 0 <= extra <= copies * 4000, "nothing but the codec's delay and padding may be added"
+    assert probe(path).num_frames == len(found)
+    np.testing.assert_array_equal(all_blocks(path, 0.0317), found)
+    np.testing.assert_array_equal(read_range(path, len(found) - 2000, 2000, RATE), found[-2000:])
+    onsets = np.flatnonzero(np.abs(found) > 0.03)
+    loud = np.flatnonzero(np.abs(samples) > 0.03)
+    assert abs(onsets[-1] - loud[-1] - (len(found) - len(found) / copies)) < 4000, "the last copy is whole"
+
+
+def test_mp3_with_a_true_header_is_not_decoded_to_be_counted(
+    mp3s: tuple[Path, bytes, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, data, _ = mp3s
+    (folder / "c.mp3").write_bytes(id3(9000) + data)
+    monkeypatch.setattr("soundfile.SoundFile.read", lambda *_: pytest.fail("it was decoded"))
+    assert probe(folder / "c.mp3").num_frames == NUM_FRAMES
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_mp3_that_is_cut_off_holds_what_is_left(mp3s: tuple[Path, bytes, np.ndarray], *, tagged: bool) -> None:
+    folder, data, _ = mp3s
+    long = data + untagged(data) * 9 if tagged else untagged(data) * 10
+    (folder / "d.mp3").write_bytes(long[: len(long) // 2 + 77])
+    found = probe(folder / "d.mp3").num_frames
+    assert 4.5 * NUM_FRAMES < found < 5.5 * NUM_FRAMES
+    assert len(all_blocks(folder / "d.mp3", 0.5)) == found
+
+
+def test_damage_is_named_with_its_place(mp3s: tuple[Path, bytes, np.ndarray], tmp_path: Path) -> None:
+    folder, data, _ = mp3s
+    joined = untagged(data) * 10
+    (folder / "e.mp3").write_bytes(joined[: len(joined) // 2] + bytes(4000) + joined[len(joined) // 2 :])
+    with pytest.raises(DataError, match=r"e\.mp3: cannot be decoded between \d.*\(Unspec.*the file is damaged"):
+        all_blocks(folder / "e.mp3", 1)
+    stated = data.index(b"Xing") + 8
+    frames = int.from_bytes(data[stated : stated + 4], "big") + 5
+    (folder / "h.mp3").write_bytes(data[:stated] + frames.to_bytes(4, "big") + data[stated + 4 :])
+    with pytest.raises(DataError, match=r"h\.mp3: the file: \d+ frames, expected \d+; the file is cut off"):
+        all_blocks(folder / "h.mp3", 1)
+    flac = write(tmp_path, "flac", speech_like(NUM_FRAMES))
+    flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"a\.flac: cannot be decoded between [12]\.0 and [23]\.0 s"):
+        all_blocks(flac, 1)
+    with pytest.raises(DataError, match=r"a\.flac: cannot be decoded between 0\.0 and 3\.9 s"):
+        read_range(flac, round(3.9 * RATE), 100, RATE)
+
+
+def test_mp3_that_changes_its_rate_is_not_cut_to_its_beginning(mp3s: tuple[Path, bytes, np.ndarray]) -> None:
+    folder, data, _ = mp3s
+    soundfile.write(folder / "f.mp3", speech_like(10 * 44100), 44100)
+    (folder / "g.mp3").write_bytes(untagged(data) + (folder / "f.mp3").read_bytes())
+    with pytest.raises(DataError, match=r"g\.mp3: cannot be decoded .*another sample rate follows"):
+        probe(folder / "g.mp3")
+
+
+def test_flac_from_a_pipe_has_no_length_in_its_header(tmp_path: Path) -> None:
+    path = write(tmp_path, "flac", speech_like(NUM_FRAMES))
+    expected, _ = soundfile.read(path, dtype="float32")
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert probe(path) == (RATE, NUM_FRAMES, 1, "FLAC")
+    np.testing.assert_array_equal(all_blocks(path, 0.7), expected)
+    np.testing.assert_array_equal(read_range(path, NUM_FRAMES - 100, 100, RATE), expected[-100:])
+
+
+def test_ogg_of_several_streams_is_not_cut_to_the_first(tmp_path: Path, no_ffmpeg: None) -> None:
+    path = write(tmp_path, "ogg", speech_like(RATE))
+    one = path.read_bytes()
+    other = one.replace(one[14:18], b"\x01\x02\x03\x04")  # the stream's number, in every page
+    path.write_bytes(one + other)
+    with pytest.raises(DataError, match=r"a\.ogg: .*several Ogg streams.*install FFmpeg"):
+        probe(path)
+
+
+def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path, no_ffmpeg: None) -> None:
+    with pytest.raises(DataError, match=r"nothing\.wav: no such audio file"):
+        probe(tmp_path / "nothing.wav")
+    for name in ("text.m4a", "text.mp3", "text.raw"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as audio .*or install FFmpeg"):
+            all_blocks(tmp_path / name)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    with pytest.raises(DataError, match=r"empty\.wav: holds no samples"):
+        probe(tmp_path / "empty.wav")
+    soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan], np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"nan\.wav: holds samples that are not finite"):
+        all_blocks(tmp_path / "nan.wav")
+
+
+def test_other_formats_come_through_ffmpeg(fake_ffmpeg: Callable[[str], Path]) -> None:
+    path = fake_ffmpeg("good " + " ".join(map(str, range(-500, 500))))
+    expected = np.arange(-500, 500, dtype=np.float32) / 1000
+    assert probe(path) == (8000, 1000, 2, "FFmpeg")
+    np.testing.assert_allclose(all_blocks(path, 0.01), expected)
+    np.testing.assert_allclose(read_range(path, 300, 600, 8000), expected[300:900])
+    with pytest.raises(DataError, match="frames 900 to 1100: 100 frames, expected 200"):
+        read_range(path, 900, 200, 8000)
+
+
+def test_what_ffmpeg_cannot_read_says_why(fake_ffmpeg: Callable[[str], Path]) -> None:
+    for content in ("bad", "bad 1 2 3"):
+        with pytest.raises(DataError, match=r"m4a: cannot be read .*not by FFmpeg either \(Invalid data found\)"):
+            probe(fake_ffmpeg(content))
+    with pytest.raises(DataError, match="holds no samples"):
+        probe(fake_ffmpeg("empty"))
+
+
+def test_ffmpeg_ends_with_its_reader(fake_ffmpeg: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    class Watched(subprocess.Popen):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr("speechssl.audio.decoders.subprocess.Popen", Watched)
+    for content in ("stuck" + " 1" * 2000, "long"):
+        blocks = read_blocks(fake_ffmpeg(content), 0.1)
+        next(blocks)
+        assert started[-1].returncode is None
+        blocks.close()
+        assert started[-1].returncode not in (None, 0), "it was ended, not waited for"
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs FFmpeg")
+def test_m4a_by_the_real_ffmpeg(tmp_path: Path) -> None:
+    samples = speech_like(NUM_FRAMES)
+    wav, m4a = write(tmp_path, "wav", samples), tmp_path / "a.m4a"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", wav, "-c:a", "aac", "-b:a", "128k", m4a], check=True)
+    info = probe(m4a)
+    assert info == (RATE, info.num_frames, 1, "FFmpeg")
+    assert abs(info.num_frames - NUM_FRAMES) < 2048
+    found = all_blocks(m4a, 0.3)
+    assert np.corrcoef(found[:NUM_FRAMES], samples[: len(found)])[0, 1] > 0.95
+    np.testing.assert_array_equal(read_range(m4a, 20000, 5000, RATE), found[20000:25000])
+    m4a.write_bytes(m4a.read_bytes()[:20000])
+    with pytest.raises(DataError, match="not by FFmpeg either"):
+        all_blocks(m4a)
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "ffmpeg"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, fake_ffmpeg: Callable[[str], Path], kind: str) -> None:
+    num_frames = 50 * RATE
+    if kind == "ffmpeg":
+        path = fake_ffmpeg("long")
+    else:
+        path = write(tmp_path, kind, np.tile(speech_like(RATE), 50))
+        path.write_bytes(untagged(path.read_bytes()))
+    tracemalloc.start()
+    try:
+        found = sum(len(block) for block in read_blocks(path, 0.25))
+        probe(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found >= num_frames
+    assert peak < 4 * found / 3, "a third of the samples; probe decodes 65536 frames at a time"
