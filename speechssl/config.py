@@ -334,6 +334,9 @@ class TrainingConfig:
     for each GPU, or CPU core, as far as they divide num_streams."""
     num_nodes: int = 1
     """Machines, when launched by torchrun or SLURM."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """What several processes keep: "ddp", the whole model each; "fsdp", a part of its weights, gradients and optimiser
+    state each, for models that do not fit one device; "auto": ddp. What is learned does not depend on it."""
     num_threads: int = 0
     """Threads of each process on a CPU; 0 leaves it to PyTorch, which takes all cores or shares them among the
     processes. Small models are fastest on one."""

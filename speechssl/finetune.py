@@ -36,7 +36,7 @@ from speechssl.training.checkpoints import (
 from speechssl.training.health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
-from speechssl.training.processes import make_fabric, ranks_together, training_problems
+from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 
@@ -79,10 +79,11 @@ def train(
         load_weights(model.encoder, initial, source=config.init or config.output)
     task = FinetuneTask(config, model, vocabulary)
     minutes = transcribed.corpus.seconds / 60
-    fabric.print(
+    announce(
+        fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
         f"on {minutes:.1f} minutes of transcribed audio ({', '.join(config.train.shards)}), {len(vocabulary)} labels, "
-        f"{fabric.world_size} process(es), {fabric._precision.precision}"
+        f"{fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
         augment = make_augmenter(config.augmentation, transcribed.corpus, config.training.seed)

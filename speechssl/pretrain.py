@@ -22,7 +22,7 @@ from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu
-from speechssl.training.processes import make_fabric, ranks_together, training_problems
+from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
 
@@ -56,9 +56,10 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
     origin = load_init(model, config) if config.init is not None else ""
     task = PretrainTask(config, model)
     hours = corpus.seconds / 3600
-    fabric.print(
+    announce(
+        fabric,
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
-        f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}"
+        f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
         augment = make_augmenter(config.augmentation, corpus, config.training.seed, keeps_clean=True)

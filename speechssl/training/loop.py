@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
 from speechssl.data.batches import Batch, BatchLoader
@@ -31,10 +32,12 @@ from speechssl.training.checkpoints import (
     save_checkpoint,
 )
 from speechssl.training.health import Watch
+from speechssl.training.processes import announce
 from speechssl.training.resume import check_same_run, describe_plan
 from speechssl.training.run_log import RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
+from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state, shard_optimizer_state
 
 SUMMARY_FILE = "summary.json"
 
@@ -70,7 +73,10 @@ class Task(Protocol):
         """Raises HealthError if the run is not learning."""
 
     def validate(self, update: int) -> dict[str, float]:
-        """Score held-out data before the checkpoint of an update is written; {} if there is none."""
+        """Score held-out data before the checkpoint of an update is written; {} if there is none.
+
+        Called on the first rank, or on every rank if each has only a part of the module.
+        """
 
     def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
         """Called when a checkpoint is on disk."""
@@ -118,18 +124,17 @@ class Trainer:
         self.origin = origin
         self.augment = augment
         check_schedule(config.schedule)
+        self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
 
     def run(self) -> None:
         """Train; write checkpoints, log and summary."""
-        optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
-        self.resume(optimizer)
+        optimizer_state = self.resume()
         if self.progress.update >= self.training.max_updates:
             self.finish()
             return
-        module, optimizer = self.fabric.setup(self.task.module, optimizer)
-        self.task.set_module(module)
+        module, optimizer = self.set_up(optimizer_state)
         start = self.progress.update
         loader = BatchLoader(
             self.plan,
@@ -154,11 +159,21 @@ class Trainer:
         """Stream configuration of the training data."""
         return self.config.train if isinstance(self.config, FinetuneConfig) else self.config.data
 
-    def resume(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take up the newest checkpoint of the run folder, if there is one."""
+    def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
+        """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""
+        module = self.fabric.setup_module(self.task.module)
+        self.task.set_module(module)
+        optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
+        if optimizer_state is not None:
+            whole = self.sharded is None
+            optimizer.load_state_dict(optimizer_state if whole else shard_optimizer_state(optimizer_state, optimizer))
+        return module, self.fabric.setup_optimizers(optimizer)
+
+    def resume(self) -> dict[str, Any] | None:
+        """Take up the newest checkpoint of the run folder, if there is one; returns its optimiser state."""
         path = latest_checkpoint(self.config.output)
         if path is None:
-            return
+            return None
         checkpoint = load_checkpoint(path)
         state = load_training_state(path)
         check_same_run(
@@ -170,11 +185,11 @@ class Trainer:
             same_origin=state.get("origin", self.origin) == self.origin,
         )
         load_weights(self.task.module, checkpoint.model_state, source=path)
-        optimizer.load_state_dict(state["optimizer"])
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
         if checkpoint.update < self.training.max_updates:
-            self.fabric.print(f"{self.config.output}: resuming after update {checkpoint.update}")
+            announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
+        return state["optimizer"]
 
     def updates(self, module: Any, optimizer: Any, loader: BatchLoader, log: RunLog) -> None:
         """All updates that are left."""
@@ -200,7 +215,7 @@ class Trainer:
                 self.task.health.check(done, figures)
             if at_checkpoint:
                 module.eval()
-                scores = self.task.validate(done) if self.fabric.is_global_zero else {}
+                scores = self.task.validate(done) if self.fabric.is_global_zero or self.sharded else {}
                 module.train()
                 if scores:
                     log.log(done, scores, kind="dev")
@@ -223,25 +238,32 @@ class Trainer:
 
     def normalize_gradients(self, parameters: list[nn.Parameter], num_targets: float) -> Tensor:
         """Divide the summed gradients by the number of targets, clip them, return their norm before clipping."""
+        if self.sharded:
+            self.sharded.forget_skipped()
         gradients = [p.grad for p in parameters if p.grad is not None]
         # Data parallelism averages over ranks what is a sum here.
         torch._foreach_mul_(gradients, self.fabric.world_size / max(num_targets, 1.0))
         limit = self.config.optimizer.max_grad_norm or float("inf")
-        return nn.utils.clip_grad_norm_(parameters, limit)
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def checkpoint(self, optimizer: torch.optim.Optimizer, scores: Mapping[str, float], wall_seconds: float) -> None:
         """Write a checkpoint, then let the task act on it, then prune old ones."""
         update = self.progress.update
         self.progress.wall_seconds = wall_seconds
+        if self.sharded:
+            state = gather_state(self.task.module, optimizer)
+        else:
+            state = WholeState(self.task.module.state_dict(), optimizer.state_dict())
         if self.fabric.is_global_zero:
             save_checkpoint(
                 self.config.output,
                 kind=self.task.kind,
                 update=update,
                 config=self.config,
-                model_state=self.task.module.state_dict(),
+                model_state=state.model,
                 training_state={
-                    "optimizer": optimizer.state_dict(),
+                    "optimizer": state.optimizer,
                     "plan": describe_plan(self.plan),
                     "origin": self.origin,
                     "wall_seconds": wall_seconds,
@@ -266,7 +288,7 @@ class Trainer:
             write_json(self.config.output / SUMMARY_FILE, summary)
             best = read_best(self.config.output)
             score = f", lowest dev WER {best.wer:.1%} after update {best.update}" if best else ""
-            self.fabric.print(f"{self.config.output}: trained for {self.progress.update} updates{score}")
+            announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{score}")
 
 
 class Meter:

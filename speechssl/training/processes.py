@@ -5,15 +5,17 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies import DDPStrategy, Strategy
 
 from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError, RankError
 from speechssl.training.machine import resolve_accelerator, resolve_precision
+from speechssl.training.sharding import ShardedStrategy
 
 
 def training_problems(config: TrainingConfig) -> list[str]:
@@ -38,8 +40,14 @@ def resolve_devices(config: TrainingConfig, num_streams: int) -> int:
     """Processes on this machine; "auto" becomes the largest number with a device each and equal shares of the streams.
 
     Raises:
-        ConfigError: torchrun or SLURM has started another number, or the streams cannot be shared.
+        ConfigError: torchrun or SLURM has started another number, here or of machines, or the streams cannot be shared.
     """
+    num_nodes = nodes_started()
+    if num_nodes not in (None, config.num_nodes):
+        raise ConfigError(
+            f"processes were started on {num_nodes} machine(s), but training.num_nodes is {config.num_nodes}; give "
+            f"--training.num_nodes {num_nodes}"
+        )
     started = processes_started(config.num_nodes)
     if config.devices == "auto":
         available = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}
@@ -71,6 +79,15 @@ def processes_started(num_nodes: int) -> int | None:
     return None
 
 
+def nodes_started() -> int | None:
+    """Machines on which torchrun or SLURM has started processes; None if they are left to this process or not told."""
+    if TorchElasticEnvironment.detect() and "WORLD_SIZE" in os.environ:
+        return int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
+    if SLURMEnvironment.detect() and "SLURM_NNODES" in os.environ:
+        return int(os.environ["SLURM_NNODES"])
+    return None
+
+
 def num_cores() -> int:
     """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -79,20 +96,17 @@ def num_cores() -> int:
 
 
 def make_fabric(config: TrainingConfig, num_streams: int, *, skips_parameters: bool) -> Fabric:
-    """Fabric for the configured devices; several processes use distributed data parallel.
+    """Fabric for the configured devices, with the configured strategy if there are several.
 
     Args:
-        config: devices and precision.
+        config: devices, strategy and precision.
         num_streams: logical streams, which the processes share.
         skips_parameters: whether some parameters have no gradient in some updates, as with layer drop.
     """
     accelerator = resolve_accelerator(config.accelerator)
     precision = resolve_precision(config.precision, accelerator)
     devices = resolve_devices(config, num_streams)
-    strategy: str | DDPStrategy = "auto"
-    if devices * config.num_nodes > 1:
-        # No buffer changes in training, so none has to be sent round.
-        strategy = DDPStrategy(find_unused_parameters=skips_parameters, broadcast_buffers=False)
+    strategy = build_strategy(config.strategy, devices * config.num_nodes, skips_parameters=skips_parameters)
     loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
     if config.num_nodes == 1 and loopback:
         # Without it gloo looks the machine's own name up, which fails on some laptops.
@@ -107,6 +121,26 @@ def make_fabric(config: TrainingConfig, num_streams: int, *, skips_parameters: b
         strategy=strategy,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
+
+
+def build_strategy(
+    choice: Literal["auto", "ddp", "fsdp"], num_processes: int, *, skips_parameters: bool
+) -> Strategy | Literal["auto"]:
+    """How processes share a model; one process has it to itself."""
+    if num_processes == 1:
+        return "auto"
+    match choice:
+        case "auto" | "ddp":
+            # No buffer changes in training, so none has to be sent round.
+            return DDPStrategy(find_unused_parameters=skips_parameters, broadcast_buffers=False)
+        case "fsdp":
+            return ShardedStrategy(num_processes)
+
+
+def announce(fabric: Fabric, text: str) -> None:
+    """Print on the first rank of all; Fabric's own ``print`` does so on the first of every machine."""
+    if fabric.is_global_zero:
+        print(text)
 
 
 @contextmanager

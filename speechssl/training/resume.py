@@ -21,6 +21,7 @@ FREE_FIELDS = frozenset(
         "training.devices",
         "training.num_nodes",
         "training.num_threads",
+        "training.strategy",
         "data.num_workers",
         "data.shards",
         "train.num_workers",

@@ -124,7 +124,8 @@ def test_a_feature_encoder_without_gradients_trains_in_two_processes(shards: Pat
     assert done.returncode == 0, done.stderr
 
 
-def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path, strategy: str) -> None:
     manifest = write_corpus(tmp_path / "audio", [16000] * 8)
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     shard = next((tmp_path / "shards").glob("*.tar"))
@@ -132,7 +133,7 @@ def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path
     last = content.rindex(b"fLaC")  # the last utterance is in the second process's half
     content[last : last + 4000] = bytes(4000)
     shard.write_bytes(content)
-    done = run(tmp_path, "run", tmp_path / "shards", "--training.devices", "2")
+    done = run(tmp_path, "run", tmp_path / "shards", "--training.devices", "2", "--training.strategy", strategy)
     assert done.returncode == 2
     assert done.stderr.count("u007") == 1
     assert "Traceback" not in done.stderr
@@ -215,6 +216,25 @@ def test_processes_that_are_there_are_not_started_again(
     assert processes.resolve_devices(TrainingConfig(devices="auto", accelerator="cpu"), 8) == 4
     with pytest.raises(ConfigError, match=r"4 processes were started.*give --training\.devices 4, or auto"):
         processes.resolve_devices(TrainingConfig(accelerator="cpu"), 8)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"},
+        {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "pretrain", "SLURM_NNODES": "2"},
+    ],
+    ids=["torchrun", "slurm"],
+)
+def test_machines_that_were_not_configured_are_named(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    two = TrainingConfig(devices="auto", num_nodes=2, accelerator="cpu")
+    assert processes.resolve_devices(two, 8) == 4
+    with pytest.raises(ConfigError, match=r"started on 2 machine\(s\).*num_nodes is 1.*--training\.num_nodes 2"):
+        processes.resolve_devices(TrainingConfig(devices="auto", accelerator="cpu"), 8)
 
 
 def test_impossible_numbers_of_devices_and_threads_are_named() -> None:
