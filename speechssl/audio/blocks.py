@@ -36,13 +36,25 @@ def probe(path: Path) -> AudioInfo:
     Raises:
         DataError: missing, unreadable or empty; damaged, if it has to be decoded.
     """
+    return probe_with_begin(path, 0.0)[0]
+
+
+def probe_with_begin(path: Path, seconds: float) -> tuple[AudioInfo, np.ndarray]:
+    """The same, and what ``read_range`` gives for the first seconds, while the file is open anyway.
+
+    Raises:
+        DataError: as ``probe``, or damaged in these seconds.
+    """
     with opened(path) as decoder:
+        num_begin = round(seconds * decoder.sample_rate)
+        begin = _read_mono(decoder, path, num_begin, 0) if num_begin else np.empty(0, np.float32)
         num_frames = decoder.num_frames
         if num_frames is None:
-            num_frames = sum(map(len, _mono_blocks(decoder, path, SKIP_FRAMES)))
+            num_frames = len(begin) + sum(map(len, _mono_blocks(decoder, path, SKIP_FRAMES)))
         if num_frames == 0:
             raise DataError(f"{path}: holds no samples")
-        return AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format)
+        info = AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format)
+    return info, begin
 
 
 def read_blocks(path: Path, block_seconds: float = 30.0) -> Iterator[np.ndarray]:

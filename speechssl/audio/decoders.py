@@ -82,8 +82,6 @@ def opened(path: Path) -> Iterator[Decoder]:
 
 def _open(path: Path) -> Decoder:
     """The first decoder that reads all of a file: libsndfile, the one for MP3, FFmpeg."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such audio file")
     try:
         decoder = _SndfileDecoder(path)
         if decoder.format == "MP3" and not _mp3_says_its_length(path):
@@ -94,6 +92,8 @@ def _open(path: Path) -> Decoder:
         decoder.close()
         raise RuntimeError("several Ogg streams, one after the other")
     except (RuntimeError, TypeError) as error:  # soundfile's own errors, and a suffix such as .raw
+        if not path.is_file():
+            raise DataError(f"{path}: no such audio file") from error
         if shutil.which("ffmpeg") is not None:
             return _FFmpegDecoder(path)
         raise DataError(

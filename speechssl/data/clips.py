@@ -6,19 +6,22 @@ Nothing is decoded that a header tells, so that the shards of a large corpus can
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.audio.blocks import AudioInfo, probe, read_range
+from speechssl.audio.blocks import AudioInfo, probe_with_begin, read_range
 from speechssl.audio.segmentation import cut
 from speechssl.config import ShardConfig
 from speechssl.data.recordings import Member, Recording, Rejected
 from speechssl.errors import DataError
 from speechssl.text.normalisation import normalize_text
+
+BEGIN_SECONDS = 0.25
+"""Of clips of equal length, compared before all of them is."""
 
 
 class Clip(NamedTuple):
@@ -38,6 +41,8 @@ class Clip(NamedTuple):
     language: str
     split: str
     recording: str
+    begin: str = ""
+    """Hash of its beginning; empty if it was not heard yet."""
 
     @property
     def name(self) -> str:
@@ -71,11 +76,14 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
         return _nothing(name, "no transcript", "none is given for it")
     try:
         with audio_file(recording.path, recording.member) as path:
-            info = probe(path)
+            is_file = recording.start_seconds is None and recording.stop_seconds is None
+            heard = BEGIN_SECONDS if is_file and config.deduplicate else 0.0
+            info, begin = probe_with_begin(path, heard)
             start, stop = frames_of(recording, info)
             whole = Clip(
                 recording.key, recording.path, recording.member, start, stop - start, info.sample_rate,
                 text, recording.speaker, recording.language, recording.split, recording.recording,
+                samples_hash(begin) if len(begin) else "",
             )  # fmt: skip
             clips, dropped = pieces_of(whole, path, info, config)
     except DataError as error:
@@ -120,7 +128,9 @@ def pieces_of(whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> 
         return [whole], 0.0
     cuts = cut(path, info, config.segmentation)
     pieces = [
-        whole._replace(key=f"{whole.key}-{number:05d}", start_frame=segment.start_frame, num_frames=segment.num_frames)
+        whole._replace(
+            key=f"{whole.key}-{number:05d}", start_frame=segment.start_frame, num_frames=segment.num_frames, begin=""
+        )
         for number, segment in enumerate(cuts.segments)
     ]
     return pieces, whole.seconds - sum(piece.seconds for piece in pieces)
@@ -186,26 +196,26 @@ def split_duplicates(
 ) -> tuple[list[Clip], list[Rejected]]:
     """Leave out clips whose audio is that of an earlier one, sample for sample.
 
-    Clips of equal length and rate are compared by the hash of their first second, and those that agree by that of all.
+    Clips of equal length and rate are compared by the hash of their beginning, and those that agree by that of all.
 
     Args:
         clips: in order.
         hash_all: ``audio_hash`` of many clips, in order.
     """
     groups = _groups(range(len(clips)), [(clip.num_frames, clip.sample_rate) for clip in clips])
-    for begins in (True, False):
-        candidates = sorted(i for group in groups for i in group)
-        chosen = [first_second(clips[i]) if begins else clips[i] for i in candidates]
-        hashes = [(h, clips[i].num_frames) for i, h in zip(candidates, hash_all(chosen), strict=True)]
-        groups = _groups(candidates, hashes)
-    original = {i: group[0] for group in groups for i in group[1:]}
+    unheard = sorted(i for group in groups for i in group if not clips[i].begin)
+    begins = dict(zip(unheard, hash_all([beginning(clips[i]) for i in unheard]), strict=True))
+    groups = _split_groups(groups, {i: begins.get(i, clips[i].begin) for group in groups for i in group})
+    candidates = sorted(i for group in groups for i in group)
+    hashes = dict(zip(candidates, hash_all([clips[i] for i in candidates]), strict=True))
+    original = {i: group[0] for group in _split_groups(groups, hashes) for i in group[1:]}
     rejected = [
-        Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in original.items()
+        Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in sorted(original.items())
     ]
     return [clip for i, clip in enumerate(clips) if i not in original], rejected
 
 
-def _groups(numbers: Sequence[int], values: Sequence[Hashable]) -> list[list[int]]:
+def _groups(numbers: Iterable[int], values: Iterable[Hashable]) -> list[list[int]]:
     """Numbers whose values are equal, if there are at least two of them, in order."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for number, value in zip(numbers, values, strict=True):
@@ -213,14 +223,24 @@ def _groups(numbers: Sequence[int], values: Sequence[Hashable]) -> list[list[int
     return [group for group in groups.values() if len(group) > 1]
 
 
-def first_second(clip: Clip) -> Clip:
-    """Its beginning."""
-    return clip._replace(num_frames=min(clip.num_frames, clip.sample_rate))
+def _split_groups(groups: Iterable[Sequence[int]], values: Mapping[int, Hashable]) -> list[list[int]]:
+    """Groups within which the values are equal too."""
+    return [part for group in groups for part in _groups(group, [values[i] for i in group])]
+
+
+def beginning(clip: Clip) -> Clip:
+    """The first BEGIN_SECONDS of a clip."""
+    return clip._replace(num_frames=min(clip.num_frames, round(BEGIN_SECONDS * clip.sample_rate)))
 
 
 def audio_hash(clip: Clip) -> str:
     """Hash of a clip's audio; its own name if it cannot be read, which is told when it is encoded."""
     try:
-        return hashlib.sha256(read_clip(clip, clip.sample_rate).tobytes()).hexdigest()
+        return samples_hash(read_clip(clip, clip.sample_rate))
     except DataError:
         return clip.name
+
+
+def samples_hash(samples: np.ndarray) -> str:
+    """Hash of audio, float32 (S,)."""
+    return hashlib.sha256(samples.tobytes()).hexdigest()[:32]

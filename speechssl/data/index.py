@@ -132,8 +132,22 @@ def index_path(shard: Path) -> Path:
     return shard.with_name(shard.name + INDEX_SUFFIX)
 
 
-def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], path: Path) -> None:
-    """Write the index of a shard to ``path``, and sync it; the checksums are those of the shard as it is now."""
+class ShardSums(NamedTuple):
+    """What proves that a shard is the one that was indexed."""
+
+    num_bytes: int
+    """Of the tar."""
+    sha256: str
+    """Of the tar, hexadecimal."""
+    checksums: np.ndarray
+    """CRC-32 of each sample's bytes, uint32 (N,)."""
+
+
+def write_index(
+    shard: Path, sample_rate: int, entries: Sequence[SampleEntry], path: Path, sums: ShardSums | None = None
+) -> None:
+    """Write the index of a shard to ``path``, and sync it; without ``sums`` the shard is read for them."""
+    sums = sums or ShardSums(shard.stat().st_size, file_sha256(shard), checksums_of(shard, entries))
     keys, texts = (StringColumn.of(column) for column in ([e.key for e in entries], [e.text for e in entries]))
     columns: dict[str, np.ndarray] = {
         "offsets": np.array([entry.offset for entry in entries], dtype=np.int64),
@@ -141,7 +155,7 @@ def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], p
         "audio_starts": np.array([entry.audio_start for entry in entries], dtype=np.int64),
         "audio_sizes": np.array([entry.audio_size for entry in entries], dtype=np.int64),
         "num_samples": np.array([entry.num_samples for entry in entries], dtype=np.int64),
-        "checksums": checksums_of(shard, entries),
+        "checksums": sums.checksums,
         "key_hashes": np.array([key_hash(entry.key) for entry in entries], dtype=np.uint64),
         "keys": keys.data,
         "key_ends": keys.ends,
@@ -151,8 +165,8 @@ def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], p
     facts = {
         "version": VERSION,
         "sample_rate": sample_rate,
-        "shard_bytes": shard.stat().st_size,
-        "sha256": file_sha256(shard),
+        "shard_bytes": sums.num_bytes,
+        "sha256": sums.sha256,
     }
     with path.open("wb") as file:
         # One entry, since safetensors writes several in any order, and the same shard should have the same index.

@@ -1,9 +1,12 @@
 """Which clips go into which shard, before any is encoded: so that shards can be made anywhere, in any order."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from speechssl.config import ShardConfig
 from speechssl.data.clips import Clip
@@ -34,18 +37,18 @@ def plan_shards(clips: Sequence[Clip], config: ShardConfig) -> list[ShardPlan]:
 
 
 def pack(clips: Sequence[Clip], config: ShardConfig) -> list[list[Clip]]:
-    """Cut clips into runs of about the size of a shard."""
-    limit = config.max_shard_megabytes * 1e6
+    """Cut clips into runs of equal size, about, and not above that of a shard by more than a clip.
+
+    A last run with what is left over would keep one worker busy, or one stream poor.
+    """
     per_second = BYTES_PER_SAMPLE[config.format] * config.sample_rate
-    runs: list[list[Clip]] = []
-    size = limit
-    for clip in clips:
-        if size >= limit:
-            runs.append([])
-            size = 0.0
-        runs[-1].append(clip)
-        size += BYTES_PER_CLIP + clip.seconds * per_second
-    return runs
+    ends = np.cumsum([BYTES_PER_CLIP + clip.seconds * per_second for clip in clips])
+    if not len(ends):
+        return []
+    num_runs = math.ceil(ends[-1] / (config.max_shard_megabytes * 1e6))
+    bounds = np.searchsorted(ends, ends[-1] * np.arange(1, num_runs) / num_runs)
+    runs = np.split(np.arange(len(clips)), bounds)
+    return [[clips[i] for i in run] for run in runs if len(run)]
 
 
 def assign_splits(clips: Sequence[Clip], config: ShardConfig) -> dict[str, list[Clip]]:

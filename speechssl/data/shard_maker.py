@@ -1,6 +1,8 @@
 """One shard from its plan: a function of the plan and the options alone, so that any machine makes the same bytes."""
 
+import math
 import os
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,15 +17,15 @@ from speechssl.config import ShardConfig
 from speechssl.data.clips import Clip, audio_file
 from speechssl.data.packing import ShardPlan
 from speechssl.data.recordings import Rejected
-from speechssl.data.writer import EncodedSample, ShardFile, encode_audio
+from speechssl.data.writer import EncodedSample, ShardFile, encode_audio, to_pcm
 from speechssl.errors import DataError
 
 LEVEL_EDGES = np.arange(-90.0, 3.0, 3.0)
 """Bins of the mean level of samples, dB below full scale."""
 LENGTH_EDGES = np.append(np.arange(0.0, 40.5, 0.5), np.inf)
 """Bins of the lengths of samples, seconds."""
-CLIPPED = 0.999
-"""Share of full scale from which a sample of the waveform counts as clipped."""
+CLIPPED = math.ceil(0.999 * 32768)
+"""Sample of the waveform, of 16 bits, that counts as clipped."""
 
 
 @dataclass
@@ -149,13 +151,15 @@ def prepare_run(run: list[Clip], config: ShardConfig) -> list[Prepared | Rejecte
 
 def prepare(clip: Clip, samples: np.ndarray, config: ShardConfig) -> Prepared | Rejected:
     """Check and encode the audio of a clip, (S,)."""
-    power = float(np.mean(np.square(samples, dtype=np.float64)))
+    pcm = to_pcm(samples)
+    # Whole numbers add up to the same sum in any order, on any machine.
+    power = int(np.square(pcm, dtype=np.int32).sum(dtype=np.int64)) / len(pcm) / 32768**2
     if power == 0:
         return Rejected(clip.name, "silent", "all its samples are 0")
     level = 10 * np.log10(power)
     if level < config.min_level_db:
         return Rejected(clip.name, "too quiet", f"{level:.1f} dB, min_level_db is {config.min_level_db:g}")
-    clipped = float(np.mean(np.abs(samples) >= CLIPPED))
+    clipped = clipped_share(pcm)
     if clipped > config.max_clipped_share:
         return Rejected(
             clip.name, "clipped", f"{clipped:.2%} of its samples, max_clipped_share is {config.max_clipped_share:g}"
@@ -169,8 +173,15 @@ def prepare(clip: Clip, samples: np.ndarray, config: ShardConfig) -> Prepared | 
     for name, value in (("text", clip.text), ("speaker", clip.speaker), ("language", clip.language)):
         if value:
             metadata[name] = value
-    audio = encode_audio(samples, config.sample_rate, config.format)
+    audio = encode_audio(samples if config.format == "opus" else pcm, config.sample_rate, config.format)
     return Prepared(EncodedSample(clip.key, audio, len(samples), metadata), float(level), clipped)
+
+
+def clipped_share(pcm: np.ndarray) -> float:
+    """Share of samples, int16 (S,), at full scale or a thousandth below it."""
+    if max(int(pcm.max()), -int(pcm.min())) < CLIPPED:
+        return 0.0
+    return float(np.mean((pcm >= CLIPPED) | (pcm <= -CLIPPED)))
 
 
 def count(outcome: ShardOutcome, clip: Clip, result: Prepared, sample_rate: int) -> None:
@@ -184,5 +195,5 @@ def count(outcome: ShardOutcome, clip: Clip, result: Prepared, sample_rate: int)
         (outcome.lengths, LENGTH_EDGES, seconds),
         (outcome.levels, LEVEL_EDGES, result.level),
     ):
-        counts[int(np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(counts) - 1))] += 1
+        counts[min(max(bisect(edges, value) - 1, 0), len(counts) - 1)] += 1
     outcome.num_clipped += result.clipped_share > 0.001

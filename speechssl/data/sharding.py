@@ -6,6 +6,7 @@ set is finished when ``report.json`` is there, which is written last.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ SCAN_FILE = "scan.jsonl"
 SCAN_CHUNK = 64
 HASH_CHUNK = 64
 # Chunks, and seconds of audio, that threads have done before processes have started.
-SMALL_SCAN = 100
+SMALL_SCAN = 16
 SMALL_SECONDS = 7200
 # Options that change nothing in the shards.
 FREE_OPTIONS = ("sources", "output", "engine", "num_workers")
@@ -204,7 +205,8 @@ def make_all(
     outcomes = {i: outcome for i, plan in enumerate(plans) if (outcome := read_outcome(work, config.output, plan))}
     left = [i for i in range(len(plans)) if i not in outcomes]
     is_small = sum(clip.seconds for i in left for clip in plans[i].clips) < SMALL_SECONDS
-    threads = max(1, num_cores() // max(1, min(len(left), engine.num_workers)))
+    # Twice as many as cores, so that a last shard that is made alone has all of them.
+    threads = math.ceil(2 * num_cores() / max(1, min(len(left), engine.num_workers)))
     function = partial(make_and_note, output=config.output, config=config, num_threads=threads)
     results = engine.map(function, [plans[i] for i in left], is_small=is_small)
     for position, outcome in track(results, "making shards", len(left), console=console, disable=not left):

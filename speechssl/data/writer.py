@@ -1,9 +1,11 @@
 """One shard: an ordinary webdataset tar with an index beside it, whole or not there at all."""
 
+import hashlib
 import io
 import json
 import os
 import tarfile
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -11,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import soundfile
 
-from speechssl.data.index import SampleEntry, file_sha256, index_path, write_index
+from speechssl.data.index import SampleEntry, ShardSums, index_path, write_index
 
 PARTIAL = ".partial_"
 AudioFormat = Literal["flac", "opus", "wav"]
@@ -27,13 +29,18 @@ class EncodedSample(NamedTuple):
     metadata: dict[str, Any]
 
 
+def to_pcm(samples: np.ndarray) -> np.ndarray:
+    """Float32 (S,) in -1..1 as 16-bit numbers, clipped to the range."""
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
 def encode_audio(samples: np.ndarray, sample_rate: int, audio_format: AudioFormat) -> bytes:
-    """Float32 (S,) in -1..1 to the bytes of a mono file; 16 bits, clipped to the range, unless it is Opus."""
+    """Float32 (S,) in -1..1, or 16-bit numbers, to the bytes of a mono file; 16 bits unless it is Opus."""
     buffer = io.BytesIO()
     if audio_format == "opus":
         soundfile.write(buffer, np.clip(samples, -1, 1), sample_rate, format="OGG", subtype="OPUS")
         return buffer.getvalue()
-    pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
+    pcm = samples if samples.dtype == np.int16 else to_pcm(samples)
     soundfile.write(buffer, pcm, sample_rate, format=audio_format.upper(), subtype="PCM_16")
     return buffer.getvalue()
 
@@ -55,10 +62,13 @@ class ShardFile:
         self._sample_rate = sample_rate
         self._audio_format = audio_format
         self._entries: list[SampleEntry] = []
+        self._checksums: list[int] = []
+        self._num_bytes = 0
+        # Summed up on the way: reading the tar again for it would take longer than writing it did.
+        self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> "ShardFile":
         self._file = self._partial.open("wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)
         return self
 
     def __exit__(
@@ -69,21 +79,26 @@ class ShardFile:
 
     def write(self, sample: EncodedSample) -> None:
         """Append a sample: its audio, then its metadata as JSON."""
-        offset = self._tar.offset
-        ends = []
         metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
-        for suffix, data in ((self._audio_format, sample.audio), ("json", metadata)):
-            member = tarfile.TarInfo(f"{sample.key}.{suffix}")
-            member.size, member.mode = len(data), 0o444
-            member.uname = member.gname = "speechssl"
-            self._tar.addfile(member, io.BytesIO(data))
-            ends.append(self._tar.offset - offset)
+        blocks = [
+            *member_blocks(f"{sample.key}.{self._audio_format}", sample.audio),
+            *member_blocks(f"{sample.key}.json", metadata),
+        ]
+        offset, checksum = self._num_bytes, 0
+        for block in blocks:
+            checksum = zlib.crc32(block, checksum)
+            self._append(block)
         text = str(sample.metadata.get("text", ""))
-        audio_size = len(sample.audio)
-        audio_start = ends[0] - -(-audio_size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # it is padded to whole blocks
+        size = self._num_bytes - offset
         self._entries.append(
-            SampleEntry(sample.key, offset, ends[-1], sample.num_samples, text, audio_start, audio_size)
+            SampleEntry(sample.key, offset, size, sample.num_samples, text, len(blocks[0]), len(sample.audio))
         )
+        self._checksums.append(checksum)
+
+    def _append(self, block: bytes) -> None:
+        self._file.write(block)
+        self._sha256.update(block)
+        self._num_bytes += len(block)
 
     def finish(self) -> tuple[int, str]:
         """Give the tar and its index their names, once both are on disk; bytes and SHA-256 of the tar.
@@ -92,12 +107,22 @@ class ShardFile:
         """
         if not self._entries:
             return 0, ""
-        self._tar.close()
+        # Two empty blocks end a tar, which fills whole records.
+        self._append(bytes(2 * tarfile.BLOCKSIZE))
+        self._append(bytes(-self._num_bytes % tarfile.RECORDSIZE))
         self._file.flush()
         os.fsync(self._file.fileno())
         index = self._path.with_name(PARTIAL + index_path(self._path).name)
-        write_index(self._partial, self._sample_rate, self._entries, index)
+        sums = ShardSums(self._num_bytes, self._sha256.hexdigest(), np.array(self._checksums, dtype=np.uint32))
+        write_index(self._partial, self._sample_rate, self._entries, index, sums)
         index.replace(index_path(self._path))
-        size, sha256 = self._partial.stat().st_size, file_sha256(self._partial)
         self._partial.replace(self._path)
-        return size, sha256
+        return sums.num_bytes, sums.sha256
+
+
+def member_blocks(name: str, data: bytes) -> list[bytes]:
+    """A file of a tar: its header, its bytes, and zeros up to a whole block."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o444
+    member.uname = member.gname = "speechssl"
+    return [member.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]

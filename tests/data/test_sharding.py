@@ -172,7 +172,7 @@ def test_unfinished_set_of_other_options_is_begun_anew(tmp_path: Path, monkeypat
 def test_processes_make_the_same_bytes(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000] * 5)
     for name, num_workers in (("one", 1), ("two", 2)):
-        ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.015, num_workers=num_workers))
+        ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.02, num_workers=num_workers))
     assert len(read_report(tmp_path / "one").shards) == 2
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
@@ -297,7 +297,7 @@ def test_ray_makes_the_same_bytes_as_this_machine(tmp_path: Path) -> None:
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         for name, engine in (("local", "local"), ("ray", "ray")):
-            ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.015, num_workers=2, engine=engine))
+            ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.02, num_workers=2, engine=engine))
     finally:
         ray.shutdown()
     assert len(read_report(tmp_path / "ray").shards) == 2
