@@ -44,7 +44,7 @@ VERBS = {
     ),
     "verify": Verb(
         config.VerifyConfig,
-        "speechssl.data.verification",
+        "speechssl.data.verify.run",
         positionals=("shards",),
         when_interrupted="no index was written",
     ),

@@ -249,7 +249,9 @@ class StreamConfig:
     """Which shards are read, and how their samples become batches."""
 
     shards: list[str] = field(default_factory=list)
-    """Shard files, folders of shards, or globs. Several are read as one corpus."""
+    """Shard files, folders of shards, or globs; from elsewhere https://, s3://, gs:// and hf:// addresses of shards, in
+    braces (shard-{000000..000099}.tar), or of folders, with a slash at the end, or pipe:COMMAND. Several are read as
+    one corpus."""
     num_streams: int = 1
     """Micro-batches per update, one from each logical stream; processes share them without changing the results."""
     max_batch_seconds: float = 87.5
@@ -269,6 +271,10 @@ class StreamConfig:
     source_temperature: float = 0.0
     """The same, with shares in proportion to each source's hours to the power of 1 / temperature: 1 keeps their
     proportions, more evens them out; 0 makes one corpus of all."""
+    cache: Path | None = None
+    """Folder for copies of shards from elsewhere; $XDG_CACHE_HOME/speechssl/shards or that in ~/.cache if absent."""
+    cache_gigabytes: float = 100.0
+    """Limit on that folder; what was used longest ago goes first. Every stream needs room for two of its windows."""
 
 
 @dataclass
@@ -276,9 +282,13 @@ class EvaluationSetConfig:
     """Shards that are scored, not learned from."""
 
     shards: list[str] = field(default_factory=list)
-    """Shard files, folders of shards, or globs. Several are read as one corpus."""
+    """Shard files, folders of shards, globs, or addresses, as in training. Several are read as one corpus."""
     max_batch_seconds: float = 80.0
     """Padded audio per batch, in seconds; the scores do not depend on it."""
+    cache: Path | None = None
+    """Folder for copies of shards from elsewhere; if absent, that of the training data, or else the usual one."""
+    cache_gigabytes: float | None = None
+    """Limit on that folder; if absent, that of the training data, or else 100."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from rich.progress import track
 
 from speechssl.config import EvaluateConfig
 from speechssl.data.corpus import read_corpus
+from speechssl.data.remote.store import make_store
 from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates
 from speechssl.evaluation.scoring import Scored, score
@@ -36,7 +37,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     settle_cpu()
     device = torch.device(resolve_accelerator(config.accelerator))
     recogniser = load_recogniser(config.checkpoint, device)
-    corpus = read_corpus(config.data.shards, with_texts=True)
+    corpus = read_corpus(config.data.shards, with_texts=True, store=make_store(config.data))
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(
             f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "

@@ -15,6 +15,8 @@ from speechssl.config_files import from_dict
 from speechssl.data.augmented import fastest, make_augmenter
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
+from speechssl.data.remote.addresses import shown_all
+from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
@@ -58,7 +60,8 @@ def run(config: FinetuneConfig) -> None:
     check_config(config)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
-    transcribed = usable(load_corpus(config.train.shards, config.model, with_texts=True), config)
+    store = make_store(config.train)
+    transcribed = usable(load_corpus(config.train.shards, config.model, with_texts=True, store=store), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
     say_left_out(plan, config.train)
     with run_lock(config.output):
@@ -82,7 +85,7 @@ def train(
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio ({', '.join(config.train.shards)}), {len(vocabulary)} labels, "
+        f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), {len(vocabulary)} labels, "
         f"{fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
@@ -166,7 +169,8 @@ class FinetuneTask:
     def validate(self, update: int) -> dict[str, float]:
         """Word and character error rate on the dev set."""
         device = self.model.head.weight.device
-        corpus = load_corpus(self.config.dev.shards, self.config.model, with_texts=True)
+        store = make_store(self.config.dev, self.config.train)
+        corpus = load_corpus(self.config.dev.shards, self.config.model, with_texts=True, store=store)
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
             self.model,
@@ -253,7 +257,7 @@ def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
         texts.append(text)
     if not texts and all(problem.endswith("no transcript") for problem in problems):
         raise DataError(
-            f"{', '.join(config.train.shards)}: none of the {len(problems)} utterances has a transcript; fine-tuning "
+            f"{shown_all(config.train.shards)}: none of the {len(problems)} utterances has a transcript; fine-tuning "
             "learns from shards that were made from a list with a text column (`speechssl shard --require_text`)"
         )
     if problems:

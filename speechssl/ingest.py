@@ -11,8 +11,8 @@ from rich.console import Console
 
 from speechssl.audio.segmentation import resolve_method, segmentation_problems
 from speechssl.config import ShardConfig
-from speechssl.data.corpus import REPORT_FILE
 from speechssl.data.engines import make_engine
+from speechssl.data.listing import REPORT_FILE
 from speechssl.data.recordings import Found, Rejected
 from speechssl.data.shard_maker import LENGTH_EDGES, LEVEL_EDGES
 from speechssl.data.sharding import Made, finish, is_whole, make_fingerprint, make_set

@@ -13,6 +13,8 @@ from speechssl.config_files import from_dict
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.remote.addresses import shown_all
+from speechssl.data.remote.store import ShardStore, make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.frames import num_frames, samples_for_frames
@@ -39,7 +41,7 @@ def run(config: PretrainConfig) -> None:
     """
     check_config(config)
     settle_cpu(config.training)
-    corpus = load_corpus(config.data.shards, config.model)
+    corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
     say_left_out(plan, config.data)
     with run_lock(config.output):
@@ -59,7 +61,7 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
     announce(
         fabric,
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
-        f"({', '.join(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
+        f"({shown_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
         augment = make_augmenter(config.augmentation, corpus, config.training.seed, keeps_clean=True)
@@ -109,7 +111,8 @@ class PretrainTask:
         """Pretext scores on held-out audio, with the same masks and negatives every time."""
         if not self.config.dev.shards:
             return {}
-        corpus = load_corpus(self.config.dev.shards, self.config.model)
+        store = make_store(self.config.dev, self.config.data)
+        corpus = load_corpus(self.config.dev.shards, self.config.model, store=store)
         dev = replace(self.config.data, num_streams=1, max_batch_seconds=self.config.dev.max_batch_seconds)
         plan = StreamPlan(corpus, dev, seed=DEV, crop=True)
         totals: dict[str, float] = {}
@@ -184,12 +187,14 @@ def model_problems(config: ModelConfig) -> list[str]:
     return problems
 
 
-def load_corpus(shards: list[str], model: ModelConfig, *, with_texts: bool = False) -> Corpus:
-    """Index of the shards, checked against the model's sample rate."""
-    corpus = read_corpus(shards, with_texts=with_texts)
+def load_corpus(
+    shards: list[str], model: ModelConfig, *, with_texts: bool = False, store: ShardStore | None = None
+) -> Corpus:
+    """Index of the shards, checked against the model's sample rate; ``store`` reads those from elsewhere."""
+    corpus = read_corpus(shards, with_texts=with_texts, store=store)
     if corpus.sample_rate != model.sample_rate:
         raise ConfigError(
-            f"the shards {', '.join(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
+            f"the shards {shown_all(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
             f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
         )
     return corpus

@@ -12,6 +12,8 @@ from shell import Run
 from speechssl import ingest
 from speechssl.config import ShardConfig
 
+pytest_plugins = ["remote_site"]
+
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]
 UNIX_TOOLS = "awk basename bash cat cksum df dirname find grep mkdir mv rm rmdir sed sleep sort tail tr uname"

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor
 
 from speechssl.data.corpus import SampleRef
+from speechssl.data.prefetching import Prefetcher
 from speechssl.data.reading import read_audio_into, read_sample_audio
+from speechssl.data.remote.failures import ShardError
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
 
@@ -138,6 +141,8 @@ def load_batch(
                 read_audio_into(row[:length], ref, sample_rate, start=start)
             else:
                 row[:length] = cache.read(ref, sample_rate)[start : start + length]
+        except ShardError:
+            raise  # not a damaged sample: the shard may be whole, and cannot be had
         except DataError as error:
             quarantine.admit(ref, error)
             continue
@@ -194,12 +199,15 @@ class BatchLoader:
         """Damaged samples so far."""
         self.wait_seconds = 0.0
         """Time that the caller has spent waiting for data."""
+        self._prefetcher: Prefetcher | None = None
 
     def __iter__(self) -> Iterator[list[Batch]]:
         if self._num_workers == 0:
-            yield from self._timed(self._load(update) for update in self._updates)
+            with self._prefetching():
+                yield from self._timed(self._load(update) for update in self._updates)
             return
-        with ThreadPoolExecutor(self._num_workers) as pool:
+        # Fetching ends before the workers are waited for, who may wait for it.
+        with ThreadPoolExecutor(self._num_workers) as pool, self._prefetching():
             pending: deque[Future[list[Batch]]] = deque()
             try:
                 yield from self._timed(self._ahead(pool, pending))
@@ -208,14 +216,17 @@ class BatchLoader:
                     future.cancel()
 
     def _ahead(self, pool: ThreadPoolExecutor, pending: deque[Future[list[Batch]]]) -> Iterator[list[Batch]]:
+        num_done = self._updates.start
         for update in self._updates:
             # Planned here, in order: the plan is not made for several threads.
             specs = self._specs(update)
             pending.append(pool.submit(self._decode, specs, update))
             if len(pending) > UPDATES_AHEAD:
-                yield pending.popleft().result()
+                yield self._released(pending.popleft().result(), num_done)
+                num_done += 1
         while pending:
-            yield pending.popleft().result()
+            yield self._released(pending.popleft().result(), num_done)
+            num_done += 1
 
     def _timed(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
         while True:
@@ -226,7 +237,26 @@ class BatchLoader:
                 return
             yield result
 
+    @contextmanager
+    def _prefetching(self) -> Iterator[None]:
+        if self._plan.store is None:
+            yield
+            return
+        self._prefetcher = Prefetcher(self._plan, self._streams, self._plan.store)
+        try:
+            yield
+        finally:
+            self._prefetcher.close()
+            self._prefetcher = None
+
+    def _released(self, batches: list[Batch], update: int) -> list[Batch]:
+        if self._prefetcher is not None:
+            self._prefetcher.release(update)
+        return batches
+
     def _specs(self, update: int) -> list[BatchSpec]:
+        if self._prefetcher is not None:
+            self._prefetcher.announce(update)
         return [self._plan.batch(update, stream) for stream in self._streams]
 
     def _decode(self, specs: list[BatchSpec], update: int) -> list[Batch]:
@@ -238,4 +268,4 @@ class BatchLoader:
         return batches if self._augment is None else [self._augment(batch, update) for batch in batches]
 
     def _load(self, update: int) -> list[Batch]:
-        return self._decode(self._specs(update), update)
+        return self._released(self._decode(self._specs(update), update), update)

@@ -1,28 +1,24 @@
 """One or more shards as one corpus, in columns: 10,000 hours fit into some hundred megabytes."""
 
-import glob
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from speechssl.data.index import NUMBERS, ShardIndex, StringColumn, read_index
+from speechssl.data.listing import find_shards
+from speechssl.data.remote.addresses import is_remote, shown_all
+from speechssl.data.remote.listing import find_remote
+from speechssl.data.remote.store import ShardStore
 from speechssl.errors import DataError
-
-REPORT_FILE = "report.json"
-"""Beside finished shards; lists them."""
-UNFINISHED = ".unfinished"
-"""Folder beside shards of a set that is not finished."""
 
 
 class SampleRef(NamedTuple):
     """Where one sample is, and how long."""
 
     shard: str
-    """Path of the tar."""
+    """Path of the tar, or its name in the store."""
     key: str
     """Its name in the shard, unique in a corpus."""
     offset: int
@@ -39,6 +35,8 @@ class SampleRef(NamedTuple):
     """Bytes of it."""
     text: str | None
     """Transcript, empty if there is none; None if transcripts were not asked for."""
+    store: ShardStore | None = None
+    """Where the shard is read; None: at its path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,7 @@ class Corpus:
     sample_rate: int
     """Hz."""
     shards: Sequence[str]
-    """Paths of the tars."""
+    """Paths of the tars, or their names in the store."""
     shard_sources: np.ndarray
     """Position of the pattern that named each shard first, (shards,)."""
     shard_numbers: np.ndarray
@@ -63,6 +61,8 @@ class Corpus:
     keys: StringColumn
     texts: StringColumn | None = None
     """Transcripts, empty where there is none; None if they were not asked for."""
+    store: ShardStore | None = None
+    """Where shards that are not on this machine are read; None if all are."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -78,6 +78,7 @@ class Corpus:
             int(self.audio_starts[i]),
             int(self.audio_sizes[i]),
             None if self.texts is None else self.texts[i],
+            self.store,
         )
 
     @property
@@ -90,31 +91,43 @@ class Corpus:
         columns = {name: getattr(self, name)[chosen] for name in ("shard_numbers", *NUMBERS)}
         keys = StringColumn.of([self.keys[i] for i in chosen])
         texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
-        return Corpus(self.sample_rate, self.shards, self.shard_sources, **columns, keys=keys, texts=texts)
+        return replace(self, **columns, keys=keys, texts=texts)
 
 
-def read_corpus(patterns: Sequence[str], *, with_texts: bool = False) -> Corpus:
-    """Read the indexes of all shards that the patterns name; no shard is read.
+def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: ShardStore | None = None) -> Corpus:
+    """Read the indexes of all shards that the patterns name; no shard is read, unless a command has to say what it is.
+
+    Args:
+        patterns: what ``find_shards`` and ``find_remote`` take.
+        with_texts: read the transcripts too.
+        store: for shards that are not on this machine; one with the usual cache if absent.
 
     Raises:
         DataError: shards are missing or damaged, differ in sample rate, or share keys.
     """
-    found = find_shards(patterns)
-    indexes = [read_index(shard, with_texts=with_texts) for shard in found]
+    local = [number for number, pattern in enumerate(patterns) if not is_remote(pattern)]
+    paths = {path: local[i] for path, i in find_shards([patterns[number] for number in local]).items()}
+    indexes = [read_index(shard, with_texts=with_texts) for shard in paths]
+    sources = list(paths.values())
+    if len(local) < len(patterns):
+        store = store or ShardStore()
+        urls = find_remote({number: p for number, p in enumerate(patterns) if is_remote(p)}, store)
+        indexes += store.add(list(urls), with_texts=with_texts)
+        sources += urls.values()
     rates = {index.sample_rate: index.shard for index in indexes}
     if len(rates) > 1:
         listed = ", ".join(f"{shard} {rate} Hz" for rate, shard in sorted(rates.items()))
         raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
     if not sum(map(len, indexes)):
-        raise DataError(f"{', '.join(patterns)}: the shards hold no samples")
-    corpus = join(indexes, list(found.values()))
+        raise DataError(f"{shown_all(patterns)}: the shards hold no samples")
+    corpus = join(indexes, sources)
     check_keys(corpus)
-    return corpus
+    return corpus if len(local) == len(patterns) else replace(corpus, store=store)
 
 
 def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) -> Corpus:
     """Indexes of one sample rate as one corpus; ``sources`` says which pattern named each, one for all if absent."""
-    columns = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in NUMBERS}
+    columns: dict[str, Any] = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in NUMBERS}
     texts = [index.texts for index in indexes if index.texts is not None]
     return Corpus(
         indexes[0].sample_rate,
@@ -139,52 +152,3 @@ def check_keys(corpus: Corpus) -> None:
         if one.key == other.key:
             where = f"twice in {one.shard}" if one.shard == other.shard else f"in {one.shard} and in {other.shard}"
             raise DataError(f"{one.key}: {where}; a key must occur once")
-
-
-def find_shards(patterns: Sequence[str]) -> dict[Path, int]:
-    """Shard files of files, folders and globs, in order of path, with the number of the pattern that names each first.
-
-    Raises:
-        DataError: names every pattern that matches nothing.
-    """
-    found: dict[Path, int] = {}
-    problems = []
-    for number, pattern in enumerate(patterns):
-        path = Path(pattern)
-        names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too
-        matches = [path for path in map(Path, names) if not path.name.startswith(".")]
-        if path.is_dir():
-            problems += folder_problems(path)
-        elif not matches:
-            problems.append(f"{pattern}: no shards here (not found)")
-        found = dict.fromkeys(matches, number) | found
-    if problems:
-        raise DataError("\n".join(problems) + "\nMake them with `speechssl shard SOURCE OUTPUT`.")
-    return dict(sorted(found.items()))
-
-
-def folder_problems(folder: Path) -> list[str]:
-    """Why a folder is not a whole set of shards, or a whole part of a set that is split."""
-    present = {path.name for path in folder.glob("*.tar") if not path.name.startswith(".")}
-    for top, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
-        if (top / UNFINISHED).is_dir():
-            return [f"{folder}: this set of shards was never finished; give the command that made it again"]
-        if (top / REPORT_FILE).is_file():
-            listed = {name.removeprefix(prefix) for name in listed_shards(top) if name.startswith(prefix)}
-            missing = sorted(name for name in listed - present if "/" not in name)
-            if missing:
-                return [f"{folder}: {len(missing)} of {len(listed)} shards are missing ({', '.join(missing[:3])})"]
-    if not present:
-        parts = sorted({path.parent.name for path in folder.glob("*/*.tar")})
-        hint = f", but {', '.join(parts)} have" if parts else ""
-        return [f"{folder}: no shards here (a folder without .tar files{hint})"]
-    return []
-
-
-def listed_shards(folder: Path) -> list[str]:
-    """Shards that the report of a finished set names, relative to its folder."""
-    try:
-        shards = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8")).get("shards", [])
-    except (OSError, ValueError, AttributeError):
-        return []  # another program's file of that name
-    return [name for name in shards if isinstance(name, str)] if isinstance(shards, list) else []

@@ -97,7 +97,8 @@ class StringColumn:
 class ShardIndex:
     """Index of one shard; the columns have one row per sample, (N,)."""
 
-    shard: Path
+    shard: Path | str
+    """Path, or the name of a shard that is elsewhere."""
     sample_rate: int
     """Hz."""
     shard_bytes: int
@@ -187,13 +188,7 @@ def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
             f"{shard}: has no index {path.name}; make the shards with `speechssl shard`, or give shards from elsewhere "
             "their index with `speechssl verify --write_index`"
         )
-    try:
-        index = _read_columns(shard, path, with_texts=with_texts)
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(
-            f"{path}: is not an index of version {VERSION} ({error}); make it again with "
-            "`speechssl verify --write_index`"
-        ) from error
+    index = load_index(path, shard, with_texts=with_texts)
     found = shard.stat().st_size
     if found != index.shard_bytes:
         raise DataError(
@@ -203,7 +198,23 @@ def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
     return index
 
 
-def _read_columns(shard: Path, path: Path, *, with_texts: bool) -> ShardIndex:
+def load_index(path: Path, shard: Path | str, *, with_texts: bool = True) -> ShardIndex:
+    """Read the index in a file, wherever its shard is.
+
+    Raises:
+        DataError: damaged; names the file, or the shard if that is elsewhere.
+    """
+    try:
+        return _read_columns(shard, path, with_texts=with_texts)
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        name = path if isinstance(shard, Path) else f"{shard}{INDEX_SUFFIX}"
+        raise DataError(
+            f"{name}: is not an index of version {VERSION} ({error}); make it again with "
+            "`speechssl verify --write_index`"
+        ) from error
+
+
+def _read_columns(shard: Path | str, path: Path, *, with_texts: bool) -> ShardIndex:
     with safe_open(path, framework="numpy") as file:
         facts: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         if not isinstance(facts, dict):

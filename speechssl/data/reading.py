@@ -1,19 +1,17 @@
 """One sample out of a shard, at the offset that the index gives."""
 
 import io
-import json
+import os
 import tarfile
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from speechssl.audio.reading import decode_audio, decode_into
 from speechssl.data.corpus import SampleRef
+from speechssl.data.members import AUDIO_SUFFIXES, metadata_of, transcript_of
 from speechssl.errors import DataError
-
-AUDIO_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
-TEXT_SUFFIXES = ("txt", "transcript")
 
 
 class Sample(NamedTuple):
@@ -66,47 +64,6 @@ def read_audio_into(out: np.ndarray, ref: SampleRef, sample_rate: int, *, start:
     decode_into(out, encoded, name=name, sample_rate=sample_rate, num_samples=ref.num_samples, start=start)
 
 
-def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
-    """Content of a sample's ``json`` member; empty if it has none.
-
-    Args:
-        members: their bytes by suffix.
-        name: shard and key, for messages.
-
-    Raises:
-        DataError: not a JSON object.
-    """
-    try:
-        content = json.loads(members.get("json", b"{}"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: its .json is damaged ({error}); make the shard again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{name}: its .json is a {type(content).__name__}, expected an object; make the shard again")
-    return content
-
-
-def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: str) -> str | None:
-    """Transcript in the metadata, or else in a text member, its lines joined; None if there is neither.
-
-    Raises:
-        DataError: not a text, or not in UTF-8.
-    """
-    text = metadata.get("text")
-    suffix = next((suffix for suffix in TEXT_SUFFIXES if suffix in members), None)
-    try:
-        if not text and suffix is not None:
-            return " ".join(members[suffix].decode("utf-8-sig").split())
-        if isinstance(text, str):
-            text.encode()  # JSON can write half a surrogate pair, which is no character
-    except UnicodeError as error:
-        raise DataError(f"{name}: its transcript is not UTF-8 ({error}); make the shard again") from error
-    if text is not None and not isinstance(text, str):
-        raise DataError(
-            f"{name}: the text in its .json is of type {type(text).__name__}, expected a string; make the shard again"
-        )
-    return text
-
-
 def _checked_length(audio: np.ndarray, ref: SampleRef) -> np.ndarray:
     if len(audio) != ref.num_samples:
         raise DataError(
@@ -119,18 +76,35 @@ def _checked_length(audio: np.ndarray, ref: SampleRef) -> np.ndarray:
 def _read_bytes(ref: SampleRef) -> bytes:
     """All bytes of a sample, checked against the index."""
     name = f"{ref.shard}: {ref.key}"
-    try:
-        with open(ref.shard, "rb") as file:  # noqa: PTH123, a Path per sample costs more than the read
-            file.seek(ref.offset)
-            data = file.read(ref.size)
-    except OSError as error:
-        raise DataError(f"{name}: {error.strerror}") from error
+    data = _raw_bytes(ref)
+    if zlib.crc32(data) != ref.checksum and ref.store is not None and ref.store.discard_damaged(ref.shard):
+        data = _raw_bytes(ref)
     if zlib.crc32(data) != ref.checksum:
         raise DataError(
             f"{name}: the {len(data)} bytes at {ref.offset} are not the {ref.size} that were indexed; "
             "the shard is damaged or was replaced, make it again"
         )
     return data
+
+
+def _raw_bytes(ref: SampleRef) -> bytes:
+    try:
+        if ref.store is None:
+            return _read_local(ref.shard, ref.offset, ref.size)
+        with ref.store.open(ref.shard) as file:
+            file.seek(ref.offset)
+            return file.read(ref.size)
+    except OSError as error:
+        raise DataError(f"{ref.shard}: {ref.key}: {error.strerror}") from error
+
+
+def _read_local(path: str, offset: int, size: int) -> bytes:
+    """Bytes of a file, by the system's calls themselves: a file object per sample costs more than the read."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, size, offset)
+    finally:
+        os.close(descriptor)
 
 
 def _members(ref: SampleRef) -> dict[str, bytes]:

@@ -20,9 +20,9 @@ from rich.progress import track
 from speechssl.config import ShardConfig
 from speechssl.config_files import to_dict
 from speechssl.data.clips import Clip, Scanned, audio_hash, scan, split_duplicates
-from speechssl.data.corpus import UNFINISHED
 from speechssl.data.engines import Engine, num_cores
 from speechssl.data.index import file_sha256, index_path, read_index
+from speechssl.data.listing import UNFINISHED
 from speechssl.data.packing import ShardPlan, plan_shards
 from speechssl.data.recordings import Found, Member, Recording, Rejected
 from speechssl.data.shard_maker import ShardOutcome, make_shard

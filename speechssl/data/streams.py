@@ -15,6 +15,8 @@ import numpy as np
 from speechssl.config import StreamConfig
 from speechssl.data.batching import CELL_RATIO, NUM_CUTS, count_lengths, cut_sizes, fill_batches, round_down, round_up
 from speechssl.data.corpus import Corpus, SampleRef
+from speechssl.data.remote.addresses import shown, shown_all
+from speechssl.data.remote.store import ShardStore
 from speechssl.errors import ConfigError, DataError
 
 ORDER, CROPS, MIXTURE = 0, 1, 2
@@ -32,6 +34,18 @@ class BatchSpec(NamedTuple):
     """Audio samples of each; all equal in pretraining."""
     padded_samples: int
     """Audio samples that each takes up in the batch."""
+
+
+class ShardsAhead(NamedTuple):
+    """What a stream reads of a source now, and what it reads after that."""
+
+    source: int
+    window: tuple[int, int]
+    """Epoch, and window in it, of now."""
+    now: tuple[str, ...]
+    """Shards of this window."""
+    following: tuple[str, ...]
+    """Shards of the next one."""
 
 
 class Position(NamedTuple):
@@ -94,6 +108,23 @@ class StreamPlan:
         draws = generator(self.seed, CROPS, stream, source, *position)
         starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
+
+    @property
+    def store(self) -> ShardStore | None:
+        """Where the shards are read that are not on this machine; None if all are."""
+        return self._corpus.store
+
+    def shards_ahead(self, update: int, stream: int) -> ShardsAhead:
+        """Shards of the window that a stream's micro-batch of an update is in, and of the one after it."""
+        source, number = self._mixture.locate(stream, update)
+        passes = self._passes_of(stream, source)
+        position = passes.locate(number)
+        following = passes.locate(number + passes.num_left(position))
+        now, then = (self._shards_of(passes.rows_in(place.window)) for place in (position, following))
+        return ShardsAhead(source, position[:2], now, then)
+
+    def _shards_of(self, rows: np.ndarray) -> tuple[str, ...]:
+        return tuple(self._corpus.shards[i] for i in np.unique(self._corpus.shard_numbers[rows]))
 
     def _passes_of(self, stream: int, source: int) -> "SourcePasses":
         key = (stream, source)
@@ -191,6 +222,14 @@ class SourcePasses:
         place = int(np.searchsorted(ends, within, side="right"))
         return Position(epoch, int(order[place]), within - int(ends[place - 1] if place else 0))
 
+    def num_left(self, position: Position) -> int:
+        """Micro-batches of a window from a position on."""
+        return int(self._num_batches[position.epoch % NUM_CUTS, position.window]) - position.batch
+
+    def rows_in(self, window: int) -> np.ndarray:
+        """Rows of the corpus in a window."""
+        return self._rows[self._bounds[window] : self._bounds[window + 1]]
+
     def rows_of(self, position: Position) -> np.ndarray:
         """Rows of the corpus in a micro-batch."""
         epoch, window, batch = position
@@ -249,7 +288,7 @@ def check_shares(config: StreamConfig) -> None:
     if weights and len(weights) != len(config.shards):
         raise ConfigError(
             f"source_weights has {len(weights)} numbers for {len(config.shards)} entries of shards "
-            f"({', '.join(config.shards)}); give one each"
+            f"({shown_all(config.shards)}); give one each"
         )
     if min(weights, default=1.0) <= 0:
         raise ConfigError(f"source_weights is {weights}, expected numbers above 0")
@@ -270,7 +309,7 @@ def split_sources(corpus: Corpus, chosen: np.ndarray, config: StreamConfig) -> l
     for name, rows in zip(config.shards, sources, strict=True):
         if len(rows) < config.num_streams:
             raise DataError(
-                f"{name}: {len(rows)} samples that no entry before it names, expected at least num_streams "
+                f"{shown(name)}: {len(rows)} samples that no entry before it names, expected at least num_streams "
                 f"({config.num_streams}); give more audio or fewer streams"
             )
     return sources

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from speechssl.data.reading import AUDIO_SUFFIXES
+from speechssl.data.members import AUDIO_SUFFIXES
 
 BLOCK = tarfile.BLOCKSIZE
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")

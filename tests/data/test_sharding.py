@@ -13,8 +13,9 @@ from conftest import RATE, write_corpus
 from speechssl import ingest
 from speechssl.config import SegmentationConfig, ShardConfig
 from speechssl.data import sharding
-from speechssl.data.corpus import REPORT_FILE, find_shards, read_corpus
+from speechssl.data.corpus import read_corpus
 from speechssl.data.index import read_index
+from speechssl.data.listing import REPORT_FILE, find_shards
 from speechssl.data.packing import ShardPlan
 from speechssl.data.reading import read_sample
 from speechssl.errors import ConfigError, DataError

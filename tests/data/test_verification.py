@@ -17,12 +17,18 @@ from safetensors.numpy import save_file
 
 from speechssl import cli
 from speechssl.config import VerifyConfig
-from speechssl.data import verification
 from speechssl.data.corpus import read_corpus
 from speechssl.data.index import METADATA_KEY, NUMBERS, SampleEntry, index_path, key_hash, read_index, write_index
-from speechssl.data.reading import AUDIO_SUFFIXES, Sample, read_sample
-from speechssl.data.tar_scan import Finding
-from speechssl.data.verification import ShardResult, ShardTask, check_folder, check_set, check_shard, run
+from speechssl.data.members import AUDIO_SUFFIXES
+from speechssl.data.reading import Sample, read_sample
+from speechssl.data.tar_scan import Finding, scan_tar
+from speechssl.data.verify.audio import ContentError, check_audio
+from speechssl.data.verify.indexes import publish_index
+from speechssl.data.verify.processes import check_in_processes
+from speechssl.data.verify.results import ShardResult
+from speechssl.data.verify.run import run
+from speechssl.data.verify.sets import check_folder, check_set, find_all
+from speechssl.data.verify.shards import ShardTask, check_shard
 from speechssl.errors import ConfigError, DataError
 
 RATE = 16000
@@ -89,7 +95,8 @@ def shard(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check shards in this process: starting others takes most of a second."""
-    monkeypatch.setattr(verification, "check_in_processes", lambda tasks, num_workers: map(check_shard, tasks))
+    here = "speechssl.data.verify.run.check_in_processes"
+    monkeypatch.setattr(here, lambda tasks, num_workers: map(check_shard, tasks))
 
 
 def check(shard: Path, *, decode: bool = True, write_index: bool = False) -> ShardResult:
@@ -199,40 +206,40 @@ def test_corrupt_audio_is_found_by_the_index_and_without_it_by_decoding(shard: P
 
 def test_every_flipped_byte_of_a_flac_file_is_found(shard: Path) -> None:
     data = encoded(0)
-    expected = verification.check_audio(data, decode=True)
+    expected = check_audio(data, decode=True)
     unseen = []
     for position in range(0, len(data), 29):
         damaged = data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
         try:
-            assert verification.check_audio(damaged, decode=True) == expected
+            assert check_audio(damaged, decode=True) == expected
             unseen.append(position)
-        except verification._ContentError:
+        except ContentError:
             pass
     # The block of comments (bytes 42 to 85 or so) has no checksum, and says nothing about the samples.
     assert all(42 <= position < 90 for position in unseen)
 
 
 def test_a_flac_file_whose_samples_are_not_those_of_its_md5_is_found(shard: Path) -> None:
-    with pytest.raises(verification._ContentError, match="not those of the MD5"):
-        verification.check_audio(encoded(0)[:26] + bytes([1]) * 16 + encoded(0)[42:], decode=True)
+    with pytest.raises(ContentError, match="not those of the MD5"):
+        check_audio(encoded(0)[:26] + bytes([1]) * 16 + encoded(0)[42:], decode=True)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
 @pytest.mark.parametrize("length", [1, 700, 300_000])
 def test_sound_flac_of_any_width_and_length_has_its_md5(subtype: str, length: int) -> None:
-    assert verification.check_audio(encoded(3, length, subtype=subtype), decode=True) == (length, RATE)
+    assert check_audio(encoded(3, length, subtype=subtype), decode=True) == (length, RATE)
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_damaged_pages_of_ogg_which_decoders_drop_are_found(subtype: str) -> None:
     data = encoded(0, 40_000, format="OGG", subtype=subtype)
-    assert verification.check_audio(data, decode=True) == (40_000, RATE)
+    assert check_audio(data, decode=True) == (40_000, RATE)
     starts = [i for i in range(len(data)) if data[i : i + 4] == b"OggS"]
     damaged = data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]
-    with pytest.raises(verification._ContentError, match=f"Ogg page at byte {starts[-1]} is damaged"):
-        verification.check_audio(damaged, decode=True)
-    with pytest.raises(verification._ContentError, match="expected page"):
-        verification.check_audio(data[: starts[2]] + data[starts[3] :], decode=True)
+    with pytest.raises(ContentError, match=f"Ogg page at byte {starts[-1]} is damaged"):
+        check_audio(damaged, decode=True)
+    with pytest.raises(ContentError, match="expected page"):
+        check_audio(data[: starts[2]] + data[starts[3] :], decode=True)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +269,7 @@ def test_audio_that_cannot_be_used_is_named(tmp_path: Path, audio: bytes, suffix
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff", b"\x24\xf0\xff\x7f"])
 def test_wav_files_that_were_piped_have_no_length_and_are_sound(length: bytes) -> None:
     data = encoded(0, format="WAV")
-    assert verification.check_audio(data[:4] + length + data[8:], decode=True) == (1600, RATE)
+    assert check_audio(data[:4] + length + data[8:], decode=True) == (1600, RATE)
 
 
 def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
@@ -375,7 +382,7 @@ def test_an_index_that_does_not_match_is_named_and_mended(
     assert (finding.kind, finding.key) == (kind, key)
     assert detail in finding.detail
     assert finding.detail.endswith("give it a new index with `speechssl verify --write_index`")
-    assert verification._publish_index(result)
+    assert publish_index(result)
     assert findings_of(check(shard)) == []
     assert_same(read_all(shard), expected)
 
@@ -438,7 +445,7 @@ def test_keys_and_sample_rates_are_compared_across_shards(tmp_path: Path) -> Non
     ]
     assert f"is in {shards[0]} too" in results[1].findings[0].detail
     assert "2 samples at 8000 Hz, this one the first; expected 16000 Hz" in results[2].findings[0].detail
-    assert [verification._publish_index(result) for result in results] == [True, False, False]
+    assert [publish_index(result) for result in results] == [True, False, False]
 
 
 def test_what_is_missing_from_a_folder_or_left_over_is_named(tmp_path: Path) -> None:
@@ -475,16 +482,16 @@ def test_folders_are_taken_as_they_are_and_the_parts_of_a_split_with_them(tmp_pa
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "plain" / "report.json").write_text('{"shards": ["missing.tar"]}')
-    shards, folders = verification.find_all([str(tmp_path / name) for name in ("plain", "set", "*.tar", "f.tar")])
+    shards, folders = find_all([str(tmp_path / name) for name in ("plain", "set", "*.tar", "f.tar")])
     assert [str(shard.relative_to(tmp_path)) for shard in shards] == sorted([*names[:3], "f.tar"])
     assert [str(folder.relative_to(tmp_path)) for folder in folders] == ["plain", "set", "set/dev", "set/train"]
     with pytest.raises(DataError, match="nowhere"):
-        verification.find_all([str(tmp_path / "plain"), str(tmp_path / "nowhere")])
+        find_all([str(tmp_path / "plain"), str(tmp_path / "nowhere")])
     (tmp_path / "plain" / "c.tar").unlink()
     (tmp_path / "plain" / "below").rename(tmp_path / "plain" / ".unfinished")
     (tmp_path / "plain" / "report.json").unlink()
     with pytest.raises(DataError, match="plain"):
-        verification.find_all([str(tmp_path / "plain")])
+        find_all([str(tmp_path / "plain")])
 
 
 @pytest.mark.usefixtures("inline")
@@ -515,7 +522,7 @@ def kill_at_b(task: ShardTask) -> ShardResult:
 
 def test_a_shard_that_kills_its_process_is_named_and_the_others_are_checked(tmp_path: Path) -> None:
     tasks = [ShardTask(write_shard(tmp_path / f"{n}.tar", samples_of(1, n)), True, False) for n in "bc"]
-    results = {result.shard.stem: result for result in verification.check_in_processes(tasks, 1, kill_at_b)}
+    results = {result.shard.stem: result for result in check_in_processes(tasks, 1, kill_at_b)}
     [finding] = results["b"].findings
     assert (finding.kind, finding.shard) == ("killed its process", str(tmp_path / "b.tar"))
     assert "memory ran out" in finding.detail
@@ -557,7 +564,7 @@ def test_samples_are_put_together_as_webdataset_does(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for name in names:
             tar.addfile(tarfile.TarInfo(name))
-    ours = [(s.key, set(s.members)) for s in verification.scan_tar(tmp_path / "s.tar").samples]
+    ours = [(s.key, set(s.members)) for s in scan_tar(tmp_path / "s.tar").samples]
     theirs = webdataset.WebDataset(str(tmp_path / "s.tar"), shardshuffle=False, empty_check=False)
     assert ours == [(s["__key__"], {name for name in s if not name.startswith("__")}) for s in theirs]
 
@@ -637,7 +644,7 @@ def test_an_index_that_cannot_be_written_is_named(shard: Path, monkeypatch: pyte
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(verification, "write_index", full)
+    monkeypatch.setattr("speechssl.data.verify.indexes.write_index", full)
     without_index(shard)
     with pytest.raises(DataError, match=r"index not written: 1\n.*No space left on device"):
         run(VerifyConfig(shards=[str(shard)], write_index=True))
@@ -715,7 +722,7 @@ def test_without_an_index_a_mutation_is_named_or_leaves_the_audio_as_it_is(origi
         result = check(shard, write_index=True)
         num_named += bool(result.findings)
         if not result.findings:
-            assert verification._publish_index(result)
+            assert publish_index(result)
             for sample in read_all(shard):
                 np.testing.assert_array_equal(sample.audio, audio_of[sample.key])
             index_path(shard).unlink()

@@ -15,7 +15,7 @@ import torch
 import yaml
 from conftest import write_corpus
 
-from speechssl.data.corpus import REPORT_FILE, UNFINISHED
+from speechssl.data.listing import REPORT_FILE, UNFINISHED
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
 

@@ -1,0 +1,64 @@
+"""Addresses and commands that shards come from, and how they are shown: without credentials."""
+
+import re
+import shlex
+from collections.abc import Iterable
+
+PIPE = "pipe:"
+SCHEMES = ("https", "http", "s3", "gs", "hf")
+_ADDRESS = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^/\s]*)(\S*)")
+_TAR_PATH = re.compile(r"[\w./@~+-]+\.tar")
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is an address or a command, and not a path of this machine."""
+    return name.startswith(PIPE) or _ADDRESS.match(name) is not None
+
+
+def shown(name: str) -> str:
+    """An address or a command for messages: without user, password and query, and without what a command is told.
+
+    A path stays as it is.
+    """
+    if name.startswith(PIPE):
+        words = [shown_word(word, is_first=i == 0) for i, word in enumerate(words_of(name.removeprefix(PIPE)))]
+        return PIPE + re.sub(r"…( …)+", "…", " ".join(words))
+    return shown_addresses(name) if is_remote(name) else name
+
+
+def shown_all(names: Iterable[str]) -> str:
+    """Several of them, for messages."""
+    return ", ".join(map(shown, names))
+
+
+def words_of(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
+
+
+def shown_word(word: str, *, is_first: bool) -> str:
+    """A word of a command if it is the program, an address or a tar; the others may be secrets."""
+    if _ADDRESS.match(word):
+        return shown_addresses(word)
+    return word if _TAR_PATH.fullmatch(word) or (is_first and re.fullmatch(r"[\w./+-]+", word)) else "…"
+
+
+def shown_addresses(text: str) -> str:
+    """A text whose addresses have no credentials."""
+
+    def bare(match: re.Match[str]) -> str:
+        scheme, host, rest = match.groups()
+        # Elsewhere than in http a question mark may stand for any letter.
+        rest = re.sub(r"[?#].*" if scheme.lower() in ("http", "https") else r"\?[^?]*=.*", "", rest)
+        host = host.rpartition("@")[2].partition("?")[0]
+        return f"{scheme}://{host}{rest}"
+
+    return _ADDRESS.sub(bare, text)
+
+
+def split_query(url: str) -> tuple[str, str]:
+    """An address without its query, and the query with its mark, which only http has."""
+    path, mark, query = url.partition("?") if url.lower().startswith("http") else (url, "", "")
+    return path, mark + query
