@@ -52,6 +52,8 @@ VERBS = {
     "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),
     "evaluate": Verb(config.EvaluateConfig, "speechssl.evaluate", positionals=("checkpoint",)),
     "transcribe": Verb(config.TranscribeConfig, "speechssl.transcribe", positionals=("checkpoint", "audio")),
+    "import": Verb(config.ImportConfig, "speechssl.interop.importing", positionals=("checkpoint", "output")),
+    "export": Verb(config.ExportConfig, "speechssl.interop.exporting", positionals=("checkpoint", "output")),
     "report": Verb(config.ReportConfig, "speechssl.report.run", positionals=("experiment",)),
 }
 

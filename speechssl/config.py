@@ -45,6 +45,17 @@ class ContextConfig:
     """Kernel of the convolution that encodes relative position, in frames."""
     pos_conv_groups: int = 16
     """Groups of that convolution; must divide dim."""
+    pos_conv_depth: int = 1
+    """Such convolutions one after the other: one, with weight norm, as published; several, with layer norm each, as in
+    data2vec (Baevski et al. 2022), which has 5 of kernel 19."""
+    relative_bias: bool = False
+    """Add a learned bias for the distance between two frames, gated by the first of them, to attention (WavLM, Chen et
+    al. 2022, section III-B)."""
+    num_buckets: int = 320
+    """Buckets into which the relative bias sorts distances, both directions together; a multiple of 4. Distances below
+    a quarter of this, in frames, have one each; beyond, buckets widen."""
+    max_distance: int = 800
+    """Frames from which on all distances have the same relative bias; more than a quarter of num_buckets."""
 
 
 @dataclass
@@ -380,7 +391,9 @@ class PretrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder."""
     init: Path | None = None
-    """Checkpoint or run folder whose pretraining goes on, with fresh schedule, on this data."""
+    """Pretraining run or checkpoint, imported ones too, that goes on on this data with a fresh schedule. It brings its
+    model and quantizer, and the dev set is scored before the first update too: that of the old data shows what is
+    forgotten."""
     objective: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     """Pretext task."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -587,3 +600,41 @@ class VerifyConfig:
     """JSON file for all findings."""
     num_workers: int = 0
     """Processes; 0: one per core."""
+
+
+@dataclass
+class ImportConfig:
+    """Make a checkpoint of a model from elsewhere, and prove that it computes the same."""
+
+    checkpoint: Path
+    """Hugging Face folder of a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model."""
+    output: Path
+    """Folder for the checkpoint, which --init, evaluate and transcribe take; it must not exist yet."""
+    audio: Path | None = None
+    """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
+    tolerance: float = 1e-4
+    """Largest difference at any stage, as a share of the stage's largest value, that counts as rounding."""
+    proof: bool = True
+    """Run both sides and compare every stage; what differs is not written."""
+
+
+@dataclass
+class ExportConfig:
+    """Hand a checkpoint on in a format that others load, and prove that it computes the same there."""
+
+    checkpoint: Path
+    """Run folder (its best checkpoint, or else its newest) or one checkpoint."""
+    output: Path
+    """Folder for the model; it must not exist yet."""
+    to: Literal["huggingface"] = "huggingface"
+    """"huggingface": a folder for from_pretrained, with a model card."""
+    evaluations: list[Path] = field(default_factory=list)
+    """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
+    license: str = ""
+    """Licence of the weights for the model card, as in "apache-2.0"; yours to choose."""
+    audio: Path | None = None
+    """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
+    tolerance: float = 1e-4
+    """Largest difference at any stage, as a share of the stage's largest value, that counts as rounding."""
+    proof: bool = True
+    """Run both sides and compare every stage; what differs is not written."""

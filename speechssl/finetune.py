@@ -26,7 +26,7 @@ from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_span_mask
 from speechssl.pretrain import count_parameters, load_corpus, model_problems, say_left_out
-from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import (
     CheckpointKind,
     load_checkpoint,
@@ -74,7 +74,7 @@ def train(
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     fabric.launch()
-    vocabulary = CharacterVocabulary.from_texts(transcribed.texts)
+    vocabulary = Vocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     origin = weights_digest(initial) if initial is not None else ""
@@ -104,8 +104,9 @@ class FinetuneTask:
     """CTC training as the loop sees it."""
 
     kind: CheckpointKind = "ctc"
+    scores_start = False
 
-    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: CharacterVocabulary) -> None:
+    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: Vocabulary) -> None:
         self.config = config
         self.module: nn.Module = model
         self.model = model
@@ -308,8 +309,8 @@ def load_encoder_weights(config: FinetuneConfig) -> dict[str, Tensor] | None:
     if config.init is None:
         return None
     checkpoint = load_checkpoint(config.init)
-    if checkpoint.kind != "pretrain":
-        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretraining run")
+    if checkpoint.kind == "ctc":
+        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretrained encoder")
     model = from_dict(ModelConfig, checkpoint.config["model"])
     if config.model not in (model, ModelConfig()):
         raise ConfigError(

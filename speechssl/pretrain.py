@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechssl.config import ModelConfig, PretrainConfig, StreamConfig
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    ModelConfig,
+    PretrainConfig,
+    QuantizerConfig,
+    StreamConfig,
+)
 from speechssl.config_files import from_dict
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, load_batch
@@ -19,8 +26,9 @@ from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.frames import num_frames, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
+from speechssl.model.quantizer import temperature_at
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
-from speechssl.training.checkpoints import CheckpointKind, load_checkpoint, load_weights, weights_digest
+from speechssl.training.checkpoints import Checkpoint, CheckpointKind, load_checkpoint, load_weights, weights_digest
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu
@@ -39,23 +47,26 @@ def run(config: PretrainConfig) -> None:
         DataError: shards are missing or damaged.
         HealthError: the run is not learning.
     """
+    initial = take_init(config)
     check_config(config)
     settle_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
     say_left_out(plan, config.data)
     with run_lock(config.output):
-        train(config, corpus, plan)
+        train(config, corpus, plan, initial)
 
 
-def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan) -> None:
-    """Build the model and run the loop."""
+def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan, initial: Checkpoint | None) -> None:
+    """Build the model, with the weights of ``init`` if there is one, and run the loop."""
     skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = ContrastiveModel(config.model, config.objective, config.dropout)
-    origin = load_init(model, config) if config.init is not None else ""
+    if initial is not None:
+        load_weights(model, initial.model_state, source=initial.path)
+    origin = weights_digest(initial.model_state) if initial is not None else ""
     task = PretrainTask(config, model)
     hours = corpus.seconds / 3600
     announce(
@@ -83,6 +94,11 @@ class PretrainTask:
         self.health = PretrainHealth(
             config.health, quantizer.num_entries, quantizer.num_groups, config.objective.num_negatives
         )
+
+    @property
+    def scores_start(self) -> bool:
+        """What a model that goes on elsewhere forgets is seen against its score from before."""
+        return self.config.init is not None
 
     def set_module(self, module: nn.Module) -> None:
         self.forward = module
@@ -175,6 +191,7 @@ def model_problems(config: ModelConfig) -> list[str]:
         for name, value in (("num_heads", context.num_heads), ("pos_conv_groups", context.pos_conv_groups))
         if context.dim % value
     ]
+    problems += position_problems(context)
     if features.first_layer == "log_mel":
         bands, window, _ = features.conv_layers[0]
         empty = count_empty_bands(bands, window, config.sample_rate)
@@ -184,6 +201,25 @@ def model_problems(config: ModelConfig) -> list[str]:
                 f"{config.sample_rate} Hz, of which {empty} would be empty; expected an even window, of 25 ms "
                 f"({config.sample_rate // 40} samples), and fewer bands (40 to 80), or first_layer: convolution"
             )
+    return problems
+
+
+def position_problems(context: ContextConfig) -> list[str]:
+    """What is inconsistent in how a context network knows position."""
+    problems = []
+    if context.pos_conv_depth < 1:
+        problems.append(f"model.context.pos_conv_depth is {context.pos_conv_depth}, expected 1 or more")
+    if not context.relative_bias:
+        return problems
+    if context.num_buckets < 4 or context.num_buckets % 4:
+        problems.append(
+            f"model.context.num_buckets is {context.num_buckets}, expected a multiple of 4 (320 as published)"
+        )
+    if context.max_distance <= context.num_buckets // 4:
+        problems.append(
+            f"model.context.max_distance is {context.max_distance} frames, expected more than a quarter of num_buckets "
+            f"({context.num_buckets // 4}; 800 as published)"
+        )
     return problems
 
 
@@ -208,16 +244,34 @@ def say_left_out(plan: StreamPlan, config: StreamConfig) -> None:
         logger.warning("Left out, longer than %g s: %d", config.max_seconds, plan.num_too_long)
 
 
-def load_init(model: ContrastiveModel, config: PretrainConfig) -> str:
-    """Start from another pretraining run's weights; returns their digest."""
-    assert config.init is not None
+def take_init(config: PretrainConfig) -> Checkpoint | None:
+    """The checkpoint of ``init``; what the configuration leaves open of model and quantizer becomes that of it.
+
+    The Gumbel temperature goes on from where it was.
+
+    Raises:
+        CheckpointError: it has no quantizer.
+        ConfigError: it is of another architecture than a ``model`` that was given.
+    """
+    if config.init is None:
+        return None
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind != "pretrain":
-        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser, expected a pretraining checkpoint")
-    if from_dict(ModelConfig, checkpoint.config["model"]) != config.model:
-        raise ConfigError(f"model differs from that of {checkpoint.path}; copy the model section of its config.yaml")
-    load_weights(model, checkpoint.model_state, source=checkpoint.path)
-    return weights_digest(checkpoint.model_state)
+        what = "a fine-tuned recogniser" if checkpoint.kind == "ctc" else "an encoder without a quantizer"
+        raise CheckpointError(f"{checkpoint.path} is {what}, expected a pretraining checkpoint")
+    model = from_dict(ModelConfig, checkpoint.config["model"])
+    if config.model not in (model, ModelConfig()):
+        raise ConfigError(
+            f"model differs from that of {checkpoint.path}; leave the model section out, --init brings it"
+        )
+    config.model = model
+    theirs = from_dict(ContrastiveConfig, checkpoint.config["objective"])
+    if config.objective.quantizer == QuantizerConfig():
+        reached = temperature_at(theirs.quantizer, checkpoint.update)
+        config.objective.quantizer = replace(theirs.quantizer, temperature_start=reached)
+    if config.objective.final_dim == ContrastiveConfig().final_dim:
+        config.objective.final_dim = theirs.final_dim
+    return checkpoint
 
 
 def count_parameters(module: nn.Module) -> int:

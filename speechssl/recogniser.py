@@ -9,7 +9,7 @@ from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.model.ctc import CtcModel
-from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
 
 
@@ -17,7 +17,7 @@ class Recogniser(NamedTuple):
     """Model and what is needed to use it."""
 
     model: CtcModel
-    vocabulary: CharacterVocabulary
+    vocabulary: Vocabulary
     config: ModelConfig
     checkpoint: Checkpoint
 
@@ -34,7 +34,7 @@ def load_recogniser(path: Path, device: torch.device) -> Recogniser:
             f"{checkpoint.path}: a pretrained encoder without a CTC head; run `speechssl finetune` first"
         )
     config = from_dict(ModelConfig, checkpoint.config["model"])
-    vocabulary = CharacterVocabulary.from_dict(checkpoint.vocabulary)
+    vocabulary = Vocabulary.from_dict(checkpoint.vocabulary)
     head = from_dict(HeadConfig, checkpoint.config.get("head", {}))
     model = CtcModel(config, DropoutConfig(), len(vocabulary), head)
     load_weights(model, checkpoint.model_state, source=checkpoint.path)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest.run(ShardConfig(sources=[str(manifest)], output=output, max_shard_megabytes=0.25))
     assert len(list(output.glob("*.tar"))) >= 2
     return output
+
+
+@pytest.fixture(scope="session")
+def transformers() -> Any:
+    """The package, without its advertisements."""
+    module = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
+    module.logging.set_verbosity_error()
+    module.logging.disable_progress_bar()
+    return module
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,29 @@ def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, p
     config.model.context.num_layers = 3
     with pytest.raises(ConfigError, match="model differs from the encoder in"):
         finetune.run(config)
+
+
+def test_pretraining_goes_on_from_a_checkpoint_and_shows_what_it_forgets(
+    shards: Path, tmp_path: Path, pretrained: Path, finetuned: Path
+) -> None:
+    config = pretrain_config(shards, tmp_path / "run", max_updates=4)
+    config.init = pretrained
+    config.model = ModelConfig()
+    config.objective = ContrastiveConfig(masking=OBJECTIVE.masking, num_negatives=OBJECTIVE.num_negatives)
+    pretrain.run(config)
+    assert config.model == MODEL
+    quantizer = OBJECTIVE.quantizer
+    reached = quantizer.temperature_start * quantizer.temperature_decay**8
+    assert config.objective.quantizer == replace(quantizer, temperature_start=pytest.approx(reached))
+    scores = [line for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "dev"]
+    assert [line["update"] for line in scores] == [0, 4]
+    before = [line for line in read_log(pretrained / "log.jsonl") if line["kind"] == "dev"][-1]
+    assert scores[0]["loss"] == pytest.approx(before["loss"], rel=1e-6), "nothing has been learned yet"
+    config.model.context.num_layers = 3
+    with pytest.raises(ConfigError, match="model differs from that of"):
+        pretrain.run(config)
+    with pytest.raises(CheckpointError, match="fine-tuned recogniser, expected a pretraining checkpoint"):
+        pretrain.run(replace(pretrain_config(shards, tmp_path / "other"), init=finetuned))
 
 
 def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechssl.text.vocabulary import BLANK, CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 
 
 class Hypothesis(NamedTuple):
@@ -16,7 +16,7 @@ class Hypothesis(NamedTuple):
     """Geometric mean of the best label's probability over the utterance's frames, 0..1."""
 
 
-def greedy_decode(logits: Tensor, lengths: Tensor | None, vocabulary: CharacterVocabulary) -> list[Hypothesis]:
+def greedy_decode(logits: Tensor, lengths: Tensor | None, vocabulary: Vocabulary) -> list[Hypothesis]:
     """Decode scores (B, T, labels); frames past the lengths (B,) are ignored, None means that all are valid."""
     log_probs, labels = logits.float().log_softmax(-1).max(-1)
     log_probs, labels = log_probs.cpu(), labels.cpu()
@@ -24,7 +24,7 @@ def greedy_decode(logits: Tensor, lengths: Tensor | None, vocabulary: CharacterV
     hypotheses = []
     for row, count in enumerate(frames):
         path = torch.unique_consecutive(labels[row, :count])
-        text = vocabulary.decode(i for i in path.tolist() if i != BLANK)
+        text = vocabulary.decode(path.tolist())
         confidence = float(log_probs[row, :count].mean().exp()) if count else 0.0
         hypotheses.append(Hypothesis(text, confidence))
     return hypotheses

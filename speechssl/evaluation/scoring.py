@@ -11,7 +11,7 @@ from speechssl.data.streams import BatchSpec, epoch_batches
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import DataError
 from speechssl.model.ctc import CtcModel
-from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 
 
 class Scored(NamedTuple):
@@ -27,7 +27,7 @@ class Scored(NamedTuple):
 def score(
     model: CtcModel,
     corpus: Corpus,
-    vocabulary: CharacterVocabulary,
+    vocabulary: Vocabulary,
     *,
     max_batch_seconds: float,
     autocast_dtype: torch.dtype | None,

@@ -1,4 +1,7 @@
-"""Transformer context network with a convolution for relative position (wav2vec 2.0, section 2)."""
+"""Transformer context network with convolutions for relative position (wav2vec 2.0, section 2).
+
+HuBERT's (Hsu et al. 2021) is the same. WavLM's adds a position bias to attention, data2vec's has several convolutions.
+"""
 
 import math
 from typing import NamedTuple
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from speechssl.config import ContextConfig, DropoutConfig
+from speechssl.model.relative_position import PositionGate, RelativePositionBias
 
 
 def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
@@ -32,7 +36,9 @@ class ContextNetwork(nn.Module):
         super().__init__()
         self.norm_first = config.norm_first
         self.layer_drop = dropout.layer_drop
-        self.position = PositionalConvolution(config)
+        self.position = build_position(config)
+        # Outside the blocks: layer drop may skip any of them, and the others still have their bias.
+        self.position_bias = build_position_bias(config)
         self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(dropout.hidden)
@@ -45,21 +51,22 @@ class ContextNetwork(nn.Module):
             lengths: frames of each utterance, (B,); None if all have T.
             keep_layers: also return the output of every block.
         """
-        attention_mask = None
+        valid = attention_mask = None
         if lengths is not None:
             valid = valid_frames(lengths, x.shape[1])
             # The positional convolution reaches across the end of an utterance, so what lies there must be zero.
             x = x.masked_fill(~valid[:, :, None], 0.0)
             attention_mask = valid[:, None, None, :]  # (B, 1, 1, T)
-        x = x + self.position(x)
+        x = x + self.position(x, valid)
         if not self.norm_first:
             x = self.norm(x)
         x = self.dropout(x)
+        position_bias = None if self.position_bias is None else self.position_bias(x.shape[1])
         layers = []
         for block in self.blocks:
             # A draw on the host: skipping a block must not wait for the device.
             if not (self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop):
-                x = block(x, attention_mask)
+                x = block(x, attention_mask, position_bias)
             if keep_layers:
                 layers.append(x)
         if self.norm_first:
@@ -67,20 +74,47 @@ class ContextNetwork(nn.Module):
         return ContextOutput(x, layers)
 
 
-class PositionalConvolution(nn.Module):
-    """Grouped convolution over time with weight norm, GELU; keeps the number of frames."""
+def build_position_bias(config: ContextConfig) -> RelativePositionBias | None:
+    """The bias that all blocks share, if there is one."""
+    if not config.relative_bias:
+        return None
+    return RelativePositionBias(config.num_heads, num_buckets=config.num_buckets, max_distance=config.max_distance)
 
-    def __init__(self, config: ContextConfig) -> None:
+
+def build_position(config: ContextConfig) -> "PositionalConvolution | PositionalStack":
+    """The convolution that encodes relative position, or a stack of several."""
+    return PositionalConvolution(config) if config.pos_conv_depth == 1 else PositionalStack(config)
+
+
+class PositionalConvolution(nn.Module):
+    """Grouped convolution over time with weight norm, GELU; keeps the number of frames.
+
+    Args:
+        config: kernel and groups.
+        layer_norm: instead of weight norm, layer norm without weights between the convolution and GELU (data2vec).
+    """
+
+    def __init__(self, config: ContextConfig, *, layer_norm: bool = False) -> None:
         super().__init__()
         kernel = config.pos_conv_kernel
         conv = nn.Conv1d(config.dim, config.dim, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
-        nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * config.dim)))
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        self.conv = weight_norm(conv, name="weight", dim=2)
+        self.layer_norm = layer_norm
+        if layer_norm:
+            self.conv = conv  # PyTorch's initialisation, as published: the norm undoes the scale
+        else:
+            nn.init.normal_(conv.weight, std=math.sqrt(4.0 / (kernel * config.dim)))
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            self.conv = weight_norm(conv, name="weight", dim=2)
         self.trim = 1 - kernel % 2  # an even kernel gives one frame too many
         self._low_precision_works: bool | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encode the position of frames (B, T, D).
+
+        Args:
+            x: frames, zero outside their utterances.
+            valid: which frames lie inside, (B, T); no matter to a single convolution.
+        """
         device = x.device.type
         if device == "cpu" and torch.is_autocast_enabled(device):
             # Some oneDNN kernels for AMX give wrong bf16 values if groups have few channels; the run would never learn.
@@ -92,9 +126,31 @@ class PositionalConvolution(nn.Module):
         return self.convolve(x)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Convolution and GELU over (B, T, D)."""
+        """Convolution, norm and GELU over (B, T, D)."""
         x = self.conv(x.transpose(1, 2))  # (B, D, T)
-        return F.gelu(x[:, :, : x.shape[2] - self.trim]).transpose(1, 2)
+        x = x[:, :, : x.shape[2] - self.trim]
+        if self.layer_norm:
+            x = F.layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
+        return F.gelu(x).transpose(1, 2)
+
+
+class PositionalStack(nn.Module):
+    """Several grouped convolutions, each with layer norm and GELU (the published code of data2vec)."""
+
+    def __init__(self, config: ContextConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            PositionalConvolution(config, layer_norm=True) for _ in range(config.pos_conv_depth)
+        )
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Arguments as of :class:`PositionalConvolution`."""
+        for i, layer in enumerate(self.layers):
+            if i > 0 and valid is not None:
+                # What one convolution leaves behind an utterance's end the next would carry back into it.
+                x = x.masked_fill(~valid[:, :, None], 0.0)
+            x = layer(x)
+        return x
 
 
 def low_precision_works(conv: nn.Conv1d, dtype: torch.dtype, tolerance: float = 0.05) -> bool:
@@ -118,7 +174,9 @@ class Block(nn.Module):
     def __init__(self, config: ContextConfig, dropout: DropoutConfig) -> None:
         super().__init__()
         self.norm_first = config.norm_first
-        self.attention = SelfAttention(config.dim, config.num_heads, dropout.attention)
+        self.attention = SelfAttention(
+            config.dim, config.num_heads, dropout.attention, position_gate=config.relative_bias
+        )
         self.attention_norm = nn.LayerNorm(config.dim)
         self.ffn_in = nn.Linear(config.dim, config.ffn_dim)
         self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
@@ -129,11 +187,12 @@ class Block(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, attention_mask: Tensor | None, position_bias: Tensor | None = None) -> Tensor:
+        """Frames (B, T, D) to the same; the rest as of :class:`SelfAttention`."""
         if self.norm_first:
-            x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask))
+            x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask, position_bias))
             return x + self.dropout(self.feed_forward(self.ffn_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, attention_mask)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, attention_mask, position_bias)))
         return self.ffn_norm(x + self.dropout(self.feed_forward(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -141,19 +200,38 @@ class Block(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention; one projection makes queries, keys and values."""
+    """Multi-head self-attention; one projection makes queries, keys and values.
 
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+    Args:
+        dim: model dimension D.
+        num_heads: divides dim.
+        dropout: share of the attention weights set to zero in training.
+        position_gate: whether a gated position bias is added to the scores.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float, *, position_gate: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
+        self.gate = PositionGate(dim, num_heads) if position_gate else None
 
-    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, attention_mask: Tensor | None, position_bias: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: frames, (B, T, D).
+            attention_mask: True where a key may be attended to, broadcast to (B, heads, T, T); None if all may.
+            position_bias: added to the scores once gated, (heads, T, T); None if there is no gate.
+        """
         batch, frames, dim = x.shape
         qkv = self.qkv(x).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D / heads)
+        if self.gate is not None and position_bias is not None:
+            # Gated in the precision of the scores: in bf16 a wider tensor of all pairs would only cost memory.
+            bias = self.gate(x).to(query.dtype) * position_bias.to(query.dtype)  # (B, heads, T, T)
+            attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, float("-inf"))
         dropout = self.dropout if self.training else 0.0
         # PyTorch's fused attention trains slowly in bf16 on CPUs: two to four times as long as these products.
         slow_fused = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
@@ -169,11 +247,14 @@ def explicit_attention(
 
     Args:
         query: (B, heads, T, D / heads); key and value likewise.
-        attn_mask: True where a key may be attended to, broadcast to (B, heads, T, T); None if all may.
+        attn_mask: True where a key may be attended to, or numbers to add to the scores, broadcast to (B, heads, T, T);
+            None if all may.
         dropout_p: share of the attention weights set to zero.
     """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, T, T)
-    if attn_mask is not None:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
     return F.dropout(weights, dropout_p, training=dropout_p > 0).to(value.dtype) @ value

@@ -1,4 +1,8 @@
-"""The assembled wav2vec 2.0 encoder: feature encoder, projection, mask, context network."""
+"""The assembled encoder: feature encoder, projection, mask, context network.
+
+wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al. 2021), WavLM (Chen et al. 2022) and data2vec (Baevski et al. 2022)
+differ in the context network's fields of the configuration alone.
+"""
 
 from typing import NamedTuple
 

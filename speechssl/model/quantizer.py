@@ -35,9 +35,8 @@ class GumbelQuantizer(nn.Module):
         self.codebook = nn.Parameter(torch.empty(groups, entries, config.dim // groups).uniform_())
 
     def temperature(self, update: int) -> float:
-        """Gumbel temperature at an update: exponential decay down to a floor."""
-        config = self.config
-        return max(config.temperature_start * config.temperature_decay**update, config.temperature_end)
+        """Gumbel temperature at an update."""
+        return temperature_at(self.config, update)
 
     def forward(self, features: Tensor, *, temperature: float, noise: Tensor | None = None) -> Quantized:
         """Quantize features (..., C).
@@ -69,6 +68,11 @@ class GumbelQuantizer(nn.Module):
             # Use of the codebook is judged without the noise, or a collapsed one would look alive.
             hard_use = F.one_hot(scores.argmax(-1).flatten(0, -2), entries).to(dtype).mean(0)
         return Quantized(vectors, codes, diversity_loss, perplexity(hard_use).detach())
+
+
+def temperature_at(config: QuantizerConfig, update: int) -> float:
+    """Gumbel temperature at an update: exponential decay down to a floor."""
+    return max(config.temperature_start * config.temperature_decay**update, config.temperature_end)
 
 
 def perplexity(probs: Tensor) -> Tensor:

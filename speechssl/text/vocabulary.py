@@ -1,29 +1,41 @@
-"""Labels of a character recogniser: text <-> ids, blank 0."""
+"""Labels of a CTC recogniser: text <-> ids."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from speechssl.errors import CheckpointError, DataError
 
-BLANK = 0
+BLANK = "<blank>"
 WORD_BOUNDARY = "|"
 
 
-class CharacterVocabulary:
-    """Blank, word boundary, then characters.
+class Vocabulary:
+    """Blank, word boundary, characters; recognisers from elsewhere may have more labels, in any order.
 
     Args:
-        characters: each a single character other than the space, which the word boundary stands for.
+        labels: each stands for itself in a transcript, but for two: the blank, which is nothing, and the word boundary,
+            which is a space.
+        blank: position of CTC's blank.
+        word_boundary: position of the word boundary; None if the space itself is a label.
     """
 
-    def __init__(self, characters: Sequence[str]) -> None:
-        self.characters = list(characters)
-        self._labels = ["<blank>", WORD_BOUNDARY, *self.characters]
-        self._ids = {character: i for i, character in enumerate(self._labels) if i != BLANK}
-        self._ids[" "] = self._ids.pop(WORD_BOUNDARY)
+    def __init__(self, labels: Sequence[str], *, blank: int = 0, word_boundary: int | None = 1) -> None:
+        self.labels = list(labels)
+        self.blank = blank
+        self.word_boundary = word_boundary
+        self._texts = list(labels)
+        self._texts[blank] = ""
+        if word_boundary is not None:
+            self._texts[word_boundary] = " "
+        self._ids = {text: i for i, text in enumerate(self._texts) if len(text) == 1}
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str]) -> "CharacterVocabulary":
+    def of_characters(cls, characters: Iterable[str]) -> "Vocabulary":
+        """Blank 0, word boundary 1, then characters other than the space."""
+        return cls([BLANK, WORD_BOUNDARY, *characters])
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> "Vocabulary":
         """Every character that occurs, in code-point order.
 
         Raises:
@@ -34,10 +46,10 @@ class CharacterVocabulary:
             raise DataError("the training transcripts hold no characters; check the text column of the manifest")
         if WORD_BOUNDARY in characters:
             raise DataError(f"a training transcript holds {WORD_BOUNDARY!r}, which marks word boundaries; remove it")
-        return cls(characters)
+        return cls.of_characters(characters)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def encode(self, text: str) -> list[int]:
         """Text to label ids.
@@ -49,28 +61,26 @@ class CharacterVocabulary:
             return [self._ids[character] for character in text]
         except KeyError:
             unknown = " ".join(sorted({repr(c) for c in text if c not in self._ids}))
-            raise DataError(
-                f"transcript {text!r}: {unknown} not in the vocabulary ({''.join(self.characters)})"
-            ) from None
+            known = "".join(character for character in self._ids if character != " ")
+            raise DataError(f"transcript {text!r}: {unknown} not in the vocabulary ({known})") from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Label ids to text; blanks vanish, nothing is collapsed."""
-        text = "".join(" " if i == 1 else self._labels[i] for i in ids if i != BLANK)
-        return " ".join(text.split())
+        """Label ids to text; blanks vanish, nothing is collapsed but spaces."""
+        return " ".join("".join(self._texts[i] for i in ids).split())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"kind": "characters", "characters": self.characters}
+        return {"kind": "labels", "labels": self.labels, "blank": self.blank, "word_boundary": self.word_boundary}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "CharacterVocabulary":
+    def from_dict(cls, content: dict[str, Any]) -> "Vocabulary":
         """Inverse of :meth:`to_dict`.
 
         Raises:
             CheckpointError: a vocabulary of another kind.
         """
-        if content.get("kind") != "characters":
+        if content.get("kind") != "labels":
             raise CheckpointError(
-                f"the checkpoint's vocabulary is of kind {content.get('kind')!r}, expected 'characters'"
+                f"the checkpoint's vocabulary is of kind {content.get('kind')!r}, expected 'labels'; fine-tune again"
             )
-        return cls(content["characters"])
+        return cls(content["labels"], blank=content["blank"], word_boundary=content["word_boundary"])

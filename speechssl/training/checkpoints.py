@@ -30,7 +30,7 @@ from speechssl import __version__
 from speechssl.config_files import to_yaml
 from speechssl.errors import CheckpointError
 
-CheckpointKind = Literal["pretrain", "ctc"]
+CheckpointKind = Literal["pretrain", "ctc", "encoder"]
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.yaml"
@@ -49,7 +49,7 @@ class Checkpoint:
     path: Path
     """The checkpoint folder."""
     kind: CheckpointKind
-    """"pretrain": an encoder with its pretext task; "ctc": a recogniser."""
+    """"pretrain": an encoder with its pretext task; "ctc": a recogniser; "encoder": one from elsewhere by itself."""
     update: int
     """Optimiser updates done."""
     config: dict[str, Any]
@@ -62,6 +62,8 @@ class Checkpoint:
     """Figures at this update; None stands for one that was not finite."""
     version: str
     """speechssl version that wrote it."""
+    origin: dict[str, Any] | None = None
+    """Where a model came from that was made elsewhere: its family, format and name."""
 
 
 def save_checkpoint(
@@ -74,6 +76,7 @@ def save_checkpoint(
     training_state: dict[str, Any] | None,
     vocabulary: dict[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``RUN/checkpoints/update_<update>`` under a temporary name, sync it to disk, then rename it.
 
@@ -86,6 +89,7 @@ def save_checkpoint(
         training_state: What resuming needs, as nested dicts, lists and tuples of tensors and plain values.
         vocabulary: Labels of a recogniser.
         metrics: Figures to remember with the weights.
+        origin: Where a model came from that was made elsewhere, as plain values.
 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written. Nothing partial is left, and earlier
@@ -100,6 +104,7 @@ def save_checkpoint(
         "version": __version__,
         "vocabulary": vocabulary,
         "metrics": {name: float(value) if math.isfinite(value) else None for name, value in (metrics or {}).items()},
+        "origin": origin,
     }
     folder = run / "checkpoints"
     final = folder / f"{_PREFIX}{update:08d}"
@@ -246,6 +251,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             vocabulary=description["vocabulary"],
             metrics=description["metrics"],
             version=description["version"],
+            origin=description.get("origin"),
         )
 
 

@@ -72,6 +72,10 @@ class Task(Protocol):
     def health(self) -> Watch:
         """Raises HealthError if the run is not learning."""
 
+    @property
+    def scores_start(self) -> bool:
+        """Whether held-out data is also scored before the first update."""
+
     def validate(self, update: int) -> dict[str, float]:
         """Score held-out data before the checkpoint of an update is written; {} if there is none.
 
@@ -196,6 +200,8 @@ class Trainer:
         meter = Meter()
         parameters = [p for p in module.parameters() if p.requires_grad]
         module.train()
+        if self.progress.update == 0 and self.task.scores_start:
+            self.validate(module, 0, log)
         for update, batches in enumerate(loader, start=self.progress.update):
             scale = learning_rate_scale(self.config.schedule, update, self.training.max_updates)
             for group in optimizer.param_groups:
@@ -214,13 +220,18 @@ class Trainer:
                 log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
                 self.task.health.check(done, figures)
             if at_checkpoint:
-                module.eval()
-                scores = self.task.validate(done) if self.fabric.is_global_zero or self.sharded else {}
-                module.train()
-                if scores:
-                    log.log(done, scores, kind="dev")
+                scores = self.validate(module, done, log)
                 self.checkpoint(optimizer, scores, log.wall_seconds)
                 meter.restart_clock(loader.wait_seconds)
+
+    def validate(self, module: Any, update: int, log: RunLog) -> dict[str, float]:
+        """Score held-out data and log it."""
+        module.eval()
+        scores = self.task.validate(update) if self.fabric.is_global_zero or self.sharded else {}
+        module.train()
+        if scores:
+            log.log(update, scores, kind="dev")
+        return scores
 
     def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> float:
         """Accumulate the gradients of this rank's micro-batches; returns the update's targets on all ranks."""

@@ -42,15 +42,18 @@ class ShardedStrategy(ModelParallelStrategy):
     def forget_skipped(self) -> None:
         """Remove the gradients of blocks that every micro-batch of the update skipped, on every rank.
 
-        They are zero, and the optimiser would move the blocks by their momentum and decay their weights.
+        If it skipped all blocks, then also that of the position bias they share. They are zero, and the optimiser would
+        move the blocks by their momentum and decay their weights.
         """
         if self.layer_drop is None:
             return
         kept = self.all_reduce(self.layer_drop.take_kept().to(self.root_device), reduce_op="sum")
-        for block, num_kept in zip(self.layer_drop.blocks, kept.tolist(), strict=True):
-            if not num_kept:
-                for parameter in block.parameters():
-                    parameter.grad = None
+        unused = [block for block, num in zip(self.layer_drop.blocks, kept.tolist(), strict=True) if not num]
+        if len(unused) == len(self.layer_drop.blocks) and self.layer_drop.position_bias is not None:
+            unused.append(self.layer_drop.position_bias)
+        for module in unused:
+            for parameter in module.parameters():
+                parameter.grad = None
 
 
 class SharedLayerDrop:
@@ -65,6 +68,7 @@ class SharedLayerDrop:
 
     def __init__(self, context: ContextNetwork) -> None:
         self.blocks = list(context.blocks)
+        self.position_bias = context.position_bias
         self.prob, context.layer_drop = context.layer_drop, 0.0
         self.kept: set[nn.Module] = set()
         self.skipped: nn.Module | None = None

@@ -5,9 +5,9 @@ import math
 import torch
 
 from speechssl.decoding.greedy import greedy_decode
-from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 
-VOCABULARY = CharacterVocabulary(["A", "B"])  # ids: blank 0, boundary 1, A 2, B 3
+VOCABULARY = Vocabulary.of_characters(["A", "B"])  # ids: blank 0, boundary 1, A 2, B 3
 
 
 def logits(*paths: list[int]) -> torch.Tensor:

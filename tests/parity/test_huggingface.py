@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.nn.functional as F
-from hf_weights import ctc_weights, encoder_weights, pretraining_weights
+from hf_weights import ctc_pairs, encoder_pairs, pretraining_pairs, to_ours
 from torch import Tensor
 
 from speechssl.config import (
@@ -25,6 +25,7 @@ from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
 
 transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
 
+QUANTIZER = QuantizerConfig(num_groups=2, num_entries=7, dim=12)
 QUIET = DropoutConfig(hidden=0, attention=0, layer_drop=0)
 Variant = Literal["base", "large"]
 VARIANTS: list[Variant] = ["base", "large"]
@@ -73,7 +74,7 @@ def test_features_and_every_layer(variant: Variant) -> None:
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2Model(reference_config(variant)).eval()
     ours = Encoder(our_config(variant), QUIET).eval()
-    ours.load_state_dict(encoder_weights(theirs.state_dict(), prefix=""))
+    ours.load_state_dict(to_ours(encoder_pairs(our_config(variant)), theirs.state_dict(), ours.state_dict()))
     with torch.no_grad():
         expected = theirs(audio(), output_hidden_states=True)
         found = ours(audio(), keep_layers=True)
@@ -89,16 +90,16 @@ def pretraining_pair(variant: Variant) -> tuple[Any, ContrastiveModel]:
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2ForPreTraining(reference_config(variant)).train()
     objective = ContrastiveConfig(
-        quantizer=QuantizerConfig(num_groups=2, num_entries=7, dim=12),
+        quantizer=QUANTIZER,
         final_dim=10,
         num_negatives=6,
         feature_penalty=0.0,  # theirs has none
         feature_grad_scale=1.0,
     )
     ours = ContrastiveModel(our_config(variant), objective, QUIET).train()
-    weights = pretraining_weights(theirs.state_dict())
-    weights["quantizer.codebook"] = weights["quantizer.codebook"].view(2, 7, 6)
-    ours.load_state_dict(weights)
+    ours.load_state_dict(
+        to_ours(pretraining_pairs(our_config(variant), QUANTIZER), theirs.state_dict(), ours.state_dict())
+    )
     return theirs, ours
 
 
@@ -145,8 +146,8 @@ def test_pretraining_loss_and_gradients(variant: Variant) -> None:
     found.loss.backward()
     expected.loss.backward()
     gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
-    reference = pretraining_weights({**{n: torch.zeros_like(p) for n, p in theirs.named_parameters()}, **gradients})
-    reference["quantizer.codebook"] = reference["quantizer.codebook"].view(2, 7, 6)
+    known = {**{n: torch.zeros_like(p) for n, p in theirs.named_parameters()}, **gradients}
+    reference = to_ours(pretraining_pairs(our_config(variant), QUANTIZER), known, ours.state_dict())
     compared = 0
     for name, parameter in ours.named_parameters():
         if parameter.grad is not None:
@@ -161,7 +162,7 @@ def test_ctc_logits_and_loss(variant: Variant) -> None:
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2ForCTC(reference_config(variant)).eval()
     ours = CtcModel(our_config(variant), QUIET, 11, HeadConfig()).eval()
-    ours.load_state_dict(ctc_weights(theirs.state_dict()))
+    ours.load_state_dict(to_ours(ctc_pairs(our_config(variant), "wav2vec2"), theirs.state_dict(), ours.state_dict()))
     labels = torch.tensor([[3, 4, 4, 5], [6, 7, -100, -100]])
     with torch.no_grad():
         expected = theirs(audio(), labels=labels)
@@ -176,7 +177,7 @@ def test_padded_batches_of_the_variant_without_group_norm() -> None:
     torch.manual_seed(0)
     theirs = transformers.Wav2Vec2ForCTC(reference_config("large")).eval()
     ours = CtcModel(our_config("large"), QUIET, 11, HeadConfig()).eval()
-    ours.load_state_dict(ctc_weights(theirs.state_dict()))
+    ours.load_state_dict(to_ours(ctc_pairs(our_config("large"), "wav2vec2"), theirs.state_dict(), ours.state_dict()))
     lengths = torch.tensor([12_000, 7_000])
     padded = audio()
     padded[1, 7_000:] = 0

@@ -4,30 +4,30 @@ import pytest
 
 from speechssl.errors import CheckpointError, DataError
 from speechssl.text.normalisation import normalize_text
-from speechssl.text.vocabulary import CharacterVocabulary
+from speechssl.text.vocabulary import Vocabulary
 
 
 def test_round_trip_and_blank() -> None:
-    vocabulary = CharacterVocabulary.from_texts(["AB BA", "CÉ"])
+    vocabulary = Vocabulary.from_texts(["AB BA", "CÉ"])
     ids = vocabulary.encode("BAC A")
     assert 0 not in ids
     assert vocabulary.decode([0, *ids, 0, 0]) == "BAC A"
     assert len(vocabulary) == 2 + len("ABCÉ")
-    assert CharacterVocabulary.from_dict(vocabulary.to_dict()).encode("CÉ") == vocabulary.encode("CÉ")
+    assert Vocabulary.from_dict(vocabulary.to_dict()).encode("CÉ") == vocabulary.encode("CÉ")
 
 
 def test_unknown_characters_are_named() -> None:
     with pytest.raises(DataError, match=r"'7' '\|' not in the vocabulary"):
-        CharacterVocabulary(["A"]).encode("A7|")
+        Vocabulary.of_characters(["A"]).encode("A7|")
 
 
 def test_empty_and_ambiguous_vocabularies_are_refused() -> None:
     with pytest.raises(DataError, match="no characters"):
-        CharacterVocabulary.from_texts(["", " "])
+        Vocabulary.from_texts(["", " "])
     with pytest.raises(DataError, match="word boundaries"):
-        CharacterVocabulary.from_texts(["A|B"])
+        Vocabulary.from_texts(["A|B"])
     with pytest.raises(CheckpointError, match="'phones'"):
-        CharacterVocabulary.from_dict({"kind": "phones"})
+        Vocabulary.from_dict({"kind": "phones"})
 
 
 def test_normalisation() -> None:

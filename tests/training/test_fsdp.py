@@ -207,11 +207,15 @@ def test_shared_layer_drop_gives_the_values_and_gradients_of_the_networks_own() 
         assert torch.equal(*(network.eval()(torch.ones(1, 5, 8)).x for network in (own, shared)))
 
 
+RELATIVE_BIAS = ["--model.context.relative_bias", "true", "--model.context.num_buckets", "8"]
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "pretraining": ("pretrain", []),
     "feature encoder without gradients": ("pretrain", ["--objective.feature_grad_scale", "0"]),
     "all blocks always": ("pretrain", ["--dropout.layer_drop", "0"]),
     "bf16": ("pretrain", ["--training.precision", "bf16"]),
+    "relative bias that no block may use": ("pretrain", ["--dropout.layer_drop", "0.8", *RELATIVE_BIAS]),
+    "relative bias in bf16": ("pretrain", ["--training.precision", "bf16", *RELATIVE_BIAS]),
+    "several positional convolutions": ("pretrain", ["--model.context.pos_conv_depth", "2"]),
     "augmented": ("pretrain", ["--augmentation.noise.prob", "0.5"]),
     "fine-tuning": ("finetune", []),
     "fine-tuning without time masks": ("finetune", ["--masking.time_prob", "0", "--freeze_context_updates", "0"]),

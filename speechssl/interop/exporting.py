@@ -1,0 +1,76 @@
+"""The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig
+from speechssl.config_files import from_dict
+from speechssl.errors import CheckpointError
+from speechssl.interop.huggingface import write_huggingface
+from speechssl.interop.huggingface_reference import huggingface_reference
+from speechssl.interop.imported import FAMILIES, Architecture
+from speechssl.interop.model_card import model_card
+from speechssl.interop.proof import proof_audio, prove
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
+
+
+def run(config: ExportConfig) -> None:
+    """Write the model under a temporary name, prove it, and give it its name.
+
+    Raises:
+        ConfigError: a package that is needed is not installed.
+        CheckpointError: no checkpoint, or one that the format cannot hold; nothing is left then.
+        DataError: an evaluation for the model card that cannot be read.
+    """
+    checkpoint = load_checkpoint(config.checkpoint)
+    architecture = architecture_of(checkpoint)
+    card = model_card(checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license)
+    module = architecture.build()
+    load_weights(module, checkpoint.model_state, source=checkpoint.path)
+    with new_folder(config.output) as folder:
+        write_huggingface(folder, architecture, checkpoint.model_state)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        if config.proof:
+            audio = proof_audio(config.audio, architecture.model.sample_rate)
+            prove(module, huggingface_reference(folder, architecture), audio, config.tolerance)
+        else:
+            print("not proved (--proof false)")
+    print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
+
+
+def architecture_of(checkpoint: Checkpoint) -> Architecture:
+    """What a checkpoint's model computes."""
+    sections = checkpoint.config
+    family = (checkpoint.origin or {}).get("family", FAMILIES[0])
+    return Architecture(
+        checkpoint.kind,
+        family,
+        from_dict(ModelConfig, sections["model"]),
+        from_dict(ContrastiveConfig, sections["objective"]) if checkpoint.kind == "pretrain" else None,
+        Vocabulary.from_dict(checkpoint.vocabulary) if checkpoint.vocabulary is not None else None,
+        from_dict(HeadConfig, sections.get("head", {})),
+    )
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A folder that gets its name when all is well, and is deleted otherwise.
+
+    Raises:
+        CheckpointError: the name is taken, or nothing can be written there.
+    """
+    if output.exists():
+        raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
+    partial = output.with_name(f".partial_{output.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(output)
+    except OSError as error:
+        raise CheckpointError(f"{output}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

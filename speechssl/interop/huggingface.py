@@ -1,0 +1,149 @@
+"""Hugging Face folders: wav2vec 2.0, HuBERT, WavLM and data2vec-audio, in and out."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from speechssl.errors import CheckpointError
+from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture, read_json
+from speechssl.interop.imported import Architecture, Family, Imported
+from speechssl.interop.naming import HUGGINGFACE, Pair, encoder_pairs, linear_pairs, quantizer_pairs
+from speechssl.interop.tensors import to_ours, to_theirs
+from speechssl.training.checkpoints import CheckpointKind
+
+WEIGHTS_FILE = "model.safetensors"
+PICKLE_FILE = "pytorch_model.bin"
+PREFIXES: dict[Family, str] = {
+    "wav2vec2": "wav2vec2.",
+    "hubert": "hubert.",
+    "wavlm": "wavlm.",
+    "data2vec-audio": "data2vec_audio.",
+}
+
+
+def is_huggingface(path: Path) -> bool:
+    """Whether a path looks like one of their models."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def read_huggingface(folder: Path) -> Imported:
+    """Read a model folder: configuration, weights in safetensors or a pickle of tensors, vocabulary.
+
+    Raises:
+        CheckpointError: anything missing, damaged or unknown; nothing in the folder is executed.
+    """
+    theirs = {name: value.float() for name, value in read_weights(folder).items()}
+    family = family_of(read_json(folder / CONFIG_FILE), folder)
+    prefix = PREFIXES[family]
+    kind = kind_of(theirs)
+    if not any(name.startswith(prefix) for name in theirs):
+        prefix = ""
+    architecture = read_architecture(folder, kind)
+    pairs = model_pairs(architecture, prefix)
+    shapes = architecture.shapes()
+    masks = f"{prefix}{HUGGINGFACE.mask_embedding}"
+    if masks not in theirs and kind != "pretrain":
+        # Recognisers that were trained without masks have no such vector; it is used by nothing but masks.
+        theirs = {**theirs, masks: torch.zeros(shapes["encoder.mask_embedding"])}
+        architecture.notes.append("no mask embedding in the model: zeros in its place")
+    weights = to_ours(pairs, theirs, shapes, source=str(folder))
+    return Imported(architecture, weights, folder, "Hugging Face")
+
+
+def kind_of(theirs: Mapping[str, Tensor]) -> CheckpointKind:
+    """What the tensors make."""
+    if "quantizer.codevectors" in theirs:
+        return "pretrain"
+    return "ctc" if "lm_head.weight" in theirs else "encoder"
+
+
+def model_pairs(architecture: Architecture, prefix: str) -> list[Pair]:
+    """Every tensor of a model of theirs, with the encoder's under a prefix."""
+    encoder = encoder_pairs(architecture.model, HUGGINGFACE, prefix)
+    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in encoder]
+    match architecture.kind:
+        case "pretrain":
+            assert architecture.objective is not None
+            quantizer = architecture.objective.quantizer
+            pairs += quantizer_pairs(quantizer, "quantizer.codevectors", "quantizer.weight_proj")
+            pairs += linear_pairs({"project_targets": "project_q", "project_context": "project_hid"})
+        case "ctc":
+            pairs += linear_pairs({"head": "lm_head"})
+    return pairs
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder, in one file or several.
+
+    Raises:
+        CheckpointError: no weights, a damaged file, or a pickle that holds more than tensors.
+    """
+    for name, read in ((WEIGHTS_FILE, read_safetensors), (PICKLE_FILE, read_pickle)):
+        if (folder / name).is_file():
+            return read(folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            parts = sorted(set(read_json(folder / f"{name}.index.json").get("weight_map", {}).values()))
+            return {key: value for part in parts for key, value in read(inside(folder, part)).items()}
+    raise CheckpointError(f"{folder}: has neither {WEIGHTS_FILE} nor {PICKLE_FILE}; fetch the weights of the model too")
+
+
+def inside(folder: Path, name: Any) -> Path:
+    """A file that an index names.
+
+    Raises:
+        CheckpointError: it is not in the folder.
+    """
+    if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+        raise CheckpointError(f"{folder}: its index names {name!r}, which is not a file of the folder; fetch it too")
+    return folder / name
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or cut off ({error}); fetch it again") from error
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a PyTorch file, without executing what it may hold."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds more than tensors and was not opened, since that could run code "
+            f"({first_line(error)}); ask its author for model.safetensors"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged or cut off ({first_line(error)}); fetch it again") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: expected tensors by name, found something else; it is not a Hugging Face model")
+    return content
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def write_huggingface(folder: Path, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
+    """Write a model into an empty folder, as their ``from_pretrained`` loads it.
+
+    Raises:
+        CheckpointError: theirs cannot compute it.
+    """
+    files = describe(architecture)
+    prefix = "" if architecture.kind == "encoder" else PREFIXES[architecture.family]
+    theirs = to_theirs(model_pairs(architecture, prefix), weights)
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    safetensors.torch.save_file(theirs, folder / WEIGHTS_FILE, metadata={"format": "pt"})

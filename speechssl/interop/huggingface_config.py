@@ -1,0 +1,344 @@
+"""Hugging Face's configuration files: which model a folder describes, and how to describe one of ours."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    FeatureEncoderConfig,
+    HeadConfig,
+    ModelConfig,
+    QuantizerConfig,
+)
+from speechssl.errors import CheckpointError
+from speechssl.interop.imported import FAMILIES, Architecture, Family
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import CheckpointKind
+
+CONFIG_FILE = "config.json"
+FEATURES_FILE = "preprocessor_config.json"
+VOCABULARY_FILE = "vocab.json"
+TOKENIZER_FILE = "tokenizer_config.json"
+# What our encoder computes in one way only; models that compute something else are refused.
+_FIXED: dict[str, Any] = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "add_adapter": False,
+    "adapter_attn_dim": None,
+    "conv_pos_batch_norm": False,
+    "feat_proj_layer_norm": True,
+}
+
+# Theirs, for configurations that leave out what is the default.
+_DEFAULTS: dict[str, Any] = {
+    "conv_dim": [512] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "conv_bias": False,
+    "feat_extract_norm": "group",
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "do_stable_layer_norm": False,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "num_buckets": 320,
+    "max_bucket_distance": 800,
+    "num_codevectors_per_group": 320,
+    "num_codevector_groups": 2,
+    "codevector_dim": 256,
+    "proj_codevector_dim": 256,
+    "num_negatives": 100,
+    "contrastive_logits_temperature": 0.1,
+    "diversity_loss_weight": 0.1,
+    "pad_token_id": 0,
+    "vocab_size": 32,
+}
+
+_FAMILY_DEFAULTS: dict[Family, dict[str, Any]] = {
+    # Here the number of embeddings is that of the convolutions.
+    "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"},
+}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file.
+
+    Raises:
+        CheckpointError: missing, or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent}: has no {path.name}, which a Hugging Face model has") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); fetch the file again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an object; fetch the file again")
+    return content
+
+
+def family_of(config: Mapping[str, Any], folder: Path) -> Family:
+    """Family that a configuration names.
+
+    Raises:
+        CheckpointError: one that is not read.
+    """
+    found = config.get("model_type")
+    if found not in FAMILIES:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: model_type is {found!r}; what can be imported is {', '.join(FAMILIES)}"
+        )
+    return found
+
+
+def read_architecture(folder: Path, kind: CheckpointKind) -> Architecture:
+    """What the files beside the weights describe.
+
+    Args:
+        folder: with config.json, and others by what the model is.
+        kind: which the tensors tell.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the model computes what ours cannot.
+    """
+    given = read_json(folder / CONFIG_FILE)
+    family = family_of(given, folder)
+    config = _DEFAULTS | _FAMILY_DEFAULTS.get(family, {}) | given
+    problems = [
+        f"{name} is {config[name]!r}, only {value!r} can be imported"
+        for name, value in _FIXED.items()
+        if name in config and config[name] != value
+    ]
+    if problems:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: " + "; ".join(problems))
+    notes: list[str] = []
+    try:
+        model = model_config(family, config, read_features(folder, config, notes))
+        objective = objective_config(config) if kind == "pretrain" else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: does not describe a {family} encoder ({type(error).__name__}: {error})"
+        ) from error
+    vocabulary = read_vocabulary(folder, config) if kind == "ctc" else None
+    return Architecture(kind, family, model, objective, vocabulary, notes=notes)
+
+
+def read_features(folder: Path, config: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Sample rate and normalisation; models without the file are taken at their family's habit, with a note."""
+    if (folder / FEATURES_FILE).is_file():
+        content = read_json(folder / FEATURES_FILE)
+        return {"sampling_rate": content.get("sampling_rate", 16000), "do_normalize": content.get("do_normalize", True)}
+    normalizes = config["feat_extract_norm"] == "layer"
+    notes.append(
+        f"no {FEATURES_FILE}: taken as 16000 Hz, with{'' if normalizes else 'out'} normalised audio, as published "
+        "models of this kind"
+    )
+    return {"sampling_rate": 16000, "do_normalize": normalizes}
+
+
+def model_config(family: Family, config: Mapping[str, Any], features: Mapping[str, Any]) -> ModelConfig:
+    """Our description of an encoder of theirs."""
+    layers = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
+    is_stack = family == "data2vec-audio"
+    return ModelConfig(
+        sample_rate=int(features["sampling_rate"]),
+        normalize_audio=bool(features["do_normalize"]),
+        feature_encoder=FeatureEncoderConfig(
+            conv_layers=[(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers],
+            norm="layer" if config["feat_extract_norm"] == "layer" else "group",
+            bias=bool(config["conv_bias"]),
+        ),
+        context=ContextConfig(
+            num_layers=int(config["num_hidden_layers"]),
+            dim=int(config["hidden_size"]),
+            ffn_dim=int(config["intermediate_size"]),
+            num_heads=int(config["num_attention_heads"]),
+            norm_first=bool(config["do_stable_layer_norm"]),
+            pos_conv_kernel=int(config["conv_pos_kernel_size" if is_stack else "num_conv_pos_embeddings"]),
+            pos_conv_groups=int(config["num_conv_pos_embedding_groups"]),
+            pos_conv_depth=int(config["num_conv_pos_embeddings"]) if is_stack else 1,
+            relative_bias=family == "wavlm",
+            num_buckets=int(config["num_buckets"]),
+            max_distance=int(config["max_bucket_distance"]),
+        ),
+    )
+
+
+def objective_config(config: Mapping[str, Any]) -> ContrastiveConfig:
+    """Our description of their contrastive task."""
+    return ContrastiveConfig(
+        quantizer=QuantizerConfig(
+            num_groups=int(config["num_codevector_groups"]),
+            num_entries=int(config["num_codevectors_per_group"]),
+            dim=int(config["codevector_dim"]),
+        ),
+        final_dim=int(config["proj_codevector_dim"]),
+        num_negatives=int(config["num_negatives"]),
+        temperature=float(config["contrastive_logits_temperature"]),
+        diversity_weight=float(config["diversity_loss_weight"]),
+    )
+
+
+def read_vocabulary(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
+    """Labels of a recogniser: theirs call CTC's blank the padding.
+
+    Raises:
+        CheckpointError: labels that are not one for each output.
+    """
+    ids = read_json(folder / VOCABULARY_FILE)
+    tokenizer = read_json(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).is_file() else {}
+    size = config["vocab_size"]
+    if sorted(ids.values(), key=str) != sorted(range(len(ids)), key=str) or len(ids) != size:
+        raise CheckpointError(
+            f"{folder / VOCABULARY_FILE}: {len(ids)} labels, expected one for each of the {size} outputs that "
+            f"{CONFIG_FILE} names, numbered from 0; fetch the vocabulary that belongs to these weights"
+        )
+    labels = sorted(ids, key=ids.__getitem__)
+    blank = config["pad_token_id"]
+    if not isinstance(blank, int) or not 0 <= blank < len(labels):
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: pad_token_id is {blank!r}, expected one of the {len(labels)} labels, the blank"
+        )
+    if tokenizer.get("do_lower_case"):
+        labels = [label if i == blank else label.lower() for i, label in enumerate(labels)]
+    boundary = ids.get(tokenizer.get("word_delimiter_token", "|"))
+    return Vocabulary(labels, blank=blank, word_boundary=boundary)
+
+
+def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
+    """Their files for a model of ours, by name, as plain values.
+
+    Raises:
+        CheckpointError: theirs cannot compute it.
+    """
+    check_expressible(architecture)
+    files = {CONFIG_FILE: their_config(architecture), FEATURES_FILE: their_features(architecture.model)}
+    vocabulary = architecture.vocabulary
+    if vocabulary is not None:
+        tokens = [PAD if i == vocabulary.blank else label for i, label in enumerate(vocabulary.labels)]
+        files[VOCABULARY_FILE] = {token: i for i, token in enumerate(tokens)}
+        files[TOKENIZER_FILE] = their_tokenizer(vocabulary, tokens)
+    return files
+
+
+PAD = "<pad>"
+
+
+def check_expressible(architecture: Architecture) -> None:
+    """Raise CheckpointError, with what is in the way, for a model that theirs cannot compute."""
+    problems = []
+    if architecture.model.feature_encoder.first_layer != "convolution":
+        problems.append(
+            f"model.feature_encoder.first_layer is {architecture.model.feature_encoder.first_layer}, theirs learns "
+            "from the waveform"
+        )
+    problems += family_problems(architecture.model, architecture.family)
+    if architecture.head != HeadConfig(lstm_dim=architecture.head.lstm_dim):
+        problems.append("the head has more than the linear layer that theirs have")
+    if problems:
+        raise CheckpointError(
+            f"no Hugging Face model computes this one: {'; '.join(problems)}. --to onnx and --to torch take it as it is"
+        )
+
+
+def family_problems(model: ModelConfig, family: Family) -> list[str]:
+    """Fields with values that no model of a family has, in words."""
+    is_stack = family == "data2vec-audio"
+    wanted: list[tuple[str, Any, Any]] = [
+        ("context.relative_bias", model.context.relative_bias, family == "wavlm"),
+        ("context.pos_conv_depth above 1", model.context.pos_conv_depth > 1, is_stack),
+    ]
+    if is_stack:
+        wanted.append(("feature_encoder.norm", model.feature_encoder.norm, "layer"))
+        wanted.append(("context.norm_first", model.context.norm_first, False))
+    return [f"model.{name} is {found}, {family} has {value}" for name, found, value in wanted if found != value]
+
+
+def their_config(architecture: Architecture) -> dict[str, Any]:
+    """config.json."""
+    model, objective, vocabulary = architecture.model, architecture.objective, architecture.vocabulary
+    prefix = _CLASS_PREFIX[architecture.family]
+    channels, kernels, strides = zip(*model.feature_encoder.conv_layers, strict=True)
+    config: dict[str, Any] = {
+        "architectures": [prefix + _CLASS_SUFFIX[architecture.kind]],
+        "model_type": architecture.family,
+        "conv_dim": list(channels),
+        "conv_kernel": list(kernels),
+        "conv_stride": list(strides),
+        "conv_bias": model.feature_encoder.bias,
+        "feat_extract_norm": model.feature_encoder.norm,
+        "feat_extract_activation": "gelu",
+        "num_feat_extract_layers": len(channels),
+        "hidden_size": model.context.dim,
+        "num_hidden_layers": model.context.num_layers,
+        "num_attention_heads": model.context.num_heads,
+        "intermediate_size": model.context.ffn_dim,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "do_stable_layer_norm": model.context.norm_first,
+        "num_conv_pos_embeddings": model.context.pos_conv_kernel,
+        "num_conv_pos_embedding_groups": model.context.pos_conv_groups,
+        "torch_dtype": "float32",
+    }
+    if architecture.family == "data2vec-audio":
+        config["conv_pos_kernel_size"] = model.context.pos_conv_kernel
+        config["num_conv_pos_embeddings"] = model.context.pos_conv_depth
+    if architecture.family == "wavlm":
+        config |= {"num_buckets": model.context.num_buckets, "max_bucket_distance": model.context.max_distance}
+    if objective is not None:
+        config |= {
+            "num_codevector_groups": objective.quantizer.num_groups,
+            "num_codevectors_per_group": objective.quantizer.num_entries,
+            "codevector_dim": objective.quantizer.dim,
+            "proj_codevector_dim": objective.final_dim,
+            "num_negatives": objective.num_negatives,
+            "contrastive_logits_temperature": objective.temperature,
+            "diversity_loss_weight": objective.diversity_weight,
+            "mask_time_prob": objective.masking.time_prob,
+            "mask_time_length": objective.masking.time_length,
+        }
+    if vocabulary is not None:
+        config |= {"vocab_size": len(vocabulary), "pad_token_id": vocabulary.blank, "ctc_loss_reduction": "sum"}
+    return config
+
+
+_CLASS_PREFIX = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "data2vec-audio": "Data2VecAudio"}
+_CLASS_SUFFIX = {"pretrain": "ForPreTraining", "ctc": "ForCTC", "encoder": "Model"}
+
+
+def their_features(model: ModelConfig) -> dict[str, Any]:
+    """preprocessor_config.json."""
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "processor_class": "Wav2Vec2Processor",
+        "feature_size": 1,
+        "sampling_rate": model.sample_rate,
+        "do_normalize": model.normalize_audio,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        # Group norm over the padding is what those models were trained with; ours leaves it out in any case.
+        "return_attention_mask": model.feature_encoder.norm == "layer",
+    }
+
+
+def their_tokenizer(vocabulary: Vocabulary, tokens: list[str]) -> dict[str, Any]:
+    """tokenizer_config.json. Begin, end and unknown tokens are the padding where the labels have none."""
+    special = {name: token if token in tokens else PAD for name, token in _SPECIAL.items()}
+    boundary = vocabulary.word_boundary
+    return {
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        "processor_class": "Wav2Vec2Processor",
+        "pad_token": PAD,
+        **special,
+        "word_delimiter_token": " " if boundary is None else tokens[boundary],
+        "do_lower_case": False,
+    }
+
+
+_SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -1,0 +1,112 @@
+"""A model that was made elsewhere, under our names, before it becomes a checkpoint."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from speechssl.config import ContrastiveConfig, DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig, PretrainConfig
+from speechssl.model.ctc import CtcModel
+from speechssl.model.encoder import Encoder
+from speechssl.objectives.contrastive import ContrastiveModel
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import CheckpointKind, save_checkpoint
+
+Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"]
+FAMILIES: tuple[Family, ...] = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+NO_DROPOUT = DropoutConfig(hidden=0, attention=0, layer_drop=0)
+
+
+@dataclass
+class Architecture:
+    """What a model computes, apart from its weights."""
+
+    kind: CheckpointKind
+    """"pretrain": with the quantizer of the contrastive task; "ctc": a recogniser; "encoder": neither."""
+    family: Family
+    model: ModelConfig
+    objective: ContrastiveConfig | None = None
+    """Of kind "pretrain"."""
+    vocabulary: Vocabulary | None = None
+    """Of kind "ctc"."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """Of kind "ctc"; what is made elsewhere has the published linear layer."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know about the conversion."""
+
+    def build(self) -> nn.Module:
+        """Our module of this architecture with random weights and without noise, in evaluation mode."""
+        module: nn.Module
+        match self.kind:
+            case "pretrain":
+                assert self.objective is not None
+                module = ContrastiveModel(self.model, self.objective, NO_DROPOUT)
+            case "ctc":
+                assert self.vocabulary is not None
+                module = CtcModel(self.model, NO_DROPOUT, len(self.vocabulary), self.head)
+            case "encoder":
+                module = EncoderOnly(self.model)
+        return module.eval()
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shapes of our tensors by name, without making them."""
+        with torch.device("meta"):
+            return {name: value.shape for name, value in self.build().state_dict().items()}
+
+
+class EncoderOnly(nn.Module):
+    """An encoder by itself, under the name that it has in every model."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, NO_DROPOUT)
+
+
+@dataclass
+class Imported:
+    """A model from elsewhere."""
+
+    architecture: Architecture
+    weights: dict[str, Tensor]
+    """By our names."""
+    source: Path
+    format: str
+    """Of the source, for people."""
+
+    def build(self) -> nn.Module:
+        """Our module with these weights, in evaluation mode."""
+        module = self.architecture.build()
+        module.load_state_dict(self.weights)
+        return module
+
+    def save(self, output: Path) -> Path:
+        """Write the checkpoint of update 0 of a run folder; returns its path.
+
+        Raises:
+            CheckpointError: the disk is full, or the folder cannot be written.
+        """
+        architecture = self.architecture
+        return save_checkpoint(
+            output,
+            kind=architecture.kind,
+            update=0,
+            config=run_config(architecture, output),
+            model_state=self.weights,
+            training_state=None,
+            vocabulary=architecture.vocabulary.to_dict() if architecture.vocabulary else None,
+            origin={"family": architecture.family, "format": self.format, "source": self.source.name},
+        )
+
+
+def run_config(architecture: Architecture, output: Path) -> Any:
+    """Configuration of a run that would have made such a checkpoint."""
+    match architecture.kind:
+        case "pretrain":
+            assert architecture.objective is not None
+            return PretrainConfig(output=output, model=architecture.model, objective=architecture.objective)
+        case "ctc":
+            return FinetuneConfig(output=output, model=architecture.model)
+        case "encoder":
+            return {"model": architecture.model}

@@ -1,0 +1,81 @@
+"""Weights under our names and under others', with every tensor accounted for."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from speechssl.errors import CheckpointError
+from speechssl.interop.naming import OLD_WEIGHT_NORM, Pair
+
+_SHOWN = 12
+
+
+def to_ours(
+    pairs: Sequence[Pair],
+    theirs: Mapping[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    *,
+    source: str,
+    ignored: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """Weights under our names.
+
+    Args:
+        pairs: every tensor of the model.
+        theirs: weights as the source calls them.
+        shapes: of our tensors.
+        source: for messages.
+        ignored: names of the source that are no weights of the model.
+
+    Raises:
+        CheckpointError: lists every tensor that is missing, unknown or of another shape.
+    """
+    theirs = {modern_name(name): value for name, value in theirs.items()}
+    wanted = {name for pair in pairs for name in pair.theirs}
+    problems = [f"{name}: missing" for pair in pairs for name in pair.theirs if name not in theirs]
+    problems += [f"{name}: unknown" for name in theirs if name not in wanted and name not in ignored]
+    ours: dict[str, Tensor] = {}
+    for pair in pairs:
+        if all(name in theirs for name in pair.theirs):
+            parts = [theirs[name] for name in pair.theirs]
+            shape = shapes[pair.ours]
+            if all(part.shape == their_shape(pair, shape) for part in parts):
+                ours[pair.ours] = torch.cat(parts).reshape(shape)
+            else:
+                found = ", ".join(str(tuple(part.shape)) for part in parts)
+                problems.append(f"{', '.join(pair.theirs)}: {found}, expected {tuple(their_shape(pair, shape))}")
+    if problems:
+        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise CheckpointError(
+            f"{source}: its tensors are not those of the model that its configuration describes:\n  "
+            + "\n  ".join(problems[:_SHOWN] + more)
+            + "\nNothing was written. Give the configuration that belongs to these weights, or name the architecture "
+            "in an issue if it is one that should be read."
+        )
+    return ours
+
+
+def to_theirs(pairs: Sequence[Pair], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under others' names, each in memory of its own; inverse of ``to_ours``."""
+    theirs: dict[str, Tensor] = {}
+    for pair in pairs:
+        value = ours[pair.ours]
+        if pair.their_shape is not None:
+            value = value.reshape(pair.their_shape)
+        for name, part in zip(pair.theirs, value.chunk(len(pair.theirs)), strict=True):
+            theirs[name] = part.detach().clone(memory_format=torch.contiguous_format)
+    return theirs
+
+
+def their_shape(pair: Pair, shape: torch.Size) -> torch.Size:
+    """Shape of each of the tensors that ours of a shape is elsewhere."""
+    if pair.their_shape is not None:
+        return torch.Size(pair.their_shape)
+    return torch.Size((shape[0] // len(pair.theirs), *shape[1:]))
+
+
+def modern_name(name: str) -> str:
+    """A tensor's name with PyTorch's present names for the parts of normalised weights."""
+    stem, dot, last = name.rpartition(".")
+    return f"{stem}{dot}{OLD_WEIGHT_NORM.get(last, last)}"

@@ -1,0 +1,32 @@
+"""Small models of Hugging Face's with random weights, as folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHARACTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+"""The labels of the published recognisers."""
+SMALL: dict[str, Any] = {
+    "vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
+    "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+    "num_codevectors_per_group": 7, "codevector_dim": 12, "proj_codevector_dim": 10, "num_negatives": 6,
+}  # fmt: skip
+DATA2VEC: dict[str, Any] = {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+LARGE: dict[str, Any] = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
+
+
+def save_model(transformers: Any, name: str, folder: Path, **options: Any) -> Any:
+    """A model of a class, with its vocabulary and feature extractor; returns the model."""
+    config = getattr(transformers, name.partition("For")[0].removesuffix("Model") + "Config")(**SMALL | options)
+    torch.manual_seed(0)
+    model = getattr(transformers, name)(config).eval()
+    model.save_pretrained(folder)
+    large = getattr(config, "feat_extract_norm", "layer") == "layer"
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=large, return_attention_mask=large).save_pretrained(folder)
+    if name.endswith("CTC"):
+        vocabulary = {label: i for i, label in enumerate(CHARACTERS)}
+        (folder / "vocab.json").write_text(json.dumps(vocabulary))
+        transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
+    return model

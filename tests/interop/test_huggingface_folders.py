@@ -1,0 +1,305 @@
+"""Hugging Face's folders, in and out: every tensor, the same numbers, the same transcripts, and nothing else let in."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+from conftest import RATE
+from hf_models import DATA2VEC, LARGE, save_model
+from torch import Tensor
+
+from speechssl.cli import main
+from speechssl.config import TranscribeConfig
+from speechssl.errors import CheckpointError
+from speechssl.interop.huggingface import read_huggingface
+from speechssl.interop.huggingface_reference import huggingface_reference
+from speechssl.interop.proof import made_voice, proof_audio, prove
+from speechssl.recogniser import load_recogniser
+from speechssl.training.checkpoints import load_checkpoint
+from speechssl.transcribe import transcribe
+
+AN4 = Path(__file__).resolve().parents[3] / "shared" / "corpora" / "an4" / "audio"
+AUTO = {"ForPreTraining": "AutoModelForPreTraining", "ForCTC": "AutoModelForCTC", "Model": "AutoModel"}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "base": ("Wav2Vec2ForPreTraining", {}),
+    "base recogniser": ("Wav2Vec2ForCTC", {}),
+    "base encoder": ("Wav2Vec2Model", {}),
+    "large": ("Wav2Vec2ForPreTraining", LARGE),
+    "large recogniser": ("Wav2Vec2ForCTC", LARGE),
+    "HuBERT": ("HubertModel", {}),
+    "HuBERT recogniser": ("HubertForCTC", LARGE),
+    "WavLM": ("WavLMModel", {"num_buckets": 20, "max_bucket_distance": 30}),
+    "WavLM recogniser": ("WavLMForCTC", LARGE),
+    "data2vec": ("Data2VecAudioModel", DATA2VEC),
+    "data2vec recogniser": ("Data2VecAudioForCTC", DATA2VEC),
+}
+
+
+def run_verb(*argv: object) -> int:
+    return main([str(item) for item in argv])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_comes_back_bit_equal(transformers: Any, tmp_path: Path, name: str) -> None:
+    cls, options = MODELS[name]
+    theirs = save_model(transformers, cls, tmp_path / "theirs", **options)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+    assert run_verb("export", tmp_path / "ours", tmp_path / "back") == 0
+    suffix = next(suffix for suffix in AUTO if cls.endswith(suffix))
+    back = getattr(transformers, AUTO[suffix]).from_pretrained(tmp_path / "back")
+    assert type(back) is type(theirs)
+    expected, found = theirs.state_dict(), back.state_dict()
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+    if suffix == "ForCTC":
+        processor = transformers.AutoProcessor.from_pretrained(tmp_path / "back")
+        assert processor.tokenizer.get_vocab() == json.loads((tmp_path / "theirs" / "vocab.json").read_text())
+        assert processor.feature_extractor.do_normalize == (options in (LARGE, DATA2VEC))
+
+
+def test_the_differences_are_shown_by_stage(
+    transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(transformers, "Wav2Vec2ForPreTraining", tmp_path / "theirs", **LARGE)
+    soundfile.write(tmp_path / "voice.flac", made_voice(8000)[0].numpy(), 8000)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--audio", tmp_path / "voice.flac") == 0
+    printed = capsys.readouterr().out
+    stages = [line.split("  ")[1] for line in printed.splitlines() if line.startswith("  ")]
+    assert stages == ["feature encoder", "layer 1", "layer 2", "context", "contrastive loss"]
+    differences = [float(line.split()[-1]) for line in printed.splitlines() if line.startswith("  ")]
+    assert max(differences) < 1e-5
+    assert "an encoder with its quantizer" in printed
+
+
+@pytest.mark.parametrize("weight", ["encoder.context.blocks.1.ffn_in.bias", "head.weight"])
+def test_what_computes_something_else_is_not_written(transformers: Any, tmp_path: Path, weight: str) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    imported = read_huggingface(tmp_path / "theirs")
+    reference = huggingface_reference(tmp_path / "theirs", imported.architecture)
+    imported.weights[weight] = 1.01 * imported.weights[weight] + 0.01
+    stage = "logits" if weight.startswith("head") else "layer 2"
+    with pytest.raises(CheckpointError, match=f"differ from {stage} on"):
+        prove(imported.build(), reference, proof_audio(None, RATE), 1e-4)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Path]:
+    """Five recordings of different lengths: real ones where the AN4 corpus is, made ones elsewhere."""
+    if AN4.is_dir():
+        return sorted(AN4.glob("*.flac"))[:5]
+    paths = []
+    for i in range(5):
+        paths.append(tmp_path / f"voice{i}.wav")
+        soundfile.write(paths[-1], made_voice(RATE, 1 + 0.7 * i)[0].numpy(), RATE)
+    return paths
+
+
+@pytest.mark.parametrize("options", [{}, LARGE], ids=["base", "large"])
+def test_recognisers_say_what_their_own_pipeline_says(
+    transformers: Any, tmp_path: Path, recordings: list[Path], options: dict[str, Any]
+) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **options)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+    pipeline = transformers.pipeline("automatic-speech-recognition", str(tmp_path / "theirs"))
+    expected = []
+    for path in recordings:
+        samples, rate = soundfile.read(path, dtype="float32")
+        expected.append(" ".join(pipeline({"raw": samples, "sampling_rate": rate})["text"].split()))
+    recogniser = load_recogniser(tmp_path / "ours", torch.device("cpu"))
+    for seconds in (0.1, 1000.0):  # each alone, and all in one batch
+        config = TranscribeConfig(tmp_path / "ours", recordings, max_batch_seconds=seconds)
+        found = [item.hypothesis.text for item in transcribe(recogniser, recordings, config, [])]
+        assert found == expected
+    assert len({*expected}) > 1
+
+
+def test_the_blank_may_be_any_label_and_labels_lower_case(transformers: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, "Wav2Vec2ForCTC", folder, pad_token_id=31)
+    labels = ["|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'-", "[UNK]", "Ä", "[PAD]"]
+    (folder / "vocab.json").write_text(json.dumps({label: i for i, label in enumerate(labels)}))
+    tokenizer = {"pad_token": "[PAD]", "word_delimiter_token": "|", "do_lower_case": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    assert run_verb("import", folder, tmp_path / "ours") == 0
+    vocabulary = load_recogniser(tmp_path / "ours", torch.device("cpu")).vocabulary
+    assert vocabulary.decode([1, 31, 0, 0, 30, 31]) == "a ä"
+    assert vocabulary.encode("a ä") == [1, 0, 30]
+    assert run_verb("export", tmp_path / "ours", tmp_path / "back") == 0
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "back")
+    assert processor.tokenizer.pad_token_id == 31
+    assert processor.decode([1, 31, 0, 0, 30, 31]) == "a ä"
+
+
+def test_weights_in_pickles_in_parts_and_under_old_names_are_read(transformers: Any, tmp_path: Path) -> None:
+    model = save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    expected = read_huggingface(tmp_path / "theirs").weights
+    (tmp_path / "theirs" / "model.safetensors").unlink()
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        for new, former in old.items():
+            name = name.replace(new, former)
+        state[name] = value
+    torch.save(state, tmp_path / "theirs" / "pytorch_model.bin")
+    assert equal(read_huggingface(tmp_path / "theirs").weights, expected)
+    (tmp_path / "theirs" / "pytorch_model.bin").unlink()
+    names = sorted(state)
+    for part, chosen in (("a.safetensors", names[::2]), ("b.safetensors", names[1::2])):
+        safetensors.torch.save_file({name: state[name] for name in chosen}, tmp_path / "theirs" / part)
+    index = {"weight_map": {name: "ab"[i % 2] + ".safetensors" for i, name in enumerate(names)}}
+    (tmp_path / "theirs" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert equal(read_huggingface(tmp_path / "theirs").weights, expected)
+    (tmp_path / "theirs" / "b.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"its index names 'b.safetensors', which is not a file of the folder"):
+        read_huggingface(tmp_path / "theirs")
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Hostile:
+    """Leaves a file when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch it_ran",)
+
+
+def hostile(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Hostile()}))
+
+
+def truncated(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def change(folder: Path, file: str, **values: Any) -> None:
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | values))
+
+
+def change_weights(folder: Path, action: Callable[[dict[str, Tensor]], Any]) -> None:
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    action(state)
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+
+
+NAME = "wav2vec2.encoder.layers.1.attention.k_proj.bias"
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "hostile pickle": (hostile, r"holds more than tensors and was not opened, since that could run code"),
+    "truncated": (truncated, r"model.safetensors: damaged or cut off"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has neither model.safetensors nor pytorch_model"),
+    "another model": (lambda f: change(f, "config.json", model_type="bert"), r"model_type is 'bert'; what can be"),
+    "another activation": (lambda f: change(f, "config.json", hidden_act="relu"), r"hidden_act is 'relu', only 'gelu'"),
+    "an adapter": (lambda f: change(f, "config.json", add_adapter=True), r"add_adapter is True, only False"),
+    "more layers": (lambda f: change(f, "config.json", num_hidden_layers=4), r"3.attention.q_proj.weight: missing"),
+    "another width": (lambda f: change(f, "config.json", intermediate_size=50), r"\(48, 32\), expected \(50, 32\)"),
+    "a missing tensor": (lambda f: change_weights(f, lambda s: s.pop(NAME)), rf"{NAME}: missing"),
+    "an unknown tensor": (lambda f: change_weights(f, lambda s: s.update(x=torch.ones(1))), r"x: unknown"),
+    "a short vocabulary": (lambda f: change(f, "vocab.json", extra=32), r"33 labels, expected one for each of the 32"),
+    "a wrong blank": (lambda f: change(f, "config.json", pad_token_id=99), r"pad_token_id is 99, expected one of"),
+    "no JSON": (lambda f: (f / "config.json").write_text("{"), r"config.json: cannot be read as JSON"),
+    "a list": (lambda f: (f / "vocab.json").write_text("[]"), r"vocab.json: holds a list, expected an object"),
+    "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"does not describe a wav2vec2 encoder"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_is_one_error_and_nothing_is_written(
+    transformers: Any,
+    tmp_path: Path,
+    fault: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    spoil, message = FAULTS[fault]
+    spoil(tmp_path / "theirs")
+    with pytest.raises(CheckpointError, match=message):
+        read_huggingface(tmp_path / "theirs")
+    capsys.readouterr()
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 2
+    assert capsys.readouterr().err.startswith("speechssl: error: ")
+    assert not (tmp_path / "ours").exists()
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_an_imported_encoder_is_finetuned_and_a_pretrained_one_goes_on(
+    transformers: Any, tmp_path: Path, shards: Path
+) -> None:
+    save_model(transformers, "HubertModel", tmp_path / "hubert")
+    save_model(transformers, "Wav2Vec2ForPreTraining", tmp_path / "wav2vec2")
+    for name in ("hubert", "wav2vec2"):
+        assert run_verb("import", tmp_path / name, tmp_path / f"{name}-ours") == 0
+    short = ("--training.max_updates", 1, "--training.accelerator", "cpu", "--training.precision", "fp32")
+    data = ("--train.shards", shards, "--dev.shards", shards, "--train.max_batch_seconds", 4)
+    assert run_verb("finetune", "--init", tmp_path / "hubert-ours", "--output", tmp_path / "ft", *data, *short) == 0
+    tuned = load_checkpoint(tmp_path / "ft").model_state
+    before = load_checkpoint(tmp_path / "hubert-ours").model_state
+    assert all(torch.equal(tuned[name], before[name]) for name in before if "mask" not in name)
+    go_on = ("pretrain", "--init", tmp_path / "wav2vec2-ours", "--data.shards", shards, "--data.num_streams", 1)
+    masks = ("--objective.masking.time_length", 2)
+    assert run_verb(*go_on, *masks, "--output", tmp_path / "pt", *short) == 0
+    assert (
+        load_checkpoint(tmp_path / "pt").config["model"] == load_checkpoint(tmp_path / "wav2vec2-ours").config["model"]
+    )
+
+
+def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+    figures = {
+        "wer": 0.25,
+        "wer_low": 0.2,
+        "wer_high": 0.3,
+        "cer": 0.1,
+        "num_utterances": 7,
+        "num_words": 70,
+        "update": 0,
+    }
+    (tmp_path / "ours" / "evaluate_test").mkdir()
+    (tmp_path / "ours" / "evaluate_test" / "metrics.json").write_text(json.dumps(figures))
+    assert run_verb("export", tmp_path / "ours", tmp_path / "out" / "mine", "--license", "cc-by-4.0") == 0
+    card = (tmp_path / "out" / "mine" / "README.md").read_text()
+    assert "license: cc-by-4.0" in card
+    assert "| evaluate_test | 7 | 70 | 25.0% | 20.0 to 30.0 | 10.0% |" in card
+    assert "imported from theirs (Hugging Face)" in card
+    assert str(tmp_path) not in card, "no paths of this machine"
+
+
+def test_what_theirs_cannot_compute_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"conv_layers": [[40, 640, 640]], "first_layer": "log_mel"}
+    small = {"num_layers": 1, "dim": 16, "ffn_dim": 16, "num_heads": 2, "pos_conv_kernel": 4, "pos_conv_groups": 2}
+    (tmp_path / "c.yaml").write_text(
+        json.dumps(
+            {"model": {"feature_encoder": config, "context": small}, "head": {"num_lstm_layers": 1, "lstm_dim": 4}}
+        )
+    )
+    short = ("--training.max_updates", 1, "--training.accelerator", "cpu", "--train.max_batch_seconds", 4)
+    data = ("--train.shards", shards, "--dev.shards", shards)
+    assert run_verb("finetune", "--config", tmp_path / "c.yaml", "--output", tmp_path / "run", *data, *short) == 0
+    assert run_verb("export", tmp_path / "run", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "first_layer is log_mel" in error
+    assert "the head has more than the linear layer" in error
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_made_voices_are_lively() -> None:
+    voice = made_voice(RATE)[0].numpy()
+    assert 0.1 < np.abs(voice).max() < 1.0
+    quarters = np.square(voice).reshape(16, -1).mean(1)
+    assert quarters.max() > 20 * quarters.min()
