@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
 import torch
 from hf_weights import encoder_pairs, to_ours
+from small_encoders import LAYERS, QUIET, VARIANTS, reference_config
 from torch import Tensor, nn
 
-from speechssl.config import ContextConfig, DropoutConfig, FeatureEncoderConfig, ModelConfig
+from speechssl.config import DropoutConfig
 from speechssl.frames import num_frames
 from speechssl.interop.huggingface_config import family_problems
 from speechssl.interop.imported import Family
@@ -22,85 +23,14 @@ from speechssl.model.relative_position import RelativePositionBias
 
 transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
 
-LAYERS = [(16, 10, 5), (16, 3, 2), (24, 3, 2), (24, 3, 2), (24, 3, 2), (24, 2, 2), (24, 2, 2)]
-QUIET = DropoutConfig(hidden=0, attention=0, layer_drop=0)
 # A different factor for each place, so that two places in exchange would show.
 MARKED = DropoutConfig(hidden=0.1, attention=0.2, activation=0.3, features=0.4, layer_drop=0)
 # Relative to the largest value: outputs, gradients.
 TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-9)}
 
 
-def small(family: Family, *, large: bool, bias: bool = False) -> ModelConfig:
-    """As published but for the size: ``large`` is layer norm and pre-norm where the family has a choice."""
-    stacked = family == "data2vec-audio"
-    norm: Literal["group", "layer"] = "layer" if large or stacked else "group"
-    return ModelConfig(
-        feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=bias),
-        context=ContextConfig(
-            num_layers=3, dim=32, ffn_dim=48, num_heads=4, norm_first=large and not stacked, pos_conv_groups=4,
-            pos_conv_kernel=5 if stacked else 16, pos_conv_depth=3 if stacked else 1,
-            # 37 frames then have distances of their own, shared ones, and some beyond the last bucket.
-            relative_bias=family == "wavlm", num_buckets=32, max_distance=20,
-        ),
-    )  # fmt: skip
-
-
-class Variant(NamedTuple):
-    """An architecture and whose it is."""
-
-    family: Family
-    config: ModelConfig
-
-
-VARIANTS = {
-    "wav2vec 2.0 base": Variant("wav2vec2", small("wav2vec2", large=False)),
-    "wav2vec 2.0 large": Variant("wav2vec2", small("wav2vec2", large=True, bias=True)),
-    "HuBERT base": Variant("hubert", small("hubert", large=False)),
-    "HuBERT large": Variant("hubert", small("hubert", large=True, bias=True)),
-    "WavLM base": Variant("wavlm", small("wavlm", large=False)),
-    "WavLM large": Variant("wavlm", small("wavlm", large=True)),
-    "data2vec": Variant("data2vec-audio", small("data2vec-audio", large=False)),
-}
 CASES = pytest.mark.parametrize("name", VARIANTS)
 PRECISIONS = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-
-
-def reference_config(variant: Variant, dropout: DropoutConfig) -> Any:
-    """The family's configuration of the same architecture."""
-    family, features, context = variant.family, variant.config.feature_encoder, variant.config.context
-    settings: dict[str, Any] = {
-        "hidden_size": context.dim,
-        "num_hidden_layers": context.num_layers,
-        "num_attention_heads": context.num_heads,
-        "intermediate_size": context.ffn_dim,
-        "num_conv_pos_embedding_groups": context.pos_conv_groups,
-        "conv_dim": [channels for channels, _, _ in features.conv_layers],
-        "conv_kernel": [kernel for _, kernel, _ in features.conv_layers],
-        "conv_stride": [stride for _, _, stride in features.conv_layers],
-        "conv_bias": features.bias,
-        "hidden_dropout": dropout.hidden,
-        "attention_dropout": dropout.attention,
-        "activation_dropout": dropout.activation,
-        "feat_proj_dropout": dropout.features,
-        "layerdrop": dropout.layer_drop,
-        "mask_feature_prob": 0.0,
-    }
-    if family == "data2vec-audio":
-        settings |= {
-            "conv_pos_kernel_size": context.pos_conv_kernel,
-            "num_conv_pos_embeddings": context.pos_conv_depth,
-        }
-    else:
-        settings |= {
-            "feat_extract_norm": features.norm,
-            "do_stable_layer_norm": context.norm_first,
-            "num_conv_pos_embeddings": context.pos_conv_kernel,
-        }
-    if family == "wavlm":
-        settings |= {"num_buckets": context.num_buckets, "max_bucket_distance": context.max_distance}
-    config = transformers.AutoConfig.for_model(family, **settings)
-    config._attn_implementation = "eager"  # its dropout can be replaced from outside
-    return config
 
 
 def randomize(model: nn.Module) -> None:
@@ -119,7 +49,7 @@ def models(name: str, dtype: torch.dtype, marked: bool = False) -> tuple[Any, En
     """Theirs and ours with the same weights, in training mode."""
     variant, dropout = VARIANTS[name], MARKED if marked else QUIET
     torch.manual_seed(0)
-    theirs = transformers.AutoModel.from_config(reference_config(variant, dropout)).train()
+    theirs = transformers.AutoModel.from_config(reference_config(transformers, variant, dropout)).train()
     with torch.no_grad():
         randomize(theirs)
     ours = Encoder(variant.config, dropout).train()

@@ -21,11 +21,13 @@ from speechssl.config import (
 from speechssl.finetune import ctc_loss
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
-from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
 
 transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
 
 QUANTIZER = QuantizerConfig(num_groups=2, num_entries=7, dim=12)
+# Theirs has no feature penalty, and scales no gradient.
+AS_THEIRS: dict[str, Any] = {"feature_penalty": 0.0, "feature_grad_scale": 1.0}
 QUIET = DropoutConfig(hidden=0, attention=0, layer_drop=0)
 Variant = Literal["base", "large"]
 VARIANTS: list[Variant] = ["base", "large"]
@@ -86,25 +88,23 @@ def test_features_and_every_layer(variant: Variant) -> None:
         close(found.layers[layer], expected.hidden_states[layer + 1])
 
 
-def pretraining_pair(variant: Variant) -> tuple[Any, ContrastiveModel]:
+def pretraining_pair(config: Any, model: ModelConfig, objective: ContrastiveConfig) -> tuple[Any, ContrastiveModel]:
+    """Theirs and ours with the same random weights, in training mode."""
     torch.manual_seed(0)
-    theirs = transformers.Wav2Vec2ForPreTraining(reference_config(variant)).train()
-    objective = ContrastiveConfig(
-        quantizer=QUANTIZER,
-        final_dim=10,
-        num_negatives=6,
-        feature_penalty=0.0,  # theirs has none
-        feature_grad_scale=1.0,
-    )
-    ours = ContrastiveModel(our_config(variant), objective, QUIET).train()
-    ours.load_state_dict(
-        to_ours(pretraining_pairs(our_config(variant), QUANTIZER), theirs.state_dict(), ours.state_dict())
-    )
+    theirs = transformers.Wav2Vec2ForPreTraining(config).train()
+    ours = ContrastiveModel(model, objective, QUIET).train()
+    pairs = pretraining_pairs(model, objective.quantizer)
+    ours.load_state_dict(to_ours(pairs, theirs.state_dict(), ours.state_dict()))
     return theirs, ours
 
 
-def draw_for(model: ContrastiveModel, frames: int) -> PretextDraw:
-    return model.draw(2, frames, torch.Generator().manual_seed(3))
+def small_pair(variant: Variant) -> tuple[Any, ContrastiveModel]:
+    objective = ContrastiveConfig(quantizer=QUANTIZER, final_dim=10, num_negatives=6, **AS_THEIRS)
+    return pretraining_pair(reference_config(variant), our_config(variant), objective)
+
+
+def draw_for(model: ContrastiveModel, frames: int, seed: int = 3) -> PretextDraw:
+    return model.draw(2, frames, torch.Generator().manual_seed(seed))
 
 
 def their_negatives(draw: PretextDraw, frames: int) -> Tensor:
@@ -127,27 +127,30 @@ def fixed_gumbel(noise: Tensor) -> Any:
     return gumbel_softmax
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_pretraining_loss_and_gradients(variant: Variant) -> None:
-    theirs, ours = pretraining_pair(variant)
-    frames = 37
-    draw = draw_for(ours, frames)
-    torch.manual_seed(4)
-    noise = -torch.empty(2, frames, 2, 7).exponential_().log()
-    with mock.patch("torch.nn.functional.gumbel_softmax", fixed_gumbel(noise.view(-1, 7))):
+def both(theirs: Any, ours: ContrastiveModel, samples: Tensor, seed: int = 3) -> tuple[Any, ContrastiveOutput]:
+    """What both make of audio (2, S) with the same masks, negatives and Gumbel noise."""
+    with torch.no_grad():
+        frames = ours.encoder.encode_features(samples[:1], None)[0].shape[1]
+    draw = draw_for(ours, frames, seed)
+    groups, entries = ours.objective.quantizer.num_groups, ours.objective.quantizer.num_entries
+    noise = -torch.empty(2, frames, groups, entries, dtype=samples.dtype).exponential_().log()
+    with mock.patch("torch.nn.functional.gumbel_softmax", fixed_gumbel(noise.view(-1, entries))):
         expected = theirs(
-            audio(), mask_time_indices=draw.time_mask, sampled_negative_indices=their_negatives(draw, frames)
+            samples, mask_time_indices=draw.time_mask, sampled_negative_indices=their_negatives(draw, frames)
         )
-    masked_noise = noise[draw.time_mask].view(*draw.positions.shape, 2, 7)
-    found = ours(audio(), draw, temperature=2.0, noise=masked_noise)
+    masked_noise = noise[draw.time_mask].view(*draw.positions.shape, groups, entries)
+    found = ours(samples, draw, temperature=2.0, noise=masked_noise)
     close(found.contrastive_loss, expected.contrastive_loss.detach())
     close(found.diversity_loss * draw.positions.numel(), expected.diversity_loss.detach())
     close(found.loss.detach(), expected.loss.detach())
-    found.loss.backward()
-    expected.loss.backward()
-    gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
-    known = {**{n: torch.zeros_like(p) for n, p in theirs.named_parameters()}, **gradients}
-    reference = to_ours(pretraining_pairs(our_config(variant), QUANTIZER), known, ours.state_dict())
+    return expected, found
+
+
+def check_same_gradients(theirs: Any, ours: ContrastiveModel) -> None:
+    """Of every parameter, as a share of its largest."""
+    known = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in theirs.named_parameters()}
+    pairs = pretraining_pairs(ours.encoder.config, ours.objective.quantizer)
+    reference = to_ours(pairs, known, ours.state_dict())
     compared = 0
     for name, parameter in ours.named_parameters():
         if parameter.grad is not None:
@@ -155,6 +158,45 @@ def test_pretraining_loss_and_gradients(variant: Variant) -> None:
             assert float((parameter.grad - reference[name]).abs().max()) < 1e-4 * max(scale, 1e-2), name
             compared += 1
     assert compared >= len(list(ours.parameters())) - 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pretraining_loss_and_gradients(variant: Variant) -> None:
+    theirs, ours = small_pair(variant)
+    expected, found = both(theirs, ours, audio())
+    found.loss.backward()
+    expected.loss.backward()
+    check_same_gradients(theirs, ours)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_three_updates_stay_together(variant: Variant) -> None:
+    theirs, ours = small_pair(variant)
+    start = {name: value.clone() for name, value in ours.state_dict().items()}
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3) for model in (theirs, ours)]
+    for update in range(3):
+        outputs = both(theirs, ours, audio(), seed=update)  # which compares the losses
+        for output, optimizer in zip(outputs, optimizers, strict=True):
+            optimizer.zero_grad()
+            output.loss.backward()
+            optimizer.step()
+    reference = to_ours(pretraining_pairs(our_config(variant), QUANTIZER), theirs.state_dict(), ours.state_dict())
+    for name, value in ours.state_dict().items():
+        moved, apart = (value - start[name]).norm(), (value - reference[name]).norm()
+        # The bias of keys shifts all scores alike: its gradient is rounding alone, of which Adam makes whole steps.
+        assert apart <= (1.0 if name.endswith("qkv.bias") else 0.01) * moved, name
+
+
+def test_the_published_base_of_full_size() -> None:
+    quiet = reference_config("base").to_dict()
+    names = ["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"]
+    names += ["feat_quantizer_dropout", "final_dropout", "layerdrop", "mask_feature_prob"]
+    config = transformers.Wav2Vec2Config(**{name: quiet[name] for name in names})
+    theirs, ours = pretraining_pair(config, ModelConfig(), ContrastiveConfig(**AS_THEIRS))
+    expected, found = both(theirs, ours, audio()[:, :10_000])
+    found.loss.backward()
+    expected.loss.backward()
+    check_same_gradients(theirs, ours)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
