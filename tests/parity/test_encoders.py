@@ -21,7 +21,7 @@ from speechssl.model.context import explicit_attention
 from speechssl.model.encoder import Encoder, EncoderOutput
 from speechssl.model.relative_position import RelativePositionBias
 
-transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
+transformers = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
 
 # A different factor for each place, so that two places in exchange would show.
 MARKED = DropoutConfig(hidden=0.1, attention=0.2, activation=0.3, features=0.4, layer_drop=0)

@@ -23,7 +23,7 @@ from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
 
-transformers = pytest.importorskip("transformers", reason="parity needs the transformers package")
+transformers = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
 
 QUANTIZER = QuantizerConfig(num_groups=2, num_entries=7, dim=12)
 # Theirs has no feature penalty, and scales no gradient.
