@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -266,12 +266,19 @@ def take_init(config: PretrainConfig) -> Checkpoint | None:
         )
     config.model = model
     theirs = from_dict(ContrastiveConfig, checkpoint.config["objective"])
-    if config.objective.quantizer == QuantizerConfig():
-        reached = temperature_at(theirs.quantizer, checkpoint.update)
-        config.objective.quantizer = replace(theirs.quantizer, temperature_start=reached)
+    reached = temperature_at(theirs.quantizer, checkpoint.update)
+    take_defaults(config.objective.quantizer, replace(theirs.quantizer, temperature_start=reached))
     if config.objective.final_dim == ContrastiveConfig().final_dim:
         config.objective.final_dim = theirs.final_dim
     return checkpoint
+
+
+def take_defaults(own: QuantizerConfig, theirs: QuantizerConfig) -> None:
+    """Give each field that is at its default the other's value."""
+    default = QuantizerConfig()
+    for name in (item.name for item in fields(QuantizerConfig)):
+        if getattr(own, name) == getattr(default, name):
+            setattr(own, name, getattr(theirs, name))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -12,6 +12,8 @@ corpus=
 labels="10min full"
 inits="scratch pretrained"
 extra_lists=()
+go_on_from=
+old_dev=
 
 recipe_help() {
     cat <<'HELP'
@@ -21,6 +23,9 @@ recipe_help() {
                      transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
   --inits scratch,pretrained
                      arms with random weights, with pretrained ones, or both (default)
+  --go-on-from RUN   pretraining goes on from this run or checkpoint, of the same architecture and codebook, instead of from random weights
+  --old-dev SHARDS   held-out shards of what RUN was pretrained on: the pretext scores on them, from before the first update
+                     on, show what is forgotten
   --extra-untranscribed LIST
                      more audio for pretraining: a tab-separated list with a column path, relative to it; repeatable
 HELP
@@ -31,6 +36,14 @@ recipe_option() {
         --corpus) corpus=$(absolute_path "$2") ;;
         --labels) labels=$(choice_list "$1" "$2" 10min full) || exit 2 ;;
         --inits) inits=$(choice_list "$1" "$2" scratch pretrained) || exit 2 ;;
+        --go-on-from)
+            [ -d "$2" ] || usage_error "--go-on-from: there is no folder $2"
+            go_on_from=$(absolute_path "$2")
+            ;;
+        --old-dev)
+            [ -e "$2" ] || usage_error "--old-dev: there is no $2"
+            old_dev=$(absolute_path "$2")
+            ;;
         --extra-untranscribed)
             [ -f "$2" ] || usage_error "--extra-untranscribed: there is no file $2"
             extra_lists+=("$(absolute_path "$2")")
@@ -68,9 +81,12 @@ if [ "$inits" != scratch ] && stage 2 "pretraining, without transcripts"; then
     for ((i = 0; i < ${#extra_lists[@]}; i++)); do
         untranscribed+=("$shards/extra/$i")
     done
+    going_on=()
+    [ -z "$go_on_from" ] || going_on+=(--init "$go_on_from")
+    [ -z "$old_dev" ] || going_on+=(--dev.shards "$old_dev")
     for seed in $seeds; do
         speechssl pretrain --config "$recipe/conf/pretrain.yaml" --output "$exp/seed$seed/pretrain" \
-            --training.seed "$seed" --data.shards "${untranscribed[@]}"
+            --training.seed "$seed" --data.shards "${untranscribed[@]}" ${going_on[@]+"${going_on[@]}"}
     done
 fi
 

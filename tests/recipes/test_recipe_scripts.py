@@ -47,6 +47,8 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--seeds", "--seeds needs a value"),
         ("--labels 5min", "--labels is '5min'; expected one or more of 10min full"),
         ("--inits random", "--inits is 'random'; expected one or more of scratch pretrained"),
+        ("--go-on-from nowhere", "--go-on-from: there is no folder nowhere."),
+        ("--old-dev nowhere", "--old-dev: there is no nowhere."),
         ("--extra-untranscribed nowhere.tsv", "--extra-untranscribed: there is no file nowhere.tsv."),
         (
             "--training.max_updates 10",
@@ -116,6 +118,17 @@ def test_an4_arms_and_extra_audio(run: Run, checkout: Path, recipe_log: Path) ->
     ]
     finetune = [command for command in commands if command[2:3] == ["finetune"]]
     assert [command[command.index("--train.shards") + 1] for command in finetune] == [f"{shards}/train_full"]
+
+
+def test_an4_goes_on_from_a_run_and_watches_what_is_forgotten(run: Run, checkout: Path, recipe_log: Path) -> None:
+    (checkout / "before" / "shards").mkdir(parents=True)
+    result = run(
+        *("bash", "recipes/an4/run.sh", "--corpus", "corpus", "--go-on-from", "before", "--old-dev", "before/shards"),
+        *("--inits", "pretrained", "--stage", "2", "--stop-stage", "2"),
+    )
+    assert result.returncode == 0, result.stderr
+    pretrain = next(command for command in commands_in(recipe_log) if command[2:3] == ["pretrain"])
+    assert pretrain[-4:] == ["--init", f"{checkout}/before", "--dev.shards", f"{checkout}/before/shards"]
 
 
 @pytest.mark.parametrize("recipe", ["quickstart", "an4"])
