@@ -64,6 +64,39 @@ def conv_frames(num_samples: int, layers: list[tuple[int, int, int]]) -> int:
     return length
 
 
+def relative_bucket(offset: int, num_buckets: int, max_distance: int) -> int:
+    """Section III-B of WavLM, with powers of whole numbers in place of logarithms: with q = n / 4,
+    q log(d / q) / log(m / q) >= k where (d / q)^q >= (m / q)^k.
+    """
+    quarter, distance = num_buckets // 4, abs(offset)
+    bucket = distance
+    if distance >= quarter:
+        bucket = quarter
+        for k in range(1, quarter):
+            if distance**quarter * quarter**k >= max_distance**k * quarter**quarter:
+                bucket = quarter + k
+    return bucket + (2 * quarter if offset > 0 else 0)
+
+
+def gated_bias(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, distance_bias: Tensor) -> Tensor:
+    """Section III-B of WavLM: d + g_update d + (1 - g_update) s g_reset d, its gates from x as in the published code.
+
+    x (T, D), weight (8, D / heads), bias (8,), scale (heads,), distance_bias (heads, T, T); gives (heads, T, T).
+    """
+    heads, frames = distance_bias.shape[:2]
+    width = x.shape[1] // heads
+    result = torch.zeros_like(distance_bias)
+    for h in range(heads):
+        for i in range(frames):
+            scores = weight @ x[i, h * width : (h + 1) * width] + bias
+            update = 1 / (1 + torch.exp(scores[:4].sum()))
+            reset = 1 / (1 + torch.exp(-scores[4:].sum()))
+            for j in range(frames):
+                d = distance_bias[h, i, j]
+                result[h, i, j] = d + update * d + (1 - update) * scale[h] * reset * d
+    return result
+
+
 def gumbel_temperature(update: int, start: float, end: float, decay: float) -> float:
     """Multiply once per update, stop at the floor."""
     temperature = start

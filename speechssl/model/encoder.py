@@ -1,7 +1,7 @@
 """The assembled encoder: feature encoder, projection, mask, context network.
 
-wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al. 2021), WavLM (Chen et al. 2022) and data2vec (Baevski et al. 2022)
-differ in the context network's fields of the configuration alone.
+It is that of wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al. 2021), WavLM (Chen et al. 2022) or data2vec (Baevski
+et al. 2022), depending on the configuration's fields alone.
 """
 
 from typing import NamedTuple

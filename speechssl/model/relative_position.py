@@ -14,7 +14,7 @@ def distance_buckets(num_buckets: int, max_distance: int) -> Tensor:
     """
     exact = num_buckets // 4
     distances = torch.arange(max_distance + 1)
-    # In float64: in single precision a distance on the edge between two buckets may fall into the wrong one.
+    # In float64: rounding must not decide on which side of a bucket's edge a distance falls.
     share = torch.log(distances.clamp(min=exact).double() / exact) / math.log(max_distance / exact)
     wide = (exact + (share * exact).long()).clamp(max=2 * exact - 1)
     return torch.where(distances < exact, distances, wide)

@@ -42,8 +42,8 @@ class ShardedStrategy(ModelParallelStrategy):
     def forget_skipped(self) -> None:
         """Remove the gradients of blocks that every micro-batch of the update skipped, on every rank.
 
-        If it skipped all blocks, then also that of the position bias they share. They are zero, and the optimiser would
-        move the blocks by their momentum and decay their weights.
+        If all blocks were, then also that of the position bias they share. These gradients are zero, and the optimiser
+        would move the weights by their momentum and decay them.
         """
         if self.layer_drop is None:
             return

@@ -1,6 +1,7 @@
 """Padding never changes what an utterance gives; frames are counted as the convolutions count them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import reference
@@ -26,19 +27,23 @@ ROOT = Path(__file__).parent.parent.parent
 LAYERS = [(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2)]
 
 
-def small(norm: str, *, norm_first: bool, normalize_audio: bool) -> ModelConfig:
+def small(norm: str, *, norm_first: bool, normalize_audio: bool, **context: Any) -> ModelConfig:
     return ModelConfig(
         normalize_audio=normalize_audio,
         feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=norm == "layer"),  # type: ignore[arg-type]
         context=ContextConfig(
-            num_layers=2, dim=32, ffn_dim=64, num_heads=4, norm_first=norm_first, pos_conv_kernel=16, pos_conv_groups=4
+            num_layers=2, dim=32, ffn_dim=64, num_heads=4, norm_first=norm_first, pos_conv_groups=4,
+            **{"pos_conv_kernel": 16, **context},
         ),
-    )
+    )  # fmt: skip
 
 
 CONFIGS = {
     "like base": small("group", norm_first=False, normalize_audio=False),
     "like large": small("layer", norm_first=True, normalize_audio=True),
+    "like WavLM base": small("group", norm_first=False, normalize_audio=False, relative_bias=True, num_buckets=32),
+    "like WavLM large": small("layer", norm_first=True, normalize_audio=True, relative_bias=True, num_buckets=32),
+    "like data2vec": small("layer", norm_first=False, normalize_audio=True, pos_conv_depth=3, pos_conv_kernel=5),
     "tiny": parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/tiny.yaml")]).model,
 }
 
@@ -63,6 +68,22 @@ def test_logits_do_not_depend_on_padding(name: str, head: str) -> None:
             assert batch.lengths is not None
             assert int(batch.lengths[row]) == frames == num_frames(length, CONFIGS[name].feature_encoder.conv_layers)
             torch.testing.assert_close(batch.logits[row, :frames], alone.logits[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_explicit_attention_adds_numbers_as_the_fused_one_does(masked: bool) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
+    hidden = torch.arange(7) >= torch.tensor([7, 4])[:, None, None, None]  # (B, 1, 1, T)
+    added = bias.masked_fill(hidden, float("-inf")) if masked else bias
+    explicit = explicit_attention(*given, attn_mask=added, dropout_p=0.0)
+    fused = torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=added)
+    torch.testing.assert_close(explicit, fused)
+    weights = torch.randn_like(fused)
+    gradients = [torch.autograd.grad(y, [*given, bias], weights, retain_graph=True) for y in (explicit, fused)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -197,9 +218,10 @@ def test_layer_drop_skips_blocks_in_training_only() -> None:
     assert not torch.equal(model(audio).logits, model.eval()(audio).logits)
 
 
-def test_bf16_autocast_stays_close() -> None:
+@pytest.mark.parametrize("name", CONFIGS)
+def test_bf16_autocast_stays_close(name: str) -> None:
     torch.manual_seed(0)
-    model = CtcModel(CONFIGS["like base"], DropoutConfig(), 5, HeadConfig()).eval()
+    model = CtcModel(CONFIGS[name], DropoutConfig(), 5, HeadConfig()).eval()
     audio, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])
     with torch.no_grad():
         exact = model(audio, lengths).logits
