@@ -1,9 +1,14 @@
 """What many tests share: small corpora of real files, and checkouts in which the shell scripts can run."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+# Threads that wait for each other spin by default, at many times the cost if another program has their core.
+# To be set before PyTorch is imported; the processes that tests start have it too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest

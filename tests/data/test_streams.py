@@ -277,7 +277,9 @@ def test_a_bounded_share_of_damaged_samples_is_left_out_and_counted(
 def test_more_damage_than_allowed_is_named(damaged: tuple[Corpus, SampleRef]) -> None:
     data, _ = damaged
     Path(data.shards[-1]).unlink()
-    with pytest.raises(DataError, match=r"(?s)[34] of 24 samples of this process are damaged, max_bad_share allows 2:"):
+    # Threads that read ahead may have found more than the first that was too many.
+    told = r"(?s)([3-9]|\d\d) of 24 samples of this process are damaged, max_bad_share allows 2:"
+    with pytest.raises(DataError, match=told):
         load_all(data, StreamConfig(max_batch_seconds=2, max_bad_share=2 / 24))
 
 

@@ -1,48 +1,73 @@
-"""Runs of several ranks without the seconds that each process of a user's takes to import PyTorch."""
+"""Runs of one or several ranks without the seconds that each process of a user's takes to import PyTorch."""
 
 import multiprocessing
 import os
 import socket
 import sys
+import tempfile
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 # A server imports once, computes nothing, and forks a process per rank.
 RANKS = multiprocessing.get_context("forkserver")
 RANKS.set_forkserver_preload(["speechssl.pretrain", "speechssl.finetune"])
 
 
-def run_ranks(argv: list[str], num_ranks: int, errors: Path, *, timeout: float = 120) -> list[int | None]:
-    """Run a speechssl command as torchrun would start it; exit statuses of the ranks, None for one that hangs.
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    statuses: list[int | None]
+    """Exit statuses of the ranks; None for one that hung."""
+    text: str
+    """What all of them printed, on standard output and error."""
+
+
+def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300) -> Ended:
+    """Run a speechssl command to its end, as torchrun would start it if there are several ranks.
 
     Args:
         argv: verb and options.
         num_ranks: processes, all on this machine.
-        errors: file for what they print.
         timeout: seconds after which a rank is taken to hang.
     """
+    with tempfile.NamedTemporaryFile() as printed:
+        path = Path(printed.name)
+        processes = start_ranks(argv, num_ranks, path)
+        try:
+            for process in processes:
+                process.join(timeout)
+            statuses = [process.exitcode for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        return Ended(statuses, path.read_text())
+
+
+def start_ranks(argv: list[str], num_ranks: int, printed: Path) -> list[BaseProcess]:
+    """Start a speechssl command; what its ranks print is added to a file."""
     port = free_port()
-    processes = [
-        RANKS.Process(target=run_rank, args=(argv, rank, num_ranks, port, errors), daemon=True)
+    processes: list[BaseProcess] = [
+        RANKS.Process(target=run_rank, args=(argv, rank, num_ranks, port, printed), daemon=True)
         for rank in range(num_ranks)
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(timeout)
-    statuses = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    return statuses
+    return processes
 
 
-def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, errors: Path) -> None:
+def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, printed: Path) -> None:
     from speechssl.cli import main
 
-    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks}
     if num_ranks > 1:
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+        variables = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test",
+        }  # fmt: skip
         os.environ.update({name: str(value) for name, value in variables.items()})
-    with errors.open("a") as file:
+    # Fabric's launcher would start what stands here, which is pytest.
+    sys.argv = ["speechssl", *argv]
+    with printed.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.exit(main(argv))

@@ -2,106 +2,113 @@
 
 import json
 import random
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
 import torch
-import yaml
 from conftest import write_corpus
+from forked_ranks import start_ranks
+from small_runs import PRETRAIN, SPEECHSSL, changed, command, losses, newest_weights, run_as_user, spread, train
 
 from speechssl.data.listing import REPORT_FILE, UNFINISHED
-from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
-from speechssl.training.run_log import read_log
+from speechssl.training.checkpoints import latest_checkpoint
 
-CONFIG: dict[str, Any] = {
-    "data": {"num_streams": 6, "max_batch_seconds": 2, "max_seconds": 1},
-    "model": {
-        "feature_encoder": {"conv_layers": [[8, 10, 5], [8, 8, 8], [16, 8, 8]]},
-        "context": {
-            "num_layers": 1, "dim": 16, "ffn_dim": 32, "num_heads": 2, "pos_conv_kernel": 8, "pos_conv_groups": 2
-        },
-    },
-    "objective": {
-        "quantizer": {"num_entries": 8, "dim": 8},
-        "masking": {"time_prob": 0.5, "time_length": 3},
-        "final_dim": 8,
-        "num_negatives": 5,
-    },
-    "dropout": {"hidden": 0.1, "layer_drop": 0.0},
-    "augmentation": {"noise": {"prob": 0.5}, "speed": {"prob": 0.5}},
-    "training": {
-        "max_updates": 12, "checkpoint_every": 3, "log_every": 1, "precision": "fp32", "accelerator": "cpu",
-        "num_threads": 1,
-    },
-}  # fmt: skip
+CONFIG = changed(
+    PRETRAIN,
+    data={"num_streams": 6, "max_batch_seconds": 2, "max_seconds": 1},
+    augmentation={"noise": {"prob": 0.5}, "speed": {"prob": 0.5}},
+    training={"max_updates": 12},
+)
 
 
-def command(folder: Path, output: str, shards: Path, *options: str) -> list[str]:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(CONFIG))
-    argv = [sys.executable, "-m", "speechssl", "pretrain", "--config", str(path), "--output", str(folder / output)]
-    return [*argv, "--data.shards", str(shards), *options]
+class Running(Protocol):
+    """A command in a process of its own."""
+
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> object: ...
 
 
-def finish(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+class Forked:
+    """A command in a forked rank."""
+
+    def __init__(self, argv: list[str], printed: Path) -> None:
+        [self.process] = start_ranks(argv, 1, printed)
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def wait(self) -> None:
+        self.process.join()
+
+
+def start_as_user(argv: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*SPEECHSSL, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def finish_as_user(argv: list[str]) -> None:
+    done = run_as_user(argv)
     assert done.returncode == 0, done.stderr
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    path = latest_checkpoint(run)
-    assert path is not None
-    return load_checkpoint(path).model_state
-
-
-def losses(run: Path) -> list[tuple[int, float]]:
-    return [(line["update"], line["loss"]) for line in read_log(run / "log.jsonl")]
-
-
-def kill_until_done(argv: list[str], progress: Callable[[], int], num_kills: int, draws: random.Random) -> None:
-    """Start a command again and again, and kill it a drawn time after it has got further; then let it finish."""
+def kill_often(
+    start: Callable[[], Running], progress: Callable[[], object], num_kills: int, draws: random.Random
+) -> None:
+    """Start a command again and again, and kill it a drawn time after it has got further."""
     killed = 0
     for _ in range(num_kills):
         before = progress()
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = start()
         deadline = time.monotonic() + 60
         while progress() == before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(draws.uniform(0, 0.1))
         killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert killed > num_kills / 2, "it ended before it could be killed: give it more to do"
-    finish(argv)
 
 
-def check_killed_training(shards: Path, tmp_path: Path, num_kills: int) -> None:
-    options = ("--training.max_updates", str(40 * (num_kills + 1)), "--training.checkpoint_every", "5")
-    finish(command(tmp_path, "straight", shards, *options))
-    log = tmp_path / "killed" / "log.jsonl"
-
-    def progress() -> int:
-        return log.read_bytes().count(b"\n") if log.is_file() else 0
-
-    kill_until_done(command(tmp_path, "killed", shards, *options), progress, num_kills, random.Random(0))
-    assert losses(tmp_path / "killed") == losses(tmp_path / "straight")
-    expected, found = weights(tmp_path / "straight"), weights(tmp_path / "killed")
+def check_killed_training(
+    shards: Path, folder: Path, num_kills: int, start: Callable[[list[str]], Running], progress: Callable[[], object]
+) -> None:
+    """Kill a run in ``folder / "killed"``; it must end as one that is left alone."""
+    options = ("--training.max_updates", str(40 * num_kills), "--training.checkpoint_every", "5")
+    train(command("pretrain", CONFIG, folder / "straight", shards, *options))
+    argv = command("pretrain", CONFIG, folder / "killed", shards, *options)
+    kill_often(lambda: start(argv), progress, num_kills, random.Random(0))
+    assert "resuming after update" in train(argv)
+    assert losses(folder / "killed") == losses(folder / "straight")
+    expected, found = newest_weights(folder / "straight"), newest_weights(folder / "killed")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_a_killed_run_ends_bit_equal(shards: Path, tmp_path: Path) -> None:
-    check_killed_training(shards, tmp_path, 1)
+    # After a checkpoint, so that the run goes on and does not begin again.
+    check_killed_training(
+        shards,
+        tmp_path,
+        1,
+        lambda argv: Forked(argv, tmp_path / "printed.txt"),
+        lambda: latest_checkpoint(tmp_path / "killed"),
+    )
 
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_bit_equal(shards: Path, tmp_path: Path) -> None:
-    check_killed_training(shards, tmp_path, 20)
+    log = tmp_path / "killed" / "log.jsonl"
+    check_killed_training(
+        shards, tmp_path, 20, start_as_user, lambda: log.read_bytes().count(b"\n") if log.is_file() else 0
+    )
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -116,15 +123,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def check_killed_ingest(tmp_path: Path, num_kills: int) -> None:
     num_recordings = 100 * (num_kills + 1)
     manifest = write_corpus(tmp_path / "audio", [16000 + 16 * i for i in range(num_recordings)])
-    argv = [sys.executable, "-m", "speechssl", "shard", str(manifest)]
-    options = ["--max_shard_megabytes", "0.1", "--num_workers", "2"]
-    finish([*argv, str(tmp_path / "straight"), *options])
+    argv = ["shard", str(manifest), "--max_shard_megabytes", "0.1", "--num_workers", "2", "--output"]
+    finish_as_user([*argv, str(tmp_path / "straight")])
     work = tmp_path / "killed" / UNFINISHED
 
     def progress() -> int:
         return len(list(work.glob("*.outcome.json"))) + (work / "scan.jsonl").is_file()
 
-    kill_until_done([*argv, str(tmp_path / "killed"), *options], progress, num_kills, random.Random(1))
+    argv = [*argv, str(tmp_path / "killed")]
+    kill_often(lambda: start_as_user(argv), progress, num_kills, random.Random(1))
+    finish_as_user(argv)
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "straight")
     assert json.loads((tmp_path / "killed" / REPORT_FILE).read_text())["num_samples"] == num_recordings
 
@@ -144,8 +152,8 @@ def test_processes_and_workers_change_nothing(shards: Path, tmp_path: Path) -> N
     for devices in (1, 2, 3):
         for workers in (0, 1, 2):
             name = f"{devices}x{workers}"
-            options = ("--training.devices", str(devices), "--data.num_workers", str(workers))
-            finish(command(tmp_path, name, shards, *options))
+            options = [*spread(devices), "--data.num_workers", str(workers)]
+            finish_as_user(command("pretrain", CONFIG, tmp_path / name, shards, *options))
             runs.append(losses(tmp_path / name))
     for run in runs[1:]:
         assert [update for update, _ in run] == [update for update, _ in runs[0]]

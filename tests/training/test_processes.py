@@ -1,170 +1,123 @@
-"""Runs of several processes, as a user starts them."""
+"""Runs of several processes: the same model, the same ends; Fabric starts them, or they are there already."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
-from conftest import write_corpus
+from forked_ranks import run_ranks
+from small_runs import (
+    CONSTANT,
+    FINETUNE,
+    PRETRAIN,
+    changed,
+    check_same_learning,
+    command,
+    run_as_user,
+    shards_of_which_the_second_rank_fails,
+    spread,
+    train,
+)
 
-from speechssl import ingest
-from speechssl.config import ShardConfig, TrainingConfig
+from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError
 from speechssl.training import processes
-from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
+from speechssl.training.machine import settle_cpu
 from speechssl.training.ranks import is_first_rank
 from speechssl.training.run_lock import run_lock
-from speechssl.training.run_log import read_log
 
-MODEL = {
-    "feature_encoder": {"conv_layers": [[8, 10, 5], [8, 8, 8], [16, 8, 8]]},
-    "context": {
-        "num_layers": 2, "dim": 16, "ffn_dim": 32, "num_heads": 2, "pos_conv_kernel": 8, "pos_conv_groups": 2
-    },
-}  # fmt: skip
-PRETRAIN: dict[str, Any] = {
-    "data": {"num_streams": 2, "max_batch_seconds": 4, "max_seconds": 2},
-    "model": MODEL,
-    "objective": {
-        "quantizer": {"num_entries": 8, "dim": 8},
-        "masking": {"time_prob": 0.5, "time_length": 3},
-        "final_dim": 8,
-        "num_negatives": 5,
-    },
-    "dropout": {"hidden": 0.1, "layer_drop": 0.0},
-    "training": {"max_updates": 6, "checkpoint_every": 3, "log_every": 2, "precision": "fp32", "accelerator": "cpu"},
-}
-
-
-def run(folder: Path, output: str, shards: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    config = folder / "pretrain.yaml"
-    config.write_text(yaml.safe_dump(PRETRAIN))
-    argv = [sys.executable, "-m", "speechssl", "pretrain", "--config", str(config), "--output", str(folder / output)]
-    return subprocess.run(
-        [*argv, "--data.shards", str(shards), *options], capture_output=True, text=True, timeout=180, check=False
-    )
-
-
-def weights(output: Path) -> dict[str, torch.Tensor]:
-    path = latest_checkpoint(output)
-    assert path is not None
-    return load_checkpoint(path).model_state
+# A stream per process, and lines of the log that are means of two updates.
+SMALL = changed(PRETRAIN, data={"num_streams": 2}, training={"log_every": 2})
+SCORED = changed(SMALL, dev={"max_batch_seconds": 8})
 
 
 def test_two_processes_learn_what_one_does(shards: Path, tmp_path: Path) -> None:
-    dev = ("--dev.shards", str(shards), "--dev.max_batch_seconds", "8")
-    one = run(tmp_path, "one", shards, *dev)
-    two = run(tmp_path, "two", shards, *dev, "--training.devices", "2", "--training.num_threads", "1")
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
-    assert "2 process(es)" in two.stdout
-    assert "Warning" not in two.stderr
-    assert "RANK" not in two.stderr
-    for a, b in zip(read_log(tmp_path / "one/log.jsonl"), read_log(tmp_path / "two/log.jsonl"), strict=True):
-        assert a["update"] == b["update"]
-        assert a.keys() == b.keys()
-        for name in a.keys() & {"loss", "gradient_norm", "accuracy", "perplexity_0", "padding_share"}:
-            assert b[name] == pytest.approx(a[name], rel=1e-4), name
-    expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    train(command("pretrain", SCORED, tmp_path / "one", shards))
+    text = train(command("pretrain", SCORED, tmp_path / "two", shards), ranks=2)
+    assert text.count("2 process(es)") == 1
+    check_same_learning(tmp_path / "one", tmp_path / "two")
 
 
-def test_a_run_goes_on_with_another_number_of_processes(shards: Path, tmp_path: Path) -> None:
-    options = ("--schedule.decay", "none", "--schedule.warmup", "0")
-    straight = run(tmp_path, "straight", shards, *options)
-    first = run(tmp_path, "parts", shards, *options, "--training.max_updates", "3")
-    rest = run(tmp_path, "parts", shards, *options, "--training.devices", "2")
-    assert (straight.returncode, first.returncode, rest.returncode) == (0, 0, 0), rest.stderr
-    assert "resuming after update 3" in rest.stdout
-    expected, found = weights(tmp_path / "straight"), weights(tmp_path / "parts")
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+def test_a_run_goes_on_with_another_number_of_processes_that_fabric_starts(shards: Path, tmp_path: Path) -> None:
+    config = changed(SCORED, schedule=CONSTANT)
+    train(command("pretrain", config, tmp_path / "straight", shards))
+    train(command("pretrain", config, tmp_path / "parts", shards, "--training.max_updates", "3"))
+    rest = run_as_user([*command("pretrain", config, tmp_path / "parts", shards), *spread(2)])
+    assert rest.returncode == 0, rest.stderr
+    assert rest.stdout.count("2 process(es)") == 1
+    assert rest.stdout.count("resuming after update 3") == 1
+    assert "Warning" not in rest.stderr
+    assert "RANK" not in rest.stderr
+    check_same_learning(tmp_path / "straight", tmp_path / "parts")
 
 
 def test_two_processes_finetune_as_one_does(shards: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, "pretrain", shards, "--training.max_updates", "2").returncode == 0
-    config = {
-        "init": str(tmp_path / "pretrain"),
-        "train": {"shards": [str(shards)], "num_streams": 2, "max_batch_seconds": 4},
-        "dev": {"shards": [str(shards)], "max_batch_seconds": 8},
-        "head": {"num_lstm_layers": 1, "lstm_dim": 8},
-        "masking": {"time_prob": 0.3, "time_length": 2, "channel_prob": 0.0},
-        "dropout": {"layer_drop": 0.0},
-        "freeze_feature_encoder": "never",
-        "freeze_context_updates": 2,
-        "training": {
-            "max_updates": 4,
-            "checkpoint_every": 2,
-            "log_every": 1,
-            "precision": "fp32",
-            "accelerator": "cpu",
-        },
-    }
-    path = tmp_path / "finetune.yaml"
-    path.write_text(yaml.safe_dump(config))
-    for devices in ("1", "2"):
-        argv = [sys.executable, "-m", "speechssl", "finetune", "--config", str(path), "--training.devices", devices]
-        done = subprocess.run(
-            [*argv, "--output", str(tmp_path / devices)], capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    lines = [read_log(tmp_path / devices / "log.jsonl") for devices in ("1", "2")]
-    for a, b in zip(*lines, strict=True):
-        name = "loss" if a["kind"] == "train" else "cer"
-        assert b[name] == pytest.approx(a[name], rel=1e-4)
-    for name, value in weights(tmp_path / "1").items():
-        torch.testing.assert_close(weights(tmp_path / "2")[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    train(command("pretrain", SMALL, tmp_path / "pretrain", shards, "--training.max_updates", "2"))
+    config = changed(
+        FINETUNE,
+        init=str(tmp_path / "pretrain"),
+        train={"num_streams": 2},
+        freeze_feature_encoder="never",
+        freeze_context_updates=2,
+        training={"max_updates": 4, "checkpoint_every": 2},
+    )
+    for ranks in (1, 2):
+        train(command("finetune", config, tmp_path / str(ranks), shards), ranks=ranks)
+    check_same_learning(tmp_path / "1", tmp_path / "2")
 
 
 def test_a_feature_encoder_without_gradients_trains_in_two_processes(shards: Path, tmp_path: Path) -> None:
-    done = run(tmp_path, "run", shards, "--training.devices", "2", "--objective.feature_grad_scale", "0")
-    assert done.returncode == 0, done.stderr
+    train(command("pretrain", SMALL, tmp_path / "run", shards, "--objective.feature_grad_scale", "0"), ranks=2)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path, strategy: str) -> None:
-    manifest = write_corpus(tmp_path / "audio", [16000] * 8)
-    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
-    shard = next((tmp_path / "shards").glob("*.tar"))
-    content = bytearray(shard.read_bytes())
-    last = content.rindex(b"fLaC")  # the last utterance is in the second process's half
-    content[last : last + 4000] = bytes(4000)
-    shard.write_bytes(content)
-    done = run(tmp_path, "run", tmp_path / "shards", "--training.devices", "2", "--training.strategy", strategy)
+    shards = shards_of_which_the_second_rank_fails(tmp_path)
+    argv = command("pretrain", SMALL, tmp_path / "run", shards, "--training.num_threads", "0")
+    done = run_as_user([*argv, *spread(2, strategy)])
     assert done.returncode == 2
     assert done.stderr.count("u007") == 1
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        (["--optimizer.learning_rate", "1e30"], 3, "finite"),
-        (["--optimizer.learning_rate", "2e-3"], 2, "optimizer.learning_rate was"),
-        (["--data.num_streams", "3"], 2, "choose a number of streams"),
-    ],
-    ids=["not learning", "other configuration", "streams"],
-)
-def test_what_goes_wrong_in_every_process_is_told_once(
-    shards: Path, tmp_path: Path, options: list[str], status: int, message: str
-) -> None:
-    if message.startswith("optimizer"):
-        assert run(tmp_path, "run", shards, "--training.max_updates", "2").returncode == 0
-    done = run(tmp_path, "run", shards, "--training.devices", "2", *options)
-    assert done.returncode == status
+def test_what_goes_wrong_in_every_process_that_fabric_starts_is_told_once(shards: Path, tmp_path: Path) -> None:
+    options = ("--training.num_threads", "0", "--optimizer.learning_rate", "1e30")
+    done = run_as_user([*command("pretrain", SMALL, tmp_path / "run", shards, *options), *spread(2)])
+    assert done.returncode == 3
     assert done.stderr.count("speechssl: error:") == 1
-    assert message in done.stderr
+    assert "finite" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "ranks", "status", "message"),
+    [
+        (["--optimizer.learning_rate", "1e30"], 2, 3, "finite"),
+        (["--optimizer.learning_rate", "2e-3"], 2, 2, "optimizer.learning_rate was"),
+        (["--data.num_streams", "3"], 2, 2, "choose a number of streams"),
+        (["--data.num_streams", "3"], 1, 2, "choose a number of streams"),
+    ],
+    ids=["not learning", "other configuration", "streams", "streams, before processes are started"],
+)
+def test_what_goes_wrong_in_every_process_is_told_once(
+    shards: Path, tmp_path: Path, options: list[str], ranks: int, status: int, message: str
+) -> None:
+    argv = command("pretrain", SMALL, tmp_path / "run", shards)
+    if message.startswith("optimizer"):
+        train([*argv, "--training.max_updates", "2"])
+    ended = run_ranks([*argv, *spread(2), *options], ranks)
+    assert ended.statuses == [status] * ranks, ended.text
+    assert ended.text.count("speechssl: error:") == 1
+    assert message in ended.text
+    assert "Traceback" not in ended.text
+
+
 def test_two_runs_do_not_share_a_folder(shards: Path, tmp_path: Path) -> None:
+    argv = command("pretrain", SMALL, tmp_path / "run", shards)
     with run_lock(tmp_path / "run"):
-        done = run(tmp_path, "run", shards)
-        assert done.returncode == 2
-        assert "another process is training in this folder" in done.stderr
+        ended = run_ranks(argv, 1)
+        assert ended.statuses == [2]
+        assert "another process is training in this folder" in ended.text
     with run_lock(tmp_path / "run"):
         pass
 
@@ -244,11 +197,11 @@ def test_impossible_numbers_of_devices_and_threads_are_named() -> None:
     ]  # fmt: skip
 
 
-def test_the_number_of_threads_is_taken() -> None:
-    code = (
-        "import torch\nfrom speechssl.config import TrainingConfig\n"
-        "from speechssl.training.machine import settle_cpu\n"
-        "settle_cpu(TrainingConfig(num_threads=3, accelerator='cpu'))\nprint(torch.get_num_threads())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.strip() == "3"
+def test_the_number_of_threads_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    before = torch.get_num_threads()
+    try:
+        settle_cpu(TrainingConfig(num_threads=3, accelerator="cpu"))
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (3, "3")
+    finally:
+        torch.set_num_threads(before)
