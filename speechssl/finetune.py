@@ -89,7 +89,9 @@ def train(
         f"{fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
-        augment = make_augmenter(config.augmentation, transcribed.corpus, config.training.seed)
+        augment = make_augmenter(
+            config.augmentation, transcribed.corpus, config.training.seed, store=make_store(config.train)
+        )
         Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment).run()
 
 

@@ -75,7 +75,9 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan, initial: Che
         f"({shown_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
-        augment = make_augmenter(config.augmentation, corpus, config.training.seed, keeps_clean=True)
+        augment = make_augmenter(
+            config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
+        )
         Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment).run()
 
 

@@ -1,5 +1,7 @@
 """Micro-batches with augmentation: what is drawn is a pure function of (seed, update, stream, key)."""
 
+import logging
+
 import numpy as np
 import torch
 
@@ -9,7 +11,10 @@ from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
 from speechssl.data.index import key_hash
 from speechssl.data.pools import CorpusPool, read_pool
+from speechssl.data.remote.store import ShardStore
 from speechssl.data.streams import generator
+
+logger = logging.getLogger(__name__)
 
 SPEED, SAMPLE = 3, 4
 
@@ -59,9 +64,16 @@ def is_active(config: AugmentationConfig) -> bool:
 
 
 def make_augmenter(
-    config: AugmentationConfig, corpus: Corpus, seed: int, *, keeps_clean: bool = False
+    config: AugmentationConfig,
+    corpus: Corpus,
+    seed: int,
+    *,
+    store: ShardStore | None = None,
+    keeps_clean: bool = False,
 ) -> BatchAugmenter | None:
     """Augmenter of a run; None if no stage is on. Without ``speech.shards``, other voices are those trained on.
+
+    ``store`` reads shards from elsewhere.
 
     Raises:
         ConfigError: a stage that cannot work.
@@ -70,11 +82,16 @@ def make_augmenter(
     if not is_active(config):
         return None
     rate = corpus.sample_rate
-    speech = read_pool(config.speech.shards, rate) if config.speech.prob > 0 else None
+    speech = read_pool(config.speech.shards, rate, store) if config.speech.prob > 0 else None
     if config.speech.prob > 0 and speech is None:
         speech = CorpusPool(corpus, rate)
-    noise = read_pool(config.noise.shards, rate) if config.noise.prob > 0 else None
-    responses = read_pool(config.reverberation.shards, rate) if config.reverberation.prob > 0 else None
+        if corpus.store is not None:
+            logger.warning(
+                "augmentation.speech draws from all training shards, of which some are elsewhere: each draw may fetch "
+                "one. Give it shards of its own (augmentation.speech.shards)"
+            )
+    noise = read_pool(config.noise.shards, rate, store) if config.noise.prob > 0 else None
+    responses = read_pool(config.reverberation.shards, rate, store) if config.reverberation.prob > 0 else None
     augmenter = Augmenter(config, rate, noise=noise, speech=speech, responses=responses)
     return BatchAugmenter(augmenter, seed, keeps_clean=keeps_clean)
 

@@ -9,6 +9,7 @@ from speechssl.audio.reading import Samples
 from speechssl.audio.resampling import resample
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_sample_audio
+from speechssl.data.remote.store import ShardStore
 
 
 class CorpusPool:
@@ -59,10 +60,10 @@ class CorpusPool:
                 self._num_bytes -= oldest.nbytes
 
 
-def read_pool(shards: Sequence[str], sample_rate: int) -> AudioPool | None:
+def read_pool(shards: Sequence[str], sample_rate: int, store: ShardStore | None = None) -> AudioPool | None:
     """Pool of the shards that the patterns name; None if there are none.
 
     Raises:
         DataError: as ``read_corpus``.
     """
-    return CorpusPool(read_corpus(shards), sample_rate) if shards else None
+    return CorpusPool(read_corpus(shards, store=store), sample_rate) if shards else None

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
+from speechssl.config_files import to_dict
 from speechssl.data.batches import Batch, BatchLoader
+from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.streams import StreamPlan
 from speechssl.training.checkpoints import (
     CheckpointKind,
@@ -271,7 +273,7 @@ class Trainer:
                 self.config.output,
                 kind=self.task.kind,
                 update=update,
-                config=self.config,
+                config=without_credentials(to_dict(self.config)),
                 model_state=state.model,
                 training_state={
                     "optimizer": state.optimizer,

@@ -6,6 +6,7 @@ from typing import Any
 
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.config_files import to_dict
+from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
 
@@ -22,10 +23,8 @@ FREE_FIELDS = frozenset(
         "training.num_nodes",
         "training.num_threads",
         "training.strategy",
-        "data.num_workers",
-        "data.shards",
-        "train.num_workers",
-        "train.shards",
+        *(f"{section}.{name}" for section in ("data", "train") for name in ("num_workers", "shards")),
+        *(f"{section}.{name}" for section in ("data", "train", "dev") for name in ("cache", "cache_gigabytes")),
     }
 )
 
@@ -52,7 +51,7 @@ def check_same_run(
     Raises:
         ConfigError: names the fields that differ, with both values.
     """
-    now, before = flatten(to_dict(config)), flatten(earlier)
+    now, before = flatten(without_credentials(to_dict(config))), flatten(earlier)
     if ("train.shards" in now) != ("train.shards" in before):
         kinds = ("a pretraining run", "a fine-tuning run")
         found, wanted = kinds if "train.shards" in now else kinds[::-1]

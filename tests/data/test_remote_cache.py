@@ -246,3 +246,10 @@ def test_a_full_disk_is_no_failure_of_the_network(server: FaultyServer, store: S
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(server.asked(FIRST)) == 1
+
+
+def test_a_list_that_is_being_written_is_left_to_its_owner(tmp_path: Path) -> None:
+    partial = tmp_path / ".partial_0123.using"
+    partial.write_text("[]")
+    assert used_keys(tmp_path) == set()
+    assert partial.exists()

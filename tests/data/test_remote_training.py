@@ -13,13 +13,15 @@ from remote_site import (
     load,
     loader_of,
     names_cached,
+    new_store,
     opened,
     wait_until,
 )
 from test_runs import losses, pretrain_config
 
 from speechssl import pretrain
-from speechssl.config import StreamConfig
+from speechssl.config import AugmentationConfig, NoiseConfig, ScheduleConfig, SpeechMixingConfig, StreamConfig
+from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import read_corpus
 from speechssl.data.remote.cache import used_keys
 from speechssl.data.remote.failures import NotFoundError
@@ -170,3 +172,35 @@ def test_a_run_on_shards_from_elsewhere_is_the_run_on_local_ones(
     assert runs["remote"] == runs["local"]
     assert len(list((tmp_path / "cache").glob("*.tar"))) == 5
     assert not (tmp_path / "xdg").exists(), "the dev set has the same cache"
+
+
+def test_no_checkpoint_has_credentials_and_a_run_with_new_ones_goes_on(
+    folder: Path, server: FaultyServer, tmp_path: Path
+) -> None:
+    config = pretrain_config(folder, tmp_path / "run", max_updates=4)
+    constant = ScheduleConfig(decay="none", warmup=0.0)
+    for signature, updates in (("secret1", 4), ("secret2", 8)):
+        address = f"http://me:secret@{server.host}/set/?sig={signature}"
+        data = replace(config.data, shards=[address], cache=tmp_path / f"cache{updates}")
+        now = replace(config, data=data, dev=replace(config.dev, shards=[address]), schedule=constant)
+        pretrain.run(replace(now, training=replace(config.training, max_updates=updates)))
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if b"secret" in path.read_bytes()]
+
+
+def test_pools_of_augmentation_have_the_cache_of_the_data(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
+    config = AugmentationConfig(noise=NoiseConfig(prob=1.0, shards=[f"{server.url}/set/"]))
+    augment = make_augmenter(config, read_corpus([str(folder)]), 0, store=new_store(tmp_path))
+    assert augment is not None
+    for batches in load(read_corpus([str(folder)])):
+        augment(batches[0], 0)
+    assert list((tmp_path / "cache").glob("*.tar"))
+    assert not (tmp_path / "xdg").exists()
+
+
+def test_voices_drawn_from_shards_elsewhere_are_warned_of(
+    server: FaultyServer, store: ShardStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_augmenter(AugmentationConfig(speech=SpeechMixingConfig(prob=0.5)), opened(server, store), 0)
+    assert "Give it shards of its own" in caplog.text

@@ -73,15 +73,17 @@ def test_logits_do_not_depend_on_padding(name: str, head: str) -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_explicit_attention_adds_numbers_as_the_fused_one_does(masked: bool) -> None:
     torch.manual_seed(0)
-    given = [torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    query, key, value = (torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     bias = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
     hidden = torch.arange(7) >= torch.tensor([7, 4])[:, None, None, None]  # (B, 1, 1, T)
     added = bias.masked_fill(hidden, float("-inf")) if masked else bias
-    explicit = explicit_attention(*given, attn_mask=added, dropout_p=0.0)
-    fused = torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=added)
+    explicit = explicit_attention(query, key, value, attn_mask=added, dropout_p=0.0)
+    fused = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=added)
     torch.testing.assert_close(explicit, fused)
     weights = torch.randn_like(fused)
-    gradients = [torch.autograd.grad(y, [*given, bias], weights, retain_graph=True) for y in (explicit, fused)]
+    gradients = [
+        torch.autograd.grad(y, [query, key, value, bias], weights, retain_graph=True) for y in (explicit, fused)
+    ]
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs)
 

@@ -1,5 +1,6 @@
 """What the context network knows of positions: WavLM's gated bias, data2vec's convolutions, wav2vec 2.0 as ever."""
 
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -95,6 +96,7 @@ def test_bf16_trains_the_bias_of_all_blocks_as_float32_does(norm_first: bool) ->
     assert network.position_bias is not None
     with torch.no_grad():
         network.position_bias.embedding.weight.normal_()
+        block: Any
         for block in network.blocks:
             block.attention.qkv.weight.normal_(std=0.25)
             block.attention.out.weight.normal_(std=0.25)
@@ -131,6 +133,7 @@ def test_stacked_convolutions_are_data2vecs(kernel: int) -> None:
     stack = PositionalStack(small(pos_conv_depth=3, pos_conv_kernel=kernel))
     x = torch.randn(2, 9, 16)
     expected = x
+    layer: Any
     for layer in stack.layers:
         y = layer.conv(expected.transpose(1, 2)).transpose(1, 2)[:, :9]  # (B, T, D)
         scale = (y.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 PIPE = "pipe:"
 SCHEMES = ("https", "http", "s3", "gs", "hf")
@@ -29,6 +30,18 @@ def shown(name: str) -> str:
 def shown_all(names: Iterable[str]) -> str:
     """Several of them, for messages."""
     return ", ".join(map(shown, names))
+
+
+def without_credentials(configuration: Any) -> Any:
+    """A configuration as plain values, its lists of shards as they are shown."""
+    if not isinstance(configuration, dict):
+        return configuration
+    return {
+        key: [shown(name) for name in value]
+        if key == "shards" and isinstance(value, list)
+        else without_credentials(value)
+        for key, value in configuration.items()
+    }
 
 
 def words_of(command: str) -> list[str]:

@@ -173,7 +173,7 @@ def cached_files(folder: Path) -> list[CachedFile]:
 def used_keys(folder: Path) -> set[str]:
     """Keys of the shards that living processes work on; what dead ones have left is removed."""
     keys: set[str] = set()
-    for path in folder.glob("*.using"):
+    for path in folder.glob("[!.]*.using"):  # a hidden one is being written by its living owner
         lock = FileLock(path.with_suffix(".alive"))
         try:
             lock.acquire(timeout=0)
