@@ -607,9 +607,18 @@ class ImportConfig:
     """Make a checkpoint of a model from elsewhere, and prove that it computes the same."""
 
     checkpoint: Path
-    """Hugging Face folder of a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model."""
+    """Hugging Face folder of a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model; torchaudio:NAME for a pipeline of
+    torchaudio's (such as torchaudio:WAV2VEC2_ASR_BASE_960H); a torchaudio state dict (.pt, .pth) or the folder of an
+    export to torchaudio; a fairseq checkpoint (.pt). Nothing in a file is executed."""
     output: Path
     """Folder for the checkpoint, which --init, evaluate and transcribe take; it must not exist yet."""
+    labels: Path | None = None
+    """Labels of a recogniser whose file has none (torchaudio state dicts, old fairseq checkpoints): one per line in the
+    order of the outputs, the first being CTC's blank unless one is called <blank>; a vocab.json; or fairseq's
+    dict.ltr.txt."""
+    model: ModelConfig | None = None
+    """Architecture, for torchaudio state dicts of other shapes than the published ones, which do not tell strides,
+    heads or order of norms, and for fairseq checkpoints without their configuration."""
     audio: Path | None = None
     """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
     tolerance: float = 1e-4
@@ -626,8 +635,9 @@ class ExportConfig:
     """Run folder (its best checkpoint, or else its newest) or one checkpoint."""
     output: Path
     """Folder for the model; it must not exist yet."""
-    to: Literal["huggingface"] = "huggingface"
-    """"huggingface": a folder for from_pretrained, with a model card."""
+    to: Literal["huggingface", "torchaudio"] = "huggingface"
+    """"huggingface": a folder for from_pretrained, with a model card; "torchaudio": a state dict with the arguments of
+    torchaudio.models, and the labels."""
     evaluations: list[Path] = field(default_factory=list)
     """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
     license: str = ""

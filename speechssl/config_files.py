@@ -114,8 +114,24 @@ def help_text(cls: type, *, command: str, positionals: Sequence[str] = ()) -> st
     parser.add_argument(
         "--print_config", action="store_true", help="Print the resolved configuration as YAML and exit."
     )
-    parser.add_class_arguments(cls)
+    parser.add_class_arguments(_with_whole_sections(cls))
     return parser.format_help().replace("<class 'Path'>", "Path")
+
+
+def _with_whole_sections(cls: type) -> type:
+    """The class with sections that may be left out as ordinary ones, whose keys jsonargparse explains."""
+    hints = typing.get_type_hints(cls)
+    optional = {
+        item.name: section
+        for item in dataclasses.fields(cls)
+        if (section := _section_type(hints[item.name])) is not None and section is not hints[item.name]
+    }
+    if not optional:
+        return cls
+    fields = [(name, section, field(default_factory=section)) for name, section in optional.items()]
+    whole = dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,))
+    whole.__doc__ = cls.__doc__
+    return whole
 
 
 def read_arguments(cls: type, argv: Sequence[str], *, positionals: Sequence[str] = ()) -> Sources:
@@ -183,11 +199,22 @@ def _collect_keys(cls: type, prefix: str, leaves: dict[str, Any], sections: set[
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         key = prefix + item.name
-        if dataclasses.is_dataclass(hints[item.name]):
+        section = _section_type(hints[item.name])
+        if section is not None:
             sections.add(key)
-            _collect_keys(hints[item.name], f"{key}.", leaves, sections)
+            _collect_keys(section, f"{key}.", leaves, sections)
         else:
             leaves[key] = hints[item.name]
+
+
+def _section_type(hint: Any) -> Any:
+    """The dataclass of a section, which may be one that can be left out (``Section | None``); None for other types."""
+    if dataclasses.is_dataclass(hint):
+        return hint
+    arguments = typing.get_args(hint)
+    if len(arguments) == 2 and type(None) in arguments:
+        return next((argument for argument in arguments if dataclasses.is_dataclass(argument)), None)
+    return None
 
 
 def _read_option(schema: Schema, token: str, rest: list[str], sources: Sources, overrides: Sources) -> None:
@@ -340,8 +367,13 @@ def _instantiate(cls: Any, values: Mapping[str, Any], prefix: str, default: Any,
     for item in dataclasses.fields(cls):
         key = prefix + item.name
         inherited = _default(item) if default is dataclasses.MISSING else getattr(default, item.name)
-        if dataclasses.is_dataclass(hints[item.name]):
-            arguments[item.name] = _instantiate(hints[item.name], values, f"{key}.", inherited, missing)
+        section = _section_type(hints[item.name])
+        if section is not None:
+            if inherited is None and not any(name.startswith(f"{key}.") for name in values):
+                arguments[item.name] = None
+                continue
+            start = dataclasses.MISSING if inherited is None else inherited
+            arguments[item.name] = _instantiate(section, values, f"{key}.", start, missing)
             continue
         arguments[item.name] = values.get(key, inherited)
         if arguments[item.name] is dataclasses.MISSING:
@@ -356,7 +388,7 @@ def _default(item: dataclasses.Field) -> Any:
 
 def _attribute(config: Any, key: str) -> Any:
     for name in key.split("."):
-        config = getattr(config, name)
+        config = None if config is None else getattr(config, name)
     return config
 
 

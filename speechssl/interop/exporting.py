@@ -1,7 +1,7 @@
 """The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import FAMILIES, Architecture
 from speechssl.interop.model_card import model_card
-from speechssl.interop.proof import proof_audio, prove
+from speechssl.interop.proof import Reference, proof_audio, prove
+from speechssl.interop.torchaudio_models import write_torchaudio
+from speechssl.interop.torchaudio_reference import torchaudio_reference
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
 
@@ -27,18 +29,29 @@ def run(config: ExportConfig) -> None:
     """
     checkpoint = load_checkpoint(config.checkpoint)
     architecture = architecture_of(checkpoint)
-    card = model_card(checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license)
+    facts = (checkpoint, architecture, config.evaluations)
+    card = model_card(*facts, name=config.output.name, license=config.license) if config.to == "huggingface" else ""
     module = architecture.build()
     load_weights(module, checkpoint.model_state, source=checkpoint.path)
     with new_folder(config.output) as folder:
-        write_huggingface(folder, architecture, checkpoint.model_state)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        if config.to == "huggingface":
+            write_huggingface(folder, architecture, checkpoint.model_state)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+        else:
+            write_torchaudio(folder, architecture, checkpoint.model_state)
         if config.proof:
             audio = proof_audio(config.audio, architecture.model.sample_rate)
-            prove(module, huggingface_reference(folder, architecture), audio, config.tolerance)
+            reference = _REFERENCES[config.to](folder, architecture)
+            prove(module, reference, audio, config.tolerance)
         else:
             print("not proved (--proof false)")
     print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
+
+
+_REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
+    "huggingface": huggingface_reference,
+    "torchaudio": torchaudio_reference,
+}
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

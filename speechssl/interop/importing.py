@@ -1,13 +1,21 @@
 """The verb ``import``: a model that was made elsewhere becomes a checkpoint, if it computes the same."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from speechssl.config import ImportConfig
-from speechssl.errors import CheckpointError
+from speechssl.errors import CheckpointError, ConfigError
+from speechssl.interop import fairseq, torchaudio_models
+from speechssl.interop.fairseq import is_fairseq, read_fairseq
+from speechssl.interop.fairseq_reference import fairseq_reference
 from speechssl.interop.huggingface import is_huggingface, read_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
-from speechssl.interop.imported import Imported
+from speechssl.interop.imported import Architecture, Imported
 from speechssl.interop.proof import Reference, proof_audio, prove
+from speechssl.interop.torch_files import read_torch_file
+from speechssl.interop.torchaudio_bundles import is_bundle, read_bundle
+from speechssl.interop.torchaudio_models import is_state_dict, is_torchaudio_folder, read_folder, read_state_dict
+from speechssl.interop.torchaudio_reference import torchaudio_reference
 
 
 def run(config: ImportConfig) -> None:
@@ -41,19 +49,59 @@ def read_model(config: ImportConfig) -> Imported:
 
     Raises:
         CheckpointError: no format that is known.
+        ConfigError: labels or an architecture for a model that brings its own.
     """
-    if is_huggingface(config.checkpoint):
-        return read_huggingface(config.checkpoint)
-    if not config.checkpoint.exists():
-        raise CheckpointError(f"{config.checkpoint}: no such folder or file")
+    path = config.checkpoint
+    given = [name for name in ("labels", "model") if getattr(config, name) is not None]
+    if given and not path.is_file():
+        raise ConfigError(
+            f"--{given[0]} is for PyTorch files that do not tell it, and {path} is none; leave it out, since what "
+            "belongs to the model comes along"
+        )
+    if is_bundle(path):
+        return read_bundle(str(path))
+    if is_huggingface(path):
+        return read_huggingface(path)
+    if is_torchaudio_folder(path):
+        return read_folder(path)
+    if path.is_file():
+        return read_file(path, config)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such folder or file")
     raise CheckpointError(
-        f"{config.checkpoint}: no model that can be imported; expected a Hugging Face folder (config.json and weights)"
+        f"{path}: no model that can be imported; expected a Hugging Face folder (config.json and weights), a folder of "
+        "an export to torchaudio, a PyTorch file (.pt, .pth), or torchaudio:NAME"
+    )
+
+
+def read_file(path: Path, config: ImportConfig) -> Imported:
+    """The model in a PyTorch file.
+
+    Raises:
+        CheckpointError: a damaged file, one with more than tensors and settings, or no model that is known.
+    """
+    file = read_torch_file(path)
+    if is_fairseq(file.content):
+        return read_fairseq(file, model=config.model, labels=config.labels)
+    if is_state_dict(file.content):
+        return read_state_dict(path, file.tensors(file.content), model=config.model, labels=config.labels)
+    raise CheckpointError(
+        f"{path}: holds neither a fairseq checkpoint (model, and cfg or args) nor the state dict of a torchaudio "
+        "wav2vec 2.0 model; models of Hugging Face's are folders"
     )
 
 
 def reference_of(imported: Imported) -> Reference:
     """The other side of the proof."""
-    return huggingface_reference(imported.source, imported.architecture)
+    reference = _REFERENCES[imported.format]
+    return reference(imported.source, imported.architecture)
+
+
+_REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
+    "Hugging Face": huggingface_reference,
+    torchaudio_models.FORMAT: torchaudio_reference,
+    fairseq.FORMAT: fairseq_reference,
+}
 
 
 def summary(imported: Imported, output: Path) -> str:

@@ -1,0 +1,142 @@
+"""fairseq checkpoints: wav2vec 2.0 and HuBERT, pretrained or fine-tuned with CTC."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechssl.config import ModelConfig
+from speechssl.errors import CheckpointError
+from speechssl.interop.fairseq_config import Settings, as_mapping, model_config, objective_config, read_settings
+from speechssl.interop.imported import Architecture, Family, Imported
+from speechssl.interop.labels import make_vocabulary, read_labels
+from speechssl.interop.naming import FAIRSEQ, Pair, encoder_pairs, linear_pairs, quantizer_pairs
+from speechssl.interop.pickle_values import Inert
+from speechssl.interop.tensors import to_ours
+from speechssl.interop.torch_files import TorchFile
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import CheckpointKind
+
+FORMAT = "fairseq"
+FINE_TUNED = "w2v_encoder."
+ENCODER = "w2v_encoder.w2v_model."
+"""Before the names of a fine-tuned model, and before those of its encoder."""
+_PRETEXT = ("final_proj.", "project_q.", "label_embs_concat")
+"""Of a pretext task; without a quantizer, none that can go on here."""
+
+
+def is_fairseq(content: Any) -> bool:
+    """Whether a PyTorch file holds a checkpoint of theirs."""
+    return isinstance(content, dict) and isinstance(content.get("model"), dict) and bool({"cfg", "args"} & set(content))
+
+
+def read_fairseq(file: TorchFile, *, model: ModelConfig | None = None, labels: Path | None = None) -> Imported:
+    """A model from a checkpoint.
+
+    Args:
+        file: the checkpoint.
+        model: the encoder, in place of what its configuration says.
+        labels: of a recogniser, in place of the dictionary in the checkpoint.
+
+    Raises:
+        CheckpointError: a model that is not read, missing, unknown or misshapen tensors, or labels that do not fit.
+    """
+    source = str(file.path)
+    theirs = file.tensors(file.content["model"])
+    settings = read_settings(file.content, source)
+    kind = kind_of(theirs)
+    architecture = Architecture(
+        kind,
+        family_of(settings, theirs),
+        model if model is not None else model_config(settings),
+        objective=objective_config(settings) if kind == "pretrain" else None,
+        vocabulary=vocabulary_of(file, theirs, labels) if kind == "ctc" else None,
+    )
+    architecture.notes.extend(training_notes(settings) if kind == "pretrain" else [])
+    prefix = ENCODER if any(name.startswith(FINE_TUNED) for name in theirs) else ""
+    ignored = [name for name in theirs if kind != "pretrain" and name.removeprefix(prefix).startswith(_PRETEXT)]
+    if ignored:
+        architecture.notes.append(f"{', '.join(sorted(ignored))}: of the pretext task, left out")
+    shapes = architecture.shapes()
+    masks = f"{prefix}{FAIRSEQ.mask_embedding}"
+    if masks not in theirs and kind != "pretrain":
+        theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
+        architecture.notes.append("no mask embedding in the model: zeros in its place")
+    weights = to_ours(model_pairs(architecture, prefix), theirs, shapes, source=source, ignored=ignored)
+    return Imported(architecture, weights, file.path, FORMAT)
+
+
+def kind_of(theirs: Mapping[str, Tensor]) -> CheckpointKind:
+    """What the tensors make."""
+    if "quantizer.vars" in theirs:
+        return "pretrain"
+    return "ctc" if f"{FINE_TUNED}proj.weight" in theirs else "encoder"
+
+
+def family_of(settings: Settings, theirs: Mapping[str, Tensor]) -> Family:
+    """wav2vec 2.0 or HuBERT, whose encoders are alike."""
+    return "hubert" if settings.kind.startswith("hubert") or "label_embs_concat" in theirs else "wav2vec2"
+
+
+def model_pairs(architecture: Architecture, prefix: str) -> list[Pair]:
+    """Every tensor of a model of theirs, with the encoder's under a prefix."""
+    encoder = encoder_pairs(architecture.model, FAIRSEQ, prefix)
+    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in encoder]
+    match architecture.kind:
+        case "pretrain":
+            assert architecture.objective is not None
+            pairs += quantizer_pairs(architecture.objective.quantizer, "quantizer.vars", "quantizer.weight_proj")
+            pairs += linear_pairs({"project_targets": "project_q", "project_context": "final_proj"})
+        case "ctc":
+            pairs += linear_pairs({"head": f"{FINE_TUNED}proj"})
+    return pairs
+
+
+def vocabulary_of(file: TorchFile, theirs: Mapping[str, Tensor], labels: Path | None) -> Vocabulary:
+    """The labels of a recogniser; fairseq's CTC takes the first one, ``<s>``, for the blank.
+
+    Raises:
+        CheckpointError: none in the checkpoint and none given, or not one for each output.
+    """
+    outputs = theirs[f"{FINE_TUNED}proj.weight"].shape[0]
+    symbols = dictionary_of(file.content)
+    if labels is not None or symbols is None:
+        return read_labels(labels, outputs, source=str(file.path))
+    if len(symbols) != outputs:
+        raise CheckpointError(
+            f"{file.path}: its dictionary has {len(symbols)} symbols for {outputs} outputs; give those that belong to "
+            "these weights with --labels FILE"
+        )
+    try:
+        return make_vocabulary(symbols)
+    except ValueError as error:
+        raise CheckpointError(f"{file.path}: its dictionary cannot be used ({error}); give --labels FILE") from error
+
+
+def dictionary_of(content: Mapping[str, Any]) -> list[str] | None:
+    """Symbols of the dictionary that a task has stored; None without one."""
+    state = as_mapping(content.get("task_state"))
+    several = [state.get(name) for name in ("ft_dictionaries", "dictionaries")]
+    found = [state.get("target_dictionary")]
+    for item in several:
+        found += list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
+    for item in found:
+        symbols = item.state.get("symbols") if isinstance(item, Inert) else None
+        if isinstance(symbols, list) and all(isinstance(symbol, str) for symbol in symbols):
+            return symbols
+    return None
+
+
+def training_notes(settings: Settings) -> list[str]:
+    """How pretraining that goes on here differs from what the configuration asked for."""
+    model, notes = settings.model, []
+    for name in ("cross_sample_negatives", "codebook_negatives"):
+        if model.whole(name, default=0, least=0):
+            notes.append(f"{name}: negatives are drawn from the masked frames of the same utterance only")
+    if model.flag("negatives_from_everywhere"):
+        notes.append("negatives_from_everywhere: negatives are drawn from masked frames only")
+    if model.get("mask_selection", "static") != "static":
+        notes.append("mask_selection: spans are drawn of one length")
+    return notes
