@@ -25,7 +25,7 @@ from speechssl.frames import hop_samples, num_frames
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_span_mask
-from speechssl.pretrain import count_parameters, load_corpus, model_problems, say_left_out
+from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import (
     CheckpointKind,
@@ -64,12 +64,33 @@ def run(config: FinetuneConfig) -> None:
     transcribed = usable(load_corpus(config.train.shards, config.model, with_texts=True, store=store), config)
     plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
     say_left_out(plan, config.train)
+    dev = read_dev(config)
     with run_lock(config.output):
-        train(config, transcribed, plan, initial)
+        train(config, transcribed, plan, dev, initial)
+
+
+def read_dev(config: FinetuneConfig) -> Corpus:
+    """The dev set, read now so that what is wrong with it shows before anything is trained.
+
+    Raises:
+        ConfigError, DataError: it cannot be scored.
+    """
+    store = make_store(config.dev, config.train)
+    corpus = load_corpus(config.dev.shards, config.model, with_texts=True, store=store)
+    if not any(corpus.texts or ()):
+        raise DataError(
+            f"{shown_all(config.dev.shards)}: none of the {len(corpus)} dev utterances has a transcript; make the "
+            "shards from a list with a text column"
+        )
+    return corpus
 
 
 def train(
-    config: FinetuneConfig, transcribed: "Transcribed", plan: StreamPlan, initial: dict[str, Tensor] | None
+    config: FinetuneConfig,
+    transcribed: "Transcribed",
+    plan: StreamPlan,
+    dev: Corpus,
+    initial: dict[str, Tensor] | None,
 ) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
@@ -80,8 +101,8 @@ def train(
     origin = weights_digest(initial) if initial is not None else ""
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
-    task = FinetuneTask(config, model, vocabulary)
-    minutes = transcribed.corpus.seconds / 60
+    task = FinetuneTask(config, model, vocabulary, dev)
+    minutes = plan.seconds / 60
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
@@ -108,8 +129,9 @@ class FinetuneTask:
     kind: CheckpointKind = "ctc"
     scores_start = False
 
-    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: Vocabulary, dev: Corpus) -> None:
         self.config = config
+        self.dev = dev
         self.module: nn.Module = model
         self.model = model
         self.forward: Any = model
@@ -172,12 +194,10 @@ class FinetuneTask:
     def validate(self, update: int) -> dict[str, float]:
         """Word and character error rate on the dev set."""
         device = self.model.head.weight.device
-        store = make_store(self.config.dev, self.config.train)
-        corpus = load_corpus(self.config.dev.shards, self.config.model, with_texts=True, store=store)
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
             self.model,
-            corpus,
+            self.dev,
             self.labels,
             max_batch_seconds=self.config.dev.max_batch_seconds,
             autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
@@ -289,6 +309,7 @@ def check_config(config: FinetuneConfig) -> None:
             f"head.num_lstm_layers is {config.head.num_lstm_layers} and head.lstm_dim {config.head.lstm_dim}, expected "
             "0 layers or more, of at least 1 unit"
         )
+    problems += mask_problems("masking", config.masking, config.model)
     for name, stream in (("train", config.train), ("dev", config.dev)):
         if not stream.shards:
             problems.append(f"{name}.shards is empty; name shard files or folders that `speechssl shard` made")

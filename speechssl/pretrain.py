@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
+    MaskingConfig,
     ModelConfig,
     PretrainConfig,
     QuantizerConfig,
@@ -53,11 +54,34 @@ def run(config: PretrainConfig) -> None:
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
     say_left_out(plan, config.data)
+    dev = plan_dev(config)
     with run_lock(config.output):
-        train(config, corpus, plan, initial)
+        train(config, corpus, plan, dev, initial)
 
 
-def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan, initial: Checkpoint | None) -> None:
+def plan_dev(config: PretrainConfig) -> StreamPlan | None:
+    """Held-out audio as one source, read now so that what is wrong with it shows before anything is trained.
+
+    Raises:
+        ConfigError, DataError: it cannot be scored.
+    """
+    if not config.dev.shards:
+        return None
+    corpus = load_corpus(config.dev.shards, config.model, store=make_store(config.dev, config.data))
+    stream = replace(
+        config.data,
+        shards=config.dev.shards,
+        num_streams=1,
+        max_batch_seconds=config.dev.max_batch_seconds,
+        source_weights=[],
+        source_temperature=0.0,
+    )
+    return StreamPlan(corpus, stream, seed=DEV, crop=True)
+
+
+def train(
+    config: PretrainConfig, corpus: Corpus, plan: StreamPlan, dev: StreamPlan | None, initial: Checkpoint | None
+) -> None:
     """Build the model, with the weights of ``init`` if there is one, and run the loop."""
     skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
@@ -67,8 +91,8 @@ def train(config: PretrainConfig, corpus: Corpus, plan: StreamPlan, initial: Che
     if initial is not None:
         load_weights(model, initial.model_state, source=initial.path)
     origin = weights_digest(initial.model_state) if initial is not None else ""
-    task = PretrainTask(config, model)
-    hours = corpus.seconds / 3600
+    task = PretrainTask(config, model, dev)
+    hours = plan.seconds / 3600
     announce(
         fabric,
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
@@ -87,8 +111,9 @@ class PretrainTask:
     kind: CheckpointKind = "pretrain"
     vocabulary: dict[str, Any] | None = None
 
-    def __init__(self, config: PretrainConfig, model: ContrastiveModel) -> None:
+    def __init__(self, config: PretrainConfig, model: ContrastiveModel, dev: StreamPlan | None) -> None:
         self.config = config
+        self.dev = dev
         self.module: nn.Module = model
         self.model = model
         self.forward: Any = model
@@ -127,17 +152,14 @@ class PretrainTask:
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
         """Pretext scores on held-out audio, with the same masks and negatives every time."""
-        if not self.config.dev.shards:
+        plan = self.dev
+        if plan is None:
             return {}
-        store = make_store(self.config.dev, self.config.data)
-        corpus = load_corpus(self.config.dev.shards, self.config.model, store=store)
-        dev = replace(self.config.data, num_streams=1, max_batch_seconds=self.config.dev.max_batch_seconds)
-        plan = StreamPlan(corpus, dev, seed=DEV, crop=True)
         totals: dict[str, float] = {}
         num_targets = 0
         batch_number = 0
         while plan.epoch(batch_number, 0) == 0:
-            batch = load_batch(plan.batch(batch_number, 0), corpus.sample_rate)
+            batch = load_batch(plan.batch(batch_number, 0), plan.sample_rate)
             output, targets = self.compute(self.model, batch, update, mask_generator(DEV, batch_number, 0))
             for name, value in sums(output, targets).items():
                 totals[name] = totals.get(name, 0.0) + float(value)
@@ -175,6 +197,7 @@ def check_config(config: PretrainConfig) -> None:
         problems.append(
             f"objective.masking.time_prob is {config.objective.masking.time_prob}, expected above 0 up to 1"
         )
+    problems += mask_problems("objective.masking", config.objective.masking, config.model)
     if not config.data.shards:
         problems.append("data.shards is empty; name shard files or folders that `speechssl shard` made")
     shortest = samples_for_frames(2 * config.objective.masking.time_length, config.model.feature_encoder.conv_layers)
@@ -183,6 +206,16 @@ def check_config(config: PretrainConfig) -> None:
         config.data.min_seconds = shortest / config.model.sample_rate
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def mask_problems(section: str, masking: MaskingConfig, model: ModelConfig) -> list[str]:
+    """What is inconsistent in a masking section."""
+    if masking.channel_prob > 0 and masking.channel_length > model.context.dim:
+        return [
+            f"{section}.channel_length is {masking.channel_length}, expected at most the model's {model.context.dim} "
+            "channels"
+        ]
+    return []
 
 
 def model_problems(config: ModelConfig) -> list[str]:

@@ -34,7 +34,7 @@ from speechssl.config import (
 )
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
-from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
+from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint, read_best
 from speechssl.training.loop import build_optimizer
 from speechssl.training.run_log import read_log
 
@@ -307,6 +307,60 @@ def test_pretraining_goes_on_from_a_checkpoint_and_shows_what_it_forgets(
         pretrain.run(config)
     with pytest.raises(CheckpointError, match="fine-tuned recogniser, expected a pretraining checkpoint"):
         pretrain.run(replace(pretrain_config(shards, tmp_path / "other"), init=finetuned))
+
+
+def test_what_is_wrong_with_the_dev_set_shows_before_training(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    pretraining = pretrain_config(shards, tmp_path / "a")
+    pretraining.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    finetuning = finetune_config(shards, tmp_path / "b", pretrained)
+    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    for run, config in ((pretrain.run, pretraining), (finetune.run, finetuning)):
+        with pytest.raises(DataError, match="nowhere"):
+            run(config)  # type: ignore[operator]
+    assert not list(tmp_path.glob("[ab]/checkpoints"))
+    manifest = write_corpus(tmp_path / "audio", [8000] * 5)
+    manifest.write_text("path\n" + "".join(f"u00{i}.wav\n" for i in range(5)))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "silent"))
+    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "silent")])
+    with pytest.raises(DataError, match="none of the 5 dev utterances has a transcript"):
+        finetune.run(finetuning)
+
+
+def test_weights_of_training_sources_do_not_touch_the_dev_set(shards: Path, tmp_path: Path) -> None:
+    weighted = pretrain_config(shards, tmp_path / "weighted", max_updates=1)
+    parts = sorted(map(str, shards.glob("*.tar")))
+    weighted.data.shards, weighted.data.source_weights = parts[:2], [1.0, 3.0]
+    pretrain.run(weighted)
+    plain = pretrain_config(shards, tmp_path / "plain", max_updates=1)
+    pretrain.run(plain)
+    targets = [
+        [line for line in read_log(path / "log.jsonl") if line["kind"] == "dev"]
+        for path in (weighted.output, plain.output)
+    ]
+    assert targets[0][0].keys() == targets[1][0].keys()
+    dev = pretrain.plan_dev(weighted)
+    assert dev is not None
+    assert dev.num_samples == 24
+
+
+def test_scores_of_a_checkpoint_count_after_a_kill(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", pretrained)
+    finetune.run(config)
+    best = read_best(config.output)
+    assert best is not None
+    (config.output / "best.json").unlink()  # as if the run had been killed before it wrote this
+    finetune.run(config)
+    again = read_best(config.output)
+    assert again is not None
+    newest = load_checkpoint(config.output / "checkpoints" / "update_00000004")
+    assert (again.update, again.wer) == (4, newest.metrics["wer"])
+
+
+def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.masking.channel_length = 17
+    with pytest.raises(ConfigError, match=r"masking.channel_length is 17, expected at most the model's 16 channels"):
+        finetune.run(config)
 
 
 def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:

@@ -194,7 +194,7 @@ def read_clip(clip: Clip, sample_rate: int) -> np.ndarray:
 def split_duplicates(
     clips: Sequence[Clip], hash_all: Callable[[list[Clip]], Iterable[str]]
 ) -> tuple[list[Clip], list[Rejected]]:
-    """Leave out clips whose audio is that of an earlier one, sample for sample.
+    """Leave out clips whose audio is that of another one, sample for sample; one with a transcript is kept if there is.
 
     Clips of equal length and rate are compared by the hash of their beginning, and those that agree by that of all.
 
@@ -208,7 +208,11 @@ def split_duplicates(
     groups = _split_groups(groups, {i: begins.get(i, clips[i].begin) for group in groups for i in group})
     candidates = sorted(i for group in groups for i in group)
     hashes = dict(zip(candidates, hash_all([clips[i] for i in candidates]), strict=True))
-    original = {i: group[0] for group in _split_groups(groups, hashes) for i in group[1:]}
+    original: dict[int, int] = {}
+    for group in _split_groups(groups, hashes):
+        # The first that has a transcript, or else the first.
+        kept = next((i for i in group if clips[i].text), group[0])
+        original |= {i: kept for i in group if i != kept}
     rejected = [
         Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in sorted(original.items())
     ]

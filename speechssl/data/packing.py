@@ -10,6 +10,7 @@ import numpy as np
 
 from speechssl.config import ShardConfig
 from speechssl.data.clips import Clip
+from speechssl.errors import DataError
 
 # Bytes per audio sample in the shards, about: 16 bits, FLAC's usual gain on speech, and Opus at 24 kbit/s and 16 kHz.
 BYTES_PER_SAMPLE = {"wav": 2.0, "flac": 1.1, "opus": 0.19}
@@ -75,7 +76,11 @@ def draw_parts(clips: Sequence[Clip], dev_share: float, test_share: float, seed:
     """Part of each group: whole groups in an order drawn from the seed, until dev and test have their share of seconds.
 
     The order depends on a group's name and the seed alone, so that more audio moves few groups. The largest groups
-    (more than half of a share) stay in train, where they make the least difference.
+    (more than half of a share) stay in train, where they make the least difference, unless a part would be empty: it
+    gets the smallest group then.
+
+    Raises:
+        DataError: fewer groups than parts.
     """
     seconds: dict[str, float] = defaultdict(float)
     for clip in clips:
@@ -90,4 +95,12 @@ def draw_parts(clips: Sequence[Clip], dev_share: float, test_share: float, seed:
             if fits:
                 part_of[group] = part
                 taken += seconds[group]
+        if wanted > 0 and taken == 0:
+            left = [group for group in order if part_of[group] == "train"]
+            if len(left) < 2:
+                raise DataError(
+                    f"split is draw, but there are {len(order)} speakers or recordings to draw {part} from, and train "
+                    "needs one too; give speakers in a manifest, more audio, or a share of 0"
+                )
+            part_of[min(left, key=seconds.__getitem__)] = part
     return part_of

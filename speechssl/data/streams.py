@@ -258,6 +258,10 @@ class Mixture:
         self.counts = np.floor(exact).astype(int)
         largest_rests = np.argsort(self.counts - exact, kind="stable")[: MIXTURE_CYCLE - self.counts.sum()]
         self.counts[largest_rests] += 1
+        # However small its share, a source is heard: it takes its turn from those that have the most.
+        for source in np.flatnonzero(self.counts == 0):
+            self.counts[source] += 1
+            self.counts[np.argmax(self.counts)] -= 1
         self._cycles: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
 
     def locate(self, stream: int, update: int) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """Hugging Face folders: wav2vec 2.0, HuBERT, WavLM and data2vec-audio, in and out."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_o
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.naming import HUGGINGFACE, Pair, encoder_pairs, linear_pairs, quantizer_pairs
 from speechssl.interop.tensors import to_ours, to_theirs
+from speechssl.interop.torch_files import read_torch_file
 from speechssl.training.checkpoints import CheckpointKind
 
 WEIGHTS_FILE = "model.safetensors"
@@ -115,24 +115,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """Tensors of a PyTorch file, without executing what it may hold."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors and was not opened, since that could run code "
-            f"({first_line(error)}); ask its author for model.safetensors"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: damaged or cut off ({first_line(error)}); fetch it again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    file = read_torch_file(path)
+    if not isinstance(file.content, dict):
         raise CheckpointError(f"{path}: expected tensors by name, found something else; it is not a Hugging Face model")
-    return content
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return file.tensors(file.content)
 
 
 def write_huggingface(folder: Path, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:

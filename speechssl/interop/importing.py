@@ -53,7 +53,7 @@ def read_model(config: ImportConfig) -> Imported:
     """
     path = config.checkpoint
     given = [name for name in ("labels", "model") if getattr(config, name) is not None]
-    if given and not path.is_file():
+    if given and (path.is_dir() or is_bundle(path)):
         raise ConfigError(
             f"--{given[0]} is for PyTorch files that do not tell it, and {path} is none; leave it out, since what "
             "belongs to the model comes along"

@@ -79,3 +79,9 @@ def modern_name(name: str) -> str:
     """A tensor's name with PyTorch's present names for the parts of normalised weights."""
     stem, dot, last = name.rpartition(".")
     return f"{stem}{dot}{OLD_WEIGHT_NORM.get(last, last)}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -9,9 +9,9 @@ from torchaudio import pipelines
 
 from speechssl.config_values import nearest
 from speechssl.errors import CheckpointError
-from speechssl.interop.huggingface import first_line
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import make_vocabulary
+from speechssl.interop.tensors import first_line
 from speechssl.interop.torchaudio_config import model_of_module
 from speechssl.interop.torchaudio_models import imported_from
 from speechssl.text.vocabulary import Vocabulary

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from speechssl.config import ModelConfig
 from speechssl.errors import CheckpointError
-from speechssl.interop.huggingface import first_line
 from speechssl.interop.huggingface_config import read_json
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import read_labels, write_labels
 from speechssl.interop.naming import TORCHAUDIO, Pair, encoder_pairs, linear_pairs
-from speechssl.interop.tensors import modern_name, to_ours, to_theirs
+from speechssl.interop.tensors import first_line, modern_name, to_ours, to_theirs
 from speechssl.interop.torch_files import read_torch_file
 from speechssl.interop.torchaudio_config import (
     check_expressible,

@@ -5,6 +5,7 @@ neither accumulation nor the number of processes changes what is learned.
 """
 
 import json
+import math
 import os
 import time
 from collections import defaultdict
@@ -193,6 +194,9 @@ class Trainer:
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
+        if self.fabric.is_global_zero and checkpoint.metrics:
+            # A run that was killed between writing a checkpoint and acting on its scores acts on them now.
+            self.task.after_checkpoint(checkpoint.update, finite(checkpoint.metrics))
         if checkpoint.update < self.training.max_updates:
             announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
         return state["optimizer"]
@@ -302,6 +306,11 @@ class Trainer:
             best = read_best(self.config.output)
             score = f", lowest dev WER {best.wer:.1%} after update {best.update}" if best else ""
             announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{score}")
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores of a checkpoint; one that was not finite is the worst."""
+    return {name: math.inf if value is None else value for name, value in metrics.items()}
 
 
 class Meter:

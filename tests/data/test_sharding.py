@@ -255,6 +255,25 @@ def test_a_drawn_split_keeps_speakers_apart(tmp_path: Path) -> None:
         read_corpus([str(tmp_path / "out")])
 
 
+def test_a_drawn_split_of_few_speakers_has_all_its_parts(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [8000] * 9)  # of three speakers
+    shares = {"split": "draw", "dev_share": 0.1, "test_share": 0.1}
+    report = ingest.run(config_of(manifest, tmp_path / "out", **shares))
+    assert {name: part["num_samples"] for name, part in report.parts.items()} == {"dev": 3, "test": 3, "train": 3}
+    manifest.write_text("path\tspeaker\nu000.wav\ta\nu001.wav\tb\n")
+    with pytest.raises(DataError, match=r"there are 2 speakers or recordings to draw dev from, and train needs one"):
+        ingest.run(config_of(manifest, tmp_path / "few", **shares))
+
+
+def test_the_copy_with_a_transcript_is_kept(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000, 5000])
+    (tmp_path / "audio" / "copy.wav").write_bytes((tmp_path / "audio" / "u001.wav").read_bytes())
+    manifest.write_text("path\ttext\nu000.wav\tYES\ncopy.wav\t\nu001.wav\tNO\n")
+    ingest.run(config_of(manifest, tmp_path / "out"))
+    corpus = read_corpus([str(tmp_path / "out")], with_texts=True)
+    assert {(ref.key, ref.text) for ref in corpus} == {("u000", "YES"), ("u001", "NO")}
+
+
 def test_missing_shard_of_a_set_is_noticed(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000] * 4)
     ingest.run(config_of(manifest, tmp_path / "out", max_shard_megabytes=0.01))

@@ -14,7 +14,16 @@ from speechssl.config import StreamConfig
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus, SampleRef, join, read_corpus
 from speechssl.data.index import ShardIndex, StringColumn, key_hash
-from speechssl.data.streams import BatchSpec, StreamPlan, check_shares, epoch_batches, source_shares, split_sources
+from speechssl.data.streams import (
+    MIXTURE_CYCLE,
+    BatchSpec,
+    Mixture,
+    StreamPlan,
+    check_shares,
+    epoch_batches,
+    source_shares,
+    split_sources,
+)
 from speechssl.errors import ConfigError, DataError
 
 RATE = 100
@@ -150,6 +159,13 @@ def test_temperature_evens_out_the_hours() -> None:
         config = StreamConfig(shards=["a", "b"], source_temperature=temperature)
         sources = split_sources(data, np.arange(170), config)
         assert source_shares(data, sources, config)[1] == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize("shares", [[1, 3000], [1, 1999, 1], [1e-9, 1, 1, 1]])
+def test_a_source_is_heard_however_small_its_share(shares: list[float]) -> None:
+    counts = Mixture(np.array(shares) / sum(shares), 0).counts
+    assert counts.sum() == MIXTURE_CYCLE
+    assert counts.min() == 1
 
 
 @pytest.mark.parametrize(
