@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechssl.config import FinetuneConfig, MaskingConfig, ModelConfig
 from speechssl.config_files import from_dict
+from speechssl.config_limits import check_limits
 from speechssl.data.augmented import fastest, make_augmenter
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
@@ -303,6 +304,7 @@ def hop_seconds(model: ModelConfig) -> float:
 
 def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
+    check_limits(config)
     problems = model_problems(config.model) + training_problems(config.training)
     if config.head.num_lstm_layers < 0 or config.head.lstm_dim < 1:
         problems.append(

@@ -18,6 +18,7 @@ from speechssl.config import (
     StreamConfig,
 )
 from speechssl.config_files import from_dict
+from speechssl.config_limits import check_limits
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.corpus import Corpus, read_corpus
@@ -187,6 +188,7 @@ def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
 
 def check_config(config: PretrainConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
+    check_limits(config)
     problems = model_problems(config.model) + training_problems(config.training)
     quantizer = config.objective.quantizer
     if quantizer.dim % quantizer.num_groups:

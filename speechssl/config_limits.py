@@ -1,0 +1,59 @@
+"""Which numbers a configuration may hold: one table for every section that has such a field."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from speechssl.config_files import to_dict
+from speechssl.errors import ConfigError
+
+
+class Limit(NamedTuple):
+    """A condition on numbers, and its words."""
+
+    holds: Callable[[float], bool]
+    words: str
+
+
+ONE_OR_MORE = Limit(lambda value: value >= 1, "1 or more")
+ZERO_OR_MORE = Limit(lambda value: value >= 0, "0 or more")
+ABOVE_ZERO = Limit(lambda value: value > 0, "more than 0")
+SHARE = Limit(lambda value: 0 <= value <= 1, "0 to 1")
+BELOW_ONE = Limit(lambda value: 0 <= value < 1, "from 0 to below 1")
+
+_NAMES: dict[Limit, tuple[str, ...]] = {
+    ONE_OR_MORE: (
+        "max_updates", "checkpoint_every", "log_every", "num_streams", "num_negatives",
+        "time_length", "channel_length", "num_groups", "num_entries", "final_dim", "num_layers", "dim", "ffn_dim",
+        "num_heads", "pos_conv_kernel", "pos_conv_groups", "sample_rate",
+    ),
+    ZERO_OR_MORE: (
+        "num_workers", "seed", "min_time_spans", "min_seconds", "diversity_weight", "feature_penalty",
+        "feature_grad_scale", "freeze_context_updates", "weight_decay", "patience_updates",
+    ),
+    ABOVE_ZERO: (
+        "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",
+        "max_batch_seconds", "max_seconds", "shuffle_hours", "cache_gigabytes", "head_learning_rate_scale",
+    ),
+    SHARE: ("time_prob", "channel_prob", "max_bad_share"),
+}  # fmt: skip
+LIMITS = {name: limit for limit, names in _NAMES.items() for name in names}
+"""By the last part of a key, which means the same in every section."""
+
+
+def check_limits(config: Any) -> None:
+    """Raise ConfigError for numbers that make no sense, with what was expected; all of them."""
+    problems = []
+    for key, value in _numbers(to_dict(config), ""):
+        limit = BELOW_ONE if key.startswith("dropout.") else LIMITS.get(key.rpartition(".")[2])
+        if limit is not None and not limit.holds(value):
+            problems.append(f"{key} is {value:g}, expected {limit.words}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _numbers(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{name}", value
