@@ -635,9 +635,10 @@ class ExportConfig:
     """Run folder (its best checkpoint, or else its newest) or one checkpoint."""
     output: Path
     """Folder for the model; it must not exist yet."""
-    to: Literal["huggingface", "torchaudio"] = "huggingface"
+    to: Literal["huggingface", "torchaudio", "onnx", "torch"] = "huggingface"
     """"huggingface": a folder for from_pretrained, with a model card; "torchaudio": a state dict with the arguments of
-    torchaudio.models, and the labels."""
+    torchaudio.models, and the labels; "onnx": a graph for onnxruntime, in float32 and with int8 linear layers (extra
+    speechssl[onnx]); "torch": a program of torch.export. The last two take any model, with its labels beside it."""
     evaluations: list[Path] = field(default_factory=list)
     """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
     license: str = ""

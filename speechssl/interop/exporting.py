@@ -12,7 +12,9 @@ from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import FAMILIES, Architecture
 from speechssl.interop.model_card import model_card
+from speechssl.interop.onnx_models import export_onnx
 from speechssl.interop.proof import Reference, proof_audio, prove
+from speechssl.interop.torch_export import export_torch
 from speechssl.interop.torchaudio_models import write_torchaudio
 from speechssl.interop.torchaudio_reference import torchaudio_reference
 from speechssl.text.vocabulary import Vocabulary
@@ -29,25 +31,33 @@ def run(config: ExportConfig) -> None:
     """
     checkpoint = load_checkpoint(config.checkpoint)
     architecture = architecture_of(checkpoint)
-    facts = (checkpoint, architecture, config.evaluations)
-    card = model_card(*facts, name=config.output.name, license=config.license) if config.to == "huggingface" else ""
     module = architecture.build()
     load_weights(module, checkpoint.model_state, source=checkpoint.path)
+    audio = proof_audio(config.audio, architecture.model.sample_rate)
     with new_folder(config.output) as folder:
-        if config.to == "huggingface":
-            write_huggingface(folder, architecture, checkpoint.model_state)
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        if config.to in _GRAPHS:
+            write = _GRAPHS[config.to]
+            write(folder, architecture, module, audio=audio, tolerance=config.tolerance, proof=config.proof)
         else:
-            write_torchaudio(folder, architecture, checkpoint.model_state)
-        if config.proof:
-            audio = proof_audio(config.audio, architecture.model.sample_rate)
-            reference = _REFERENCES[config.to](folder, architecture)
-            prove(module, reference, audio, config.tolerance)
-        else:
+            write_framework(folder, config, checkpoint, architecture)
+            if config.proof:
+                prove(module, _REFERENCES[config.to](folder, architecture), audio, config.tolerance)
+        if not config.proof:
             print("not proved (--proof false)")
     print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
 
 
+def write_framework(folder: Path, config: ExportConfig, checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Write a model as another framework has it."""
+    if config.to == "torchaudio":
+        write_torchaudio(folder, architecture, checkpoint.model_state)
+        return
+    card = model_card(checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license)
+    write_huggingface(folder, architecture, checkpoint.model_state)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+_GRAPHS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "torch": export_torch}
 _REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
     "huggingface": huggingface_reference,
     "torchaudio": torchaudio_reference,

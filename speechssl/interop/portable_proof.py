@@ -1,0 +1,105 @@
+"""Proof of an exported graph: it and our model hear the same batches, short and long, padded and not."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from speechssl.errors import CheckpointError
+from speechssl.interop.portable import Graph
+from speechssl.interop.proof import Difference
+
+Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""The other side: audio (B, S) and lengths (B,) to outputs (B, T, ...) and frames (B,)."""
+
+TOLERANCE = 1e-4
+SECONDS = (1, 30)
+LENGTHS = (1.0, 0.6, 0.35)
+"""Of the utterances of the larger batch, as shares of the longest."""
+
+
+class Batch(NamedTuple):
+    """Audio to compare on."""
+
+    name: str
+    audio: Tensor
+    """(B, S); sound goes on past the lengths, so that a side that hears the padding betrays itself."""
+    lengths: Tensor
+    """(B,)."""
+
+
+class Compared(NamedTuple):
+    """Two sides over all batches."""
+
+    differences: list[Difference]
+    """Of each batch, over valid frames."""
+    agreement: float
+    """Valid frames whose largest output is the same one, as a share of all: the same label, with a recogniser."""
+
+
+def proof_batches(audio: Tensor, sample_rate: int, shortest: int) -> list[Batch]:
+    """Cut a recording (1, S), repeated as often as it takes, into batches of 1 and 3 utterances of 1 and 30 s.
+
+    Args:
+        audio: the recording.
+        sample_rate: its rate.
+        shortest: samples that no utterance may have less of.
+    """
+    batches = []
+    for seconds in SECONDS:
+        for shares in (LENGTHS[:1], LENGTHS):
+            # Not the same remainder of any hop twice: a graph may hold for whole numbers of frames only.
+            samples = max(seconds * sample_rate, shortest) + 123 * (len(shares) - 1)
+            needed = samples + len(shares) * sample_rate
+            repeated = audio[0].repeat(-(-needed // audio.shape[1]))
+            # A second apart: three times the same beginning would hide rows that are mixed up.
+            rows = torch.stack([repeated[i * sample_rate :][:samples] for i in range(len(shares))])
+            lengths = torch.tensor([max(round(share * samples), shortest) for share in shares])
+            name = f"{len(shares)} of {seconds} s" + (", padded" if len(shares) > 1 else "")
+            batches.append(Batch(name, rows, lengths))
+    return batches
+
+
+@torch.no_grad()
+def compare_runs(ours: Graph, theirs: Run, batches: Sequence[Batch]) -> Compared:
+    """Run both sides.
+
+    Raises:
+        CheckpointError: they disagree on the shape of the output or on the frames of an utterance.
+    """
+    differences = []
+    same, total = 0, 0
+    for name, audio, lengths in batches:
+        expected, frames = ours(audio, lengths)
+        found, found_frames = theirs(audio, lengths)
+        if found.shape != expected.shape or found_frames.tolist() != frames.tolist():
+            raise CheckpointError(
+                f"{name}: the exported model gives {tuple(found.shape)} and frames {found_frames.tolist()}, expected "
+                f"{tuple(expected.shape)} and {frames.tolist()}; nothing was written"
+            )
+        valid = torch.arange(expected.shape[1]) < frames[:, None]  # (B, T)
+        expected, found = expected[valid], found[valid]
+        scale = float(expected.abs().max())
+        differences.append(Difference(name, float((found - expected).abs().max()) / (scale or 1.0)))
+        same += int((found.argmax(-1) == expected.argmax(-1)).sum())
+        total += len(expected)
+    return Compared(differences, same / total)
+
+
+def judge(differences: Sequence[Difference], tolerance: float, *, runtime: str) -> None:
+    """Print differences.
+
+    Raises:
+        CheckpointError: one is above the tolerance, or not a number.
+    """
+    width = max(len(item.stage) for item in differences)
+    print(f"largest difference from {runtime}, as a share of the largest value:")
+    for item in differences:
+        print(f"  {item.stage:<{width}}  {item.largest:.1e}{'' if item.largest <= tolerance else '  too much'}")
+    wrong = [item for item in differences if not item.largest <= tolerance]
+    if wrong:
+        raise CheckpointError(
+            f"the exported model differs on {wrong[0].stage} ({wrong[0].largest:.1e}, at most {tolerance:g} is "
+            "rounding): nothing was written; report it with the versions of the packages and the model's configuration"
+        )
