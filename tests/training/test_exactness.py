@@ -61,7 +61,12 @@ def finish_as_user(argv: list[str]) -> None:
 
 
 def kill_often(
-    start: Callable[[], Running], progress: Callable[[], object], num_kills: int, draws: random.Random
+    start: Callable[[], Running],
+    progress: Callable[[], object],
+    num_kills: int,
+    draws: random.Random,
+    *,
+    most_seconds: float = 0.1,
 ) -> None:
     """Start a command again and again, and kill it a drawn time after it has got further."""
     killed = 0
@@ -71,21 +76,19 @@ def kill_often(
         deadline = time.monotonic() + 60
         while progress() == before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
-        time.sleep(draws.uniform(0, 0.1))
+        time.sleep(draws.uniform(0, most_seconds))
         killed += process.poll() is None
         process.kill()
         process.wait()
     assert killed > num_kills / 2, "it ended before it could be killed: give it more to do"
 
 
-def check_killed_training(
-    shards: Path, folder: Path, num_kills: int, start: Callable[[list[str]], Running], progress: Callable[[], object]
-) -> None:
-    """Kill a run in ``folder / "killed"``; it must end as one that is left alone."""
-    options = ("--training.max_updates", str(40 * num_kills), "--training.checkpoint_every", "5")
+def check_killed_training(shards: Path, folder: Path, updates: int, kill: Callable[[list[str]], None]) -> None:
+    """A run in ``folder / "killed"`` that ``kill`` starts and kills must end as one that is left alone."""
+    options = ("--training.max_updates", str(updates), "--training.checkpoint_every", "5")
     train(command("pretrain", CONFIG, folder / "straight", shards, *options))
     argv = command("pretrain", CONFIG, folder / "killed", shards, *options)
-    kill_often(lambda: start(argv), progress, num_kills, random.Random(0))
+    kill(argv)
     assert "resuming after update" in train(argv)
     assert losses(folder / "killed") == losses(folder / "straight")
     expected, found = newest_weights(folder / "straight"), newest_weights(folder / "killed")
@@ -93,22 +96,31 @@ def check_killed_training(
 
 
 def test_a_killed_run_ends_bit_equal(shards: Path, tmp_path: Path) -> None:
-    # After a checkpoint, so that the run goes on and does not begin again.
-    check_killed_training(
-        shards,
-        tmp_path,
-        1,
-        lambda argv: Forked(argv, tmp_path / "printed.txt"),
-        lambda: latest_checkpoint(tmp_path / "killed"),
-    )
+    def kill(argv: list[str]) -> None:
+        def start() -> Forked:
+            return Forked(argv, tmp_path / "printed.txt")
+
+        kill_often(start, lambda: latest_checkpoint(tmp_path / "killed"), 1, random.Random(0))
+
+    check_killed_training(shards, tmp_path, 40, kill)
+
+
+def has_begun(run: Path) -> bool:
+    log = run / "log.jsonl"
+    return log.is_file() and log.stat().st_size > 0
 
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_bit_equal(shards: Path, tmp_path: Path) -> None:
-    log = tmp_path / "killed" / "log.jsonl"
-    check_killed_training(
-        shards, tmp_path, 20, start_as_user, lambda: log.read_bytes().count(b"\n") if log.is_file() else 0
-    )
+    killed = tmp_path / "killed"
+    draws = random.Random(0)
+
+    def kill(argv: list[str]) -> None:
+        # Once at its beginning, where there may be nothing to go on from; then anywhere in ten or twenty updates.
+        kill_often(lambda: start_as_user(argv), lambda: has_begun(killed), 1, draws)
+        kill_often(lambda: start_as_user(argv), lambda: latest_checkpoint(killed), 19, draws, most_seconds=0.4)
+
+    check_killed_training(shards, tmp_path, 800, kill)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
