@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from speechssl.interop.portable import Graph, encoder_of, frozen_graph
+from speechssl.interop.torch_layers import replace_layers, torch_layer
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import BidirectionalLstm
 from speechssl.model.encoder import Encoder
@@ -18,17 +19,9 @@ from speechssl.model.feature_encoder import ChannelNorm, LogMelBlock
 def onnx_graph(module: nn.Module) -> Graph:
     """A copy of a model as a graph whose layers all have an ONNX counterpart; the model is not touched."""
     graph = frozen_graph(module)
-    replace_layers(graph)
+    replace_layers(graph, onnx_layer)
     onnx_normalization(encoder_of(graph.module))
     return graph
-
-
-def replace_layers(parent: nn.Module) -> None:
-    """Put every layer's counterpart in its place, those within a counterpart too."""
-    for name, layer in list(parent.named_children()):
-        counterpart = onnx_layer(layer)
-        setattr(parent, name, counterpart)
-        replace_layers(counterpart)
 
 
 def onnx_normalization(encoder: Encoder) -> None:
@@ -86,7 +79,7 @@ def onnx_layer(layer: nn.Module) -> nn.Module:
         case nn.Conv1d() if parametrize.is_parametrized(layer):
             return plain_convolution(layer)
         case _:
-            return layer
+            return torch_layer(layer)
 
 
 def plain_convolution(conv: nn.Conv1d) -> nn.Conv1d:

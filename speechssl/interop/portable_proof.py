@@ -9,6 +9,7 @@ from torch import Tensor
 from speechssl.errors import CheckpointError
 from speechssl.interop.portable import Graph
 from speechssl.interop.proof import Difference
+from speechssl.interop.tensors import first_line
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """The other side: audio (B, S) and lengths (B,) to outputs (B, T, ...) and frames (B,)."""
@@ -66,13 +67,14 @@ def compare_runs(ours: Graph, theirs: Run, batches: Sequence[Batch]) -> Compared
     """Run both sides.
 
     Raises:
-        CheckpointError: they disagree on the shape of the output or on the frames of an utterance.
+        CheckpointError: the other side cannot run a batch, or they disagree on the shape of the output or on the
+            frames of an utterance.
     """
     differences = []
     same, total = 0, 0
     for name, audio, lengths in batches:
         expected, frames = ours(audio, lengths)
-        found, found_frames = theirs(audio, lengths)
+        found, found_frames = run_theirs(theirs, audio, lengths, name)
         if found.shape != expected.shape or found_frames.tolist() != frames.tolist():
             raise CheckpointError(
                 f"{name}: the exported model gives {tuple(found.shape)} and frames {found_frames.tolist()}, expected "
@@ -85,6 +87,22 @@ def compare_runs(ours: Graph, theirs: Run, batches: Sequence[Batch]) -> Compared
         same += int((found.argmax(-1) == expected.argmax(-1)).sum())
         total += len(expected)
     return Compared(differences, same / total)
+
+
+def run_theirs(theirs: Run, audio: Tensor, lengths: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Run the other side.
+
+    Raises:
+        CheckpointError: it cannot: what was exported holds for other sizes only.
+    """
+    try:
+        return theirs(audio, lengths)
+    # Runtimes have exceptions of their own, and a program's guards are assertions.
+    except Exception as error:
+        raise CheckpointError(
+            f"{name}: the exported model does not run ({first_line(error)}): nothing was written; report it with the "
+            "versions of the packages and the model's configuration"
+        ) from error
 
 
 def judge(differences: Sequence[Difference], tolerance: float, *, runtime: str) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from speechssl.interop.portable import (
     describe,
     emptied_on_error,
     example_inputs,
-    frozen_graph,
     write_description,
 )
 from speechssl.interop.portable_proof import TOLERANCE, compare_runs, judge, proof_batches
 from speechssl.interop.proof import proof_audio
+from speechssl.interop.torch_layers import torch_graph
 
 PROGRAM_FILE = "model.pt2"
 
@@ -45,17 +47,27 @@ def export_torch(
     """
     facts = describe(architecture)
     with emptied_on_error(folder):
-        path = folder / PROGRAM_FILE
-        torch.export.save(
-            trace(module, architecture), path, extra_files={DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}
-        )
+        with without_warnings():
+            extra = {DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}
+            torch.export.save(trace(module, architecture), folder / PROGRAM_FILE, extra_files=extra)
         write_description(folder, facts)
         if proof:
-            rate, layers = architecture.model.sample_rate, architecture.model.feature_encoder.conv_layers
-            heard = proof_audio(None, rate) if audio is None else audio
-            batches = proof_batches(heard, rate, samples_for_frames(2, layers))
-            compared = compare_runs(Graph(module), torch.export.load(path).module(), batches)
-            judge(compared.differences, tolerance, runtime="torch.export")
+            prove_program(folder / PROGRAM_FILE, architecture, module, audio, tolerance)
+
+
+def prove_program(
+    path: Path, architecture: Architecture, module: nn.Module, audio: Tensor | None, tolerance: float
+) -> None:
+    """Compare a program with our model.
+
+    Raises:
+        CheckpointError: it differs.
+    """
+    rate, layers = architecture.model.sample_rate, architecture.model.feature_encoder.conv_layers
+    batches = proof_batches(proof_audio(None, rate) if audio is None else audio, rate, samples_for_frames(2, layers))
+    with without_warnings():
+        program = torch.export.load(path).module()
+    judge(compare_runs(Graph(module), program, batches).differences, tolerance, runtime="torch.export")
 
 
 def trace(module: nn.Module, architecture: Architecture) -> ExportedProgram:
@@ -63,12 +75,20 @@ def trace(module: nn.Module, architecture: Architecture) -> ExportedProgram:
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
     with (
         torch.no_grad(),
-        warnings.catch_warnings(),
         # Otherwise an LSTM is followed step by step, for the example's number of frames and no other.
         replaced_decomposition(torch.ops.aten.lstm.input, lstm_shapes),
     ):
-        warnings.simplefilter("ignore")
-        return torch.export.export(frozen_graph(module), example_inputs(architecture), dynamic_shapes=shapes)
+        program = torch.export.export(torch_graph(module), example_inputs(architecture), dynamic_shapes=shapes)
+    forget_folders(program)
+    return program
+
+
+def forget_folders(program: ExportedProgram) -> None:
+    """Take out of a program which lines of which files each node came from: they name this machine's folders."""
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)
 
 
 def lstm_shapes(
@@ -77,3 +97,11 @@ def lstm_shapes(
     """Empty tensors of the shapes that a one-directional, batch-first LSTM returns; arguments as of ``torch.lstm``."""
     hidden, cell = states
     return x.new_empty(*x.shape[:2], hidden.shape[2]), torch.empty_like(hidden), torch.empty_like(cell)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep PyTorch's warnings about tensors and attributes that its own exporter makes off the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

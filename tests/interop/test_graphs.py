@@ -1,31 +1,50 @@
 """Graphs for other runtimes: ONNX and torch.export, of every kind of model, decoded without speechssl."""
 
 import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import soundfile
 import torch
 from hf_models import LARGE, save_model
+from torch import Tensor
 
 from speechssl.cli import main
+from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
-from speechssl.interop.exporting import architecture_of
+from speechssl.interop import onnx_models
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import export_onnx
+from speechssl.interop.portable import Graph
 from speechssl.interop.proof import made_voice
+from speechssl.interop.torch_export import export_torch
 from speechssl.recogniser import load_recogniser
-from speechssl.training.checkpoints import load_checkpoint
 
 RATE = 16000
 SMALL = {"num_layers": 1, "dim": 16, "ffn_dim": 16, "num_heads": 2, "pos_conv_kernel": 4, "pos_conv_groups": 2}
+CONTEXT = ContextConfig(**SMALL)
+RELATIVE = replace(CONTEXT, relative_bias=True)
+SMALL_ENCODER = ModelConfig(feature_encoder=FeatureEncoderConfig([(8, 10, 5), (8, 8, 8), (8, 8, 8)]), context=CONTEXT)
 CONFIG = {
-    "model": {"feature_encoder": {"conv_layers": [[40, 800, 640]], "first_layer": "log_mel"}, "context": SMALL},
+    "model": {
+        "normalize_audio": True,
+        "feature_encoder": {"conv_layers": [[40, 800, 640]], "first_layer": "log_mel"},
+        "context": SMALL,
+    },
     "head": {"normalize_context": True, "num_lstm_layers": 1, "lstm_dim": 4},
     "masking": {"channel_prob": 0},
     "training": {"max_updates": 1, "accelerator": "cpu"},
 }
+
+
+FEW_LAYERS = {"num_hidden_layers": 1, "conv_dim": [16] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_verb(*argv: object) -> int:
@@ -34,7 +53,7 @@ def run_verb(*argv: object) -> int:
 
 @pytest.fixture(scope="module")
 def tiny(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recogniser with a log-mel layer and a recurrent head."""
+    """A recogniser that normalises its audio, with a log-mel layer and a recurrent head."""
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "c.yaml").write_text(json.dumps(CONFIG))
     data = ("--train.shards", shards, "--dev.shards", shards, "--train.max_batch_seconds", 4)
@@ -47,71 +66,112 @@ def onnx() -> Any:
     return pytest.importorskip("onnxruntime", reason="needs the onnx packages (speechssl[onnx])")
 
 
-@pytest.mark.parametrize("kind", ["tiny", pytest.param("base", marks=pytest.mark.slow), "large"])
-def test_onnx_is_decoded_without_speechssl(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+def example_of_the_manual() -> str:
+    """The Python block of the section on ONNX in docs/interop.md."""
+    section = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8").partition("## ONNX and torch.export")[2]
+    return section.partition("```python\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("kind", ["tiny", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("base", "large"))])
+def test_the_manual_decodes_onnx_without_speechssl(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runtime = onnx()
+    onnx()
     if kind == "tiny":
         checkpoint = request.getfixturevalue("tiny")
     else:
         transformers = request.getfixturevalue("transformers")
-        save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **(LARGE if kind == "large" else {}))
-        assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+        options = FEW_LAYERS | (LARGE if kind == "large" else {})
+        save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **options)
+        assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
         checkpoint = tmp_path / "ours"
     assert run_verb("export", checkpoint, tmp_path / "out", "--to", "onnx") == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("1 of 1 s", "3 of 30 s, padded", "int8: largest difference"))
-    facts = json.loads((tmp_path / "out" / "model.json").read_text())
-    session = runtime.InferenceSession(tmp_path / "out" / "model.onnx")
-    names = [item.name for item in session.get_inputs()]
-    voice = made_voice(RATE, 2.5)
-    inputs = dict(zip(names, (voice.numpy(), np.array([voice.shape[1]])), strict=True))
-    logits, frames = session.run(None, inputs)
-    best = logits[0, : frames[0]].argmax(-1)
-    changed = best[np.append(True, best[1:] != best[:-1])]
-    texts = [" " if i == facts["word_boundary"] else facts["labels"][i] for i in changed if i != facts["blank"]]
+    soundfile.write(tmp_path / "out" / "recording.flac", made_voice(RATE, 2.5)[0].numpy(), RATE)
+    monkeypatch.chdir(tmp_path / "out")
+    exec(example_of_the_manual(), {})
+    found = capsys.readouterr().out
+    samples, _ = soundfile.read("recording.flac", dtype="float32")
     recogniser = load_recogniser(checkpoint, torch.device("cpu"))
     with torch.no_grad():
-        path = torch.unique_consecutive(recogniser.model(voice).logits[0].argmax(-1))
-    assert " ".join("".join(texts).split()) == recogniser.vocabulary.decode(path.tolist())
+        path = torch.unique_consecutive(recogniser.model(torch.from_numpy(samples)[None]).logits[0].argmax(-1))
+    assert " ".join(found.split()) == recogniser.vocabulary.decode(path.tolist())
+    facts = json.loads(Path("model.json").read_text())
     assert (facts["sample_rate"], facts["hop_samples"]) == (RATE, 640 if kind == "tiny" else 320)
 
 
-def test_torch_programs_take_any_batch_and_length(tiny: Path, tmp_path: Path) -> None:
+ALONE = """
+import json, sys, torch
+
+lengths = json.loads(sys.argv[2])
+program = torch.export.load(sys.argv[1] + "/model.pt2").module()
+scores, frames = program(torch.linspace(-1, 1, 3 * max(lengths)).view(3, -1).sin(), torch.tensor(lengths))
+assert "speechssl" not in sys.modules
+torch.save((scores, frames), sys.argv[1] + "/found.pt")
+"""
+
+
+def test_torch_programs_take_any_batch_and_length_without_speechssl(tiny: Path, tmp_path: Path) -> None:
     assert run_verb("export", tiny, tmp_path / "out", "--to", "torch") == 0
-    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    with zipfile.ZipFile(tmp_path / "out" / "model.pt2") as archive:
+        assert not [name for name in archive.namelist() if str(ROOT).encode() in archive.read(name)]
+    lengths = [27_000, 20_000, 9_000]
+    subprocess.run([sys.executable, "-I", "-c", ALONE, tmp_path / "out", json.dumps(lengths)], check=True)
+    scores, frames = torch.load(tmp_path / "out" / "found.pt")
     recogniser = load_recogniser(tiny, torch.device("cpu"))
-    audio = torch.cat([made_voice(RATE, 1.7)] * 3)
-    lengths = torch.tensor([27_000, 20_000, 9_000])
     with torch.no_grad():
-        logits, frames = program(audio, lengths)
-        expected = recogniser.model(audio, lengths)
+        audio = torch.linspace(-1, 1, 3 * max(lengths)).view(3, -1).sin()
+        expected = recogniser.model(audio, torch.tensor(lengths))
     assert expected.lengths is not None
     assert frames.tolist() == expected.lengths.tolist()
-    torch.testing.assert_close(logits[1, : frames[1]], expected.logits[1, : frames[1]], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores[1, : frames[1]], expected.logits[1, : frames[1]], rtol=1e-5, atol=1e-5)
 
 
-def test_a_graph_that_computes_something_else_is_not_left(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+WINDOW_IS_HOP = FeatureEncoderConfig([(40, 640, 640)], first_layer="log_mel")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ModelConfig(feature_encoder=WINDOW_IS_HOP, context=CONTEXT), replace(SMALL_ENCODER, context=RELATIVE)],
+    ids=["window is hop", "position bias"],
+)
+def test_torch_programs_hold_for_every_length(config: ModelConfig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = Architecture("encoder", "wav2vec2", config)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    export_torch(folder, architecture, architecture.build(), tolerance=1e-6)
+    assert {path.name for path in folder.iterdir()} == {"model.json", "model.pt2"}
+
+
+def test_a_graph_that_computes_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx()
-    checkpoint = load_checkpoint(tiny)
-    architecture: Architecture = architecture_of(checkpoint)
+    architecture = Architecture("encoder", "wav2vec2", SMALL_ENCODER)
     module = architecture.build()
-    module.load_state_dict(checkpoint.model_state)
-    monkeypatch.setattr("speechssl.interop.onnx_models.onnx_run", lambda path: shifted(module))
-    with pytest.raises(CheckpointError):
-        export_onnx(tmp_path, architecture, module)
-    assert not list(tmp_path.iterdir())
+    folder = tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.setattr(onnx_models, "write_float", lambda path, *_: path.write_bytes(b"graph"))
+    monkeypatch.setattr(onnx_models, "write_int8", lambda _, path: path.write_bytes(b"graph"))
+    for wrong, message in ((shifted, "differs on 1 of 1 s"), (short, "1 of 30 s: .*does not run .*expected 1 s")):
+        monkeypatch.setattr(onnx_models, "onnx_run", lambda path, wrong=wrong: partial(wrong, Graph(module)))
+        with pytest.raises(CheckpointError, match=message):
+            export_onnx(folder, architecture, module)
+        assert not list(folder.iterdir())
 
 
-def shifted(module: Any) -> Any:
+def shifted(graph: Graph, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """A runtime that is a little wrong."""
+    context, frames = graph(audio, lengths)
+    return context + 0.01, frames
 
-    @torch.no_grad()
-    def run(audio: torch.Tensor, lengths: torch.Tensor) -> Any:
-        output = module(audio, lengths)
-        return output.logits + 0.01, output.lengths
 
-    return run
+def short(graph: Graph, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """A runtime that takes short audio only."""
+    assert audio.shape[1] < 2 * RATE, "expected 1 s"
+    context, frames = graph(audio, lengths)
+    return context, frames
