@@ -85,7 +85,7 @@ def kill_often(
 
 def check_killed_training(shards: Path, folder: Path, updates: int, kill: Callable[[list[str]], None]) -> None:
     """A run in ``folder / "killed"`` that ``kill`` starts and kills must end as one that is left alone."""
-    options = ("--training.max_updates", str(updates), "--training.checkpoint_every", "5")
+    options = ("--training.max_updates", str(updates), "--training.checkpoint_every", "5", "--data.num_streams", "2")
     train(command("pretrain", CONFIG, folder / "straight", shards, *options))
     argv = command("pretrain", CONFIG, folder / "killed", shards, *options)
     kill(argv)
@@ -116,9 +116,9 @@ def test_a_run_killed_twenty_times_ends_bit_equal(shards: Path, tmp_path: Path) 
     draws = random.Random(0)
 
     def kill(argv: list[str]) -> None:
-        # Once at its beginning, where there may be nothing to go on from; then anywhere in ten or twenty updates.
+        # Once at its beginning, where there may be nothing to go on from; then anywhere between checkpoints.
         kill_often(lambda: start_as_user(argv), lambda: has_begun(killed), 1, draws)
-        kill_often(lambda: start_as_user(argv), lambda: latest_checkpoint(killed), 19, draws, most_seconds=0.4)
+        kill_often(lambda: start_as_user(argv), lambda: latest_checkpoint(killed), 19, draws, most_seconds=0.2)
 
     check_killed_training(shards, tmp_path, 800, kill)
 
