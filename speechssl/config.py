@@ -571,6 +571,10 @@ class TranscribeConfig:
     """"text": path, a tab and the transcript per line; "jsonl": with seconds and confidence."""
     max_batch_seconds: float = 80.0
     """Padded audio per batch, in seconds."""
+    window_seconds: float = 30.0
+    """A longer recording is heard in windows of this length, so that memory does not grow with it."""
+    margin_seconds: float = 3.0
+    """Neighbouring windows overlap by twice this much: at each side, what is heard for the sake of the rest alone."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""
 

@@ -1,19 +1,26 @@
-"""Transcribe audio files of any format, rate and channel count."""
+"""Transcribe audio files of any format, rate, channel count and length."""
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 
-from speechssl.audio.reading import AUDIO_SUFFIXES, read_audio
+from speechssl.audio.blocks import read_blocks_at
+from speechssl.audio.reading import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
+from speechssl.config_limits import check_limits
 from speechssl.data.batching import round_up
-from speechssl.decoding.greedy import Hypothesis, greedy_decode
+from speechssl.decoding.greedy import BestPath, Hypothesis, best_paths, read_path
+from speechssl.decoding.long_form import Window, cut_windows, shape_of
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
 from speechssl.recogniser import Recogniser, load_recogniser
@@ -28,29 +35,63 @@ class Transcript(NamedTuple):
     hypothesis: Hypothesis
 
 
+@dataclass
+class Recording:
+    """A file that is being transcribed."""
+
+    path: Path
+    num_samples: int = 0
+    """Read so far, at the model's rate."""
+    parts: list[BestPath] = field(default_factory=list)
+    """Of its windows so far."""
+
+
+class Piece(NamedTuple):
+    """A window, of a long recording or all of a short one."""
+
+    recording: Recording
+    window: Window
+
+
 def run(config: TranscribeConfig) -> None:
     """Transcribe files in the order given; what cannot be read is named at the end, after everything else is done.
 
     Raises:
+        ConfigError: no audio, or windows that are all margin.
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: names each file that could not be read.
     """
+    check_limits(config)
+    if config.window_seconds <= 2 * config.margin_seconds:
+        raise ConfigError(
+            f"window_seconds is {config.window_seconds:g}, expected more than twice margin_seconds, "
+            f"{2 * config.margin_seconds:g}: the margins of a window are not kept"
+        )
     paths = find_audio(config.audio)
     settle_cpu()
     recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
     problems: list[str] = []
-    lines = [format_transcript(item, config) for item in transcribe(recogniser, paths, config, problems)]
-    text = "".join(f"{line}\n" for line in lines)
-    if config.output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        config.output.parent.mkdir(parents=True, exist_ok=True)
-        partial = config.output.with_name(f".partial_{config.output.name}")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, config.output)  # noqa: PTH105
+    with result_file(config.output) as file:
+        console = Console(stderr=True)
+        shown = track(paths, "transcribing", console=console, disable=config.output is None, transient=True)
+        for item in transcribe(recogniser, shown, config, problems):
+            file.write(f"{format_transcript(item, config)}\n")
+            file.flush()
     if problems:
         raise DataError(f"{len(problems)} of {len(paths)} files were not transcribed:\n" + "\n".join(problems))
+
+
+@contextmanager
+def result_file(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that has its name when it is whole."""
+    if output is None:
+        yield sys.stdout
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".partial_{output.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        yield file
+    os.replace(partial, output)  # noqa: PTH105
 
 
 def find_audio(sources: list[Path]) -> list[Path]:
@@ -74,50 +115,73 @@ def find_audio(sources: list[Path]) -> list[Path]:
 
 
 def transcribe(
-    recogniser: Recogniser, paths: list[Path], config: TranscribeConfig, problems: list[str]
+    recogniser: Recogniser, paths: Iterable[Path], config: TranscribeConfig, problems: list[str]
 ) -> Iterator[Transcript]:
-    """Transcribe in batches of neighbours, yield in order; problems are appended by file."""
+    """Transcribe in batches of neighbours, yield in order, each when it is done; problems are appended by file."""
     rate = recogniser.config.sample_rate
-    shortest = receptive_field_samples(recogniser.config.feature_encoder.conv_layers)
-    waiting: list[tuple[Path, torch.Tensor]] = []
+    waiting: list[Piece] = []
     for path in paths:
+        recording = Recording(path)
         try:
-            audio = torch.from_numpy(read_audio(path, rate))
+            for window in windows_of(recording, recogniser, config):
+                longest = padded_length([window, *(piece.window for piece in waiting)])
+                if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
+                    yield from transcribe_batch(recogniser, waiting)
+                    waiting = []
+                waiting.append(Piece(recording, window))
         except DataError as error:
             problems.append(str(error))
-            continue
-        if len(audio) < shortest:
-            problems.append(f"{path}: {len(audio)} samples at {rate} Hz, expected at least {shortest}, one frame")
-            continue
-        longest = padded_length([audio, *(x for _, x in waiting)])
-        if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
-            yield from transcribe_batch(recogniser, waiting)
-            waiting = []
-        waiting.append((path, audio))
+            waiting = [piece for piece in waiting if piece.recording is not recording]
     if waiting:
         yield from transcribe_batch(recogniser, waiting)
 
 
+def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeConfig) -> Iterator[Window]:
+    """Windows of a file, which is read meanwhile; a short one is one window.
+
+    Raises:
+        DataError: it cannot be read, or is shorter than a frame.
+    """
+    rate, conv_layers = recogniser.config.sample_rate, recogniser.config.feature_encoder.conv_layers
+
+    def counted() -> Iterator[np.ndarray]:
+        for block in read_blocks_at(recording.path, rate):
+            recording.num_samples += len(block)
+            yield block
+
+    shape = shape_of(config.window_seconds, config.margin_seconds, rate, conv_layers)
+    for window in cut_windows(counted(), conv_layers, shape):
+        if window.stop_frame == 0:
+            raise DataError(
+                f"{recording.path}: {recording.num_samples} samples at {rate} Hz, expected at least "
+                f"{receptive_field_samples(conv_layers)}, one frame"
+            )
+        yield window
+
+
 @torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, files: list[tuple[Path, torch.Tensor]]) -> list[Transcript]:
-    """One padded batch."""
+def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transcript]:
+    """One padded batch; returns the transcripts of the recordings that end in it."""
     device = recogniser.model.head.weight.device
-    rate = recogniser.config.sample_rate
-    lengths = torch.tensor([len(audio) for _, audio in files])
-    audio = torch.zeros(len(files), padded_length([audio for _, audio in files]))
-    for row, (_, samples) in zip(audio, files, strict=True):
-        row[: len(samples)] = samples
+    windows = [piece.window for piece in pieces]
+    lengths = torch.tensor([len(window.samples) for window in windows])
+    audio = torch.zeros(len(windows), padded_length(windows))
+    for row, window in zip(audio, windows, strict=True):
+        row[: len(window.samples)] = torch.from_numpy(window.samples)
     output = recogniser.model(audio.to(device), lengths.to(device))
-    hypotheses = greedy_decode(output.logits, output.lengths, recogniser.vocabulary)
-    return [
-        Transcript(path, len(audio) / rate, hypothesis)
-        for (path, audio), hypothesis in zip(files, hypotheses, strict=True)
-    ]
+    paths = best_paths(output.logits, [(window.first_frame, window.stop_frame) for window in windows])
+    done = []
+    for (recording, window), path in zip(pieces, paths, strict=True):
+        recording.parts.append(path)
+        if window.is_last:
+            seconds = recording.num_samples / recogniser.config.sample_rate
+            done.append(Transcript(recording.path, seconds, read_path(recording.parts, recogniser.vocabulary)))
+    return done
 
 
-def padded_length(audio: Sequence[torch.Tensor]) -> int:
-    """Samples that each recording takes up in a batch; few lengths, so that few kernels have to be prepared."""
-    return int(round_up(np.array([len(samples) for samples in audio])).max())
+def padded_length(windows: Sequence[Window]) -> int:
+    """Samples that each window takes up in a batch; few lengths, so that few kernels have to be prepared."""
+    return int(round_up(np.array([len(window.samples) for window in windows])).max())
 
 
 def format_transcript(item: Transcript, config: TranscribeConfig) -> str:

@@ -7,7 +7,9 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import write_corpus
 
@@ -34,6 +36,7 @@ from speechssl.config import (
 )
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
+from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint, read_best
 from speechssl.training.loop import build_optimizer
 from speechssl.training.run_log import read_log
@@ -419,3 +422,35 @@ def test_transcribing_goes_on_past_a_bad_file(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(line["path"]).name for line in lines] == ["u000.wav", "u001.wav"]
     assert lines[0]["seconds"] == pytest.approx(9000 / 22050, abs=0.01)
+
+
+def test_a_long_recording_is_heard_in_windows(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
+    config = TranscribeConfig(finetuned, [tmp_path / "audio"], format="jsonl", accelerator="cpu")
+    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    recogniser = load_recogniser(finetuned, torch.device("cpu"))
+    shapes = []
+    recogniser.model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    long, short = transcribe.transcribe(recogniser, transcribe.find_audio(config.audio), config, [])
+    assert (long.seconds, short.seconds) == (200_000 / 16000, 6000 / 16000)
+    assert shapes[0][0] > 10
+    assert all(num_samples < 2.2 * 16000 for _, num_samples in shapes)
+
+
+def test_a_long_recording_that_breaks_off_has_no_transcript(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
+    broken = np.zeros(600_000, np.float32)
+    broken[-1] = np.nan
+    soundfile.write(tmp_path / "audio" / "u000.wav", broken, 16000, subtype="FLOAT")
+    output = tmp_path / "transcripts.txt"
+    config = TranscribeConfig(finetuned, [tmp_path / "audio"], output, accelerator="cpu")
+    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    with pytest.raises(DataError, match=r"1 of 2 files were not transcribed:\n.*u000\.wav"):
+        transcribe.run(config)
+    assert [line.split("\t")[0] for line in output.read_text().splitlines()] == [str(tmp_path / "audio" / "u001.wav")]
+
+
+def test_windows_that_are_all_margin_are_refused(finetuned: Path, tmp_path: Path) -> None:
+    config = TranscribeConfig(finetuned, [tmp_path], window_seconds=5.0, margin_seconds=2.5)
+    with pytest.raises(ConfigError, match="window_seconds is 5, expected more than twice margin_seconds, 5"):
+        transcribe.run(config)

@@ -75,6 +75,30 @@ def read_blocks(path: Path, block_seconds: float = 30.0) -> Iterator[np.ndarray]
         yield from _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)))
 
 
+def read_blocks_at(path: Path, sample_rate: int, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+    """The same at another rate: together the samples that soxr at high quality makes of the whole file.
+
+    Args:
+        path: audio file of any format.
+        sample_rate: wanted rate in Hz.
+        block_seconds: length of the blocks.
+
+    Yields:
+        Mean of the channels, float32; blocks differ in length, and some may be empty.
+
+    Raises:
+        DataError: as ``read_blocks``.
+    """
+    with opened(path) as decoder:
+        blocks = _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)))
+        if decoder.sample_rate == sample_rate:
+            yield from blocks
+            return
+        stream = soxr.ResampleStream(decoder.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+        yield from map(stream.resample_chunk, blocks)
+        yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
 def read_range(path: Path, start_frame: int, num_frames: int, sample_rate: int) -> np.ndarray:
     """Read one piece of a file; for several of the same file use ``read_ranges``.
 

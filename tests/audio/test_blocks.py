@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from audio_files import FORMATS, NUM_FRAMES, RATE, all_blocks, speech_like, write
 
-from speechssl.audio.blocks import probe, read_blocks, read_range, read_ranges
+from speechssl.audio.blocks import probe, read_blocks, read_blocks_at, read_range, read_ranges
 from speechssl.errors import DataError
 
 
@@ -44,6 +44,14 @@ def test_pieces_are_resampled_as_a_whole_after_the_mean_of_the_channels(tmp_path
     np.testing.assert_allclose(all_blocks(tmp_path / "a.wav", 0.1), mono, atol=1e-7)
     expected = soxr.resample(mono[1000:30001], 44100, RATE, quality="HQ")
     np.testing.assert_allclose(read_range(tmp_path / "a.wav", 1000, 29001, RATE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000])
+def test_blocks_at_another_rate_are_the_whole_file_resampled(tmp_path: Path, rate: int) -> None:
+    path = write(tmp_path, "wav", speech_like(NUM_FRAMES))
+    whole = read_range(path, 0, NUM_FRAMES, rate)
+    for seconds in (0.01, 0.3, 99.0):
+        np.testing.assert_array_equal(np.concatenate(list(read_blocks_at(path, rate, seconds))), whole)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3"])

@@ -1,0 +1,69 @@
+"""Long recordings as overlapping windows, whose frames are those of the recording, each of them once.
+
+A window hears a margin on both sides of what is kept of it: next to a cut a frame would lack its context.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from speechssl.frames import ConvLayers, hop_samples, num_frames, samples_for_frames
+
+
+class WindowShape(NamedTuple):
+    """How long windows are."""
+
+    kept_frames: int
+    """Of each window but the last, which may have fewer, or a margin more."""
+    margin_frames: int
+    """Heard, but not kept, on each side; at least 1."""
+
+
+class Window(NamedTuple):
+    """A part of a recording."""
+
+    samples: np.ndarray
+    """(S,)"""
+    first_frame: int
+    """First of its own frames that is kept."""
+    stop_frame: int
+    """The one after the last that is kept."""
+    is_last: bool
+
+
+def shape_of(window_seconds: float, margin_seconds: float, sample_rate: int, conv_layers: ConvLayers) -> WindowShape:
+    """Windows of so many seconds, margins included, in whole frames."""
+    frames_per_second = sample_rate / hop_samples(conv_layers)
+    margin = max(1, round(margin_seconds * frames_per_second))
+    return WindowShape(max(1, round(window_seconds * frames_per_second) - 2 * margin), margin)
+
+
+def cut_windows(blocks: Iterable[np.ndarray], conv_layers: ConvLayers, shape: WindowShape) -> Iterator[Window]:
+    """Cut a recording while it is read; no more of it than a window and a block is in memory.
+
+    Args:
+        blocks: the recording's samples in order, float32 (block,) each.
+        conv_layers: of the feature encoder.
+        shape: of the windows.
+
+    Yields:
+        At least one window. The last alone keeps nothing if the recording is shorter than a frame.
+    """
+    hop = hop_samples(conv_layers)
+    begin = kept = 0  # frames of the recording: where the window begins, and how many windows before it have kept
+    waiting = np.empty(0, np.float32)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) >= (needed := window_samples(kept - begin, shape, conv_layers)):
+            yield Window(waiting[:needed], kept - begin, kept - begin + shape.kept_frames, is_last=False)
+            kept += shape.kept_frames
+            next_begin = max(0, kept - shape.margin_frames)
+            waiting = waiting[(next_begin - begin) * hop :]
+            begin = next_begin
+    yield Window(waiting, kept - begin, num_frames(len(waiting), conv_layers), is_last=True)
+
+
+def window_samples(left_frames: int, shape: WindowShape, conv_layers: ConvLayers) -> int:
+    """Samples of a window with so many frames before those that are kept, and a whole margin behind them."""
+    return samples_for_frames(left_frames + shape.kept_frames + shape.margin_frames, conv_layers)
