@@ -194,9 +194,11 @@ def read_clip(clip: Clip, sample_rate: int) -> np.ndarray:
 def split_duplicates(
     clips: Sequence[Clip], hash_all: Callable[[list[Clip]], Iterable[str]]
 ) -> tuple[list[Clip], list[Rejected]]:
-    """Leave out clips whose audio is that of another one, sample for sample; one with a transcript is kept if there is.
+    """Leave out clips whose audio is that of another one, sample for sample.
 
-    Clips of equal length and rate are compared by the hash of their beginning, and those that agree by that of all.
+    One with a transcript is kept if there is one, and one of a test or dev part sooner than one of a training part, so
+    that nothing is trained on that is also tested. Clips of equal length and rate are compared by the hash of their
+    beginning, and those that agree by that of all.
 
     Args:
         clips: in order.
@@ -210,13 +212,20 @@ def split_duplicates(
     hashes = dict(zip(candidates, hash_all([clips[i] for i in candidates]), strict=True))
     original: dict[int, int] = {}
     for group in _split_groups(groups, hashes):
-        # The first that has a transcript, or else the first.
-        kept = next((i for i in group if clips[i].text), group[0])
+        kept = min(group, key=lambda i: (not clips[i].text, not is_held_out(clips[i].split), i))
         original |= {i: kept for i in group if i != kept}
     rejected = [
         Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in sorted(original.items())
     ]
     return [clip for i, clip in enumerate(clips) if i not in original], rejected
+
+
+def is_held_out(split: str) -> bool:
+    """Whether a part of a corpus is for testing, by its name, as in test-clean, dev or validation.
+
+    Common Voice's "validated" is what its listeners approved of, with its training part.
+    """
+    return split.startswith(("test", "dev")) or split in {"valid", "validation", "eval"}
 
 
 def _groups(numbers: Iterable[int], values: Iterable[Hashable]) -> list[list[int]]:

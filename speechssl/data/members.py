@@ -5,7 +5,8 @@ from typing import Any
 
 from speechssl.errors import DataError
 
-AUDIO_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
+MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
+"""Of audio in shards; what a source may hold is more."""
 TEXT_SUFFIXES = ("txt", "transcript")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from speechssl.audio.reading import decode_audio, decode_into
 from speechssl.data.corpus import SampleRef
-from speechssl.data.members import AUDIO_SUFFIXES, metadata_of, transcript_of
+from speechssl.data.members import MEMBER_SUFFIXES, metadata_of, transcript_of
 from speechssl.errors import DataError
 
 
@@ -32,7 +32,7 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
     """
     name = f"{ref.shard}: {ref.key}"
     members = _members(ref)
-    audio_suffix = next((suffix for suffix in members if suffix in AUDIO_SUFFIXES), None)
+    audio_suffix = next((suffix for suffix in members if suffix in MEMBER_SUFFIXES), None)
     if audio_suffix is None:
         raise DataError(f"{name}: no audio at its offset, the shard is not the one that was indexed; make it again")
     audio = decode_audio(members[audio_suffix], name=name, sample_rate=sample_rate)

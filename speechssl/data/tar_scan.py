@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from speechssl.data.members import AUDIO_SUFFIXES
+from speechssl.data.members import MEMBER_SUFFIXES
 
 BLOCK = tarfile.BLOCKSIZE
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
@@ -63,7 +63,7 @@ class ScannedSample(NamedTuple):
     @property
     def audio_suffix(self) -> str | None:
         """Suffix of the first audio member, which is the one that is read; None if there is none."""
-        return next((suffix for suffix in self.members if suffix in AUDIO_SUFFIXES), None)
+        return next((suffix for suffix in self.members if suffix in MEMBER_SUFFIXES), None)
 
 
 class TarScan(NamedTuple):
@@ -302,9 +302,9 @@ def _judge_key(key: str, dotted_name: str) -> tuple[str, str] | None:
 
 
 def _judge_audio(suffixes: list[str], dotted_name: str) -> tuple[str, str] | None:
-    audio = [suffix for suffix in dict.fromkeys(suffixes) if suffix in AUDIO_SUFFIXES]
+    audio = [suffix for suffix in dict.fromkeys(suffixes) if suffix in MEMBER_SUFFIXES]
     if not audio and not dotted_name:
-        found, expected = ", ".join(map(shown, suffixes)), ", ".join(sorted(AUDIO_SUFFIXES))
+        found, expected = ", ".join(map(shown, suffixes)), ", ".join(sorted(MEMBER_SUFFIXES))
         return "half-sample", f"no audio: its members are {found}, expected one of {expected}; make the shard again"
     if len(audio) > 1:
         return "several audio members", f"{', '.join(audio)}, and only the first is read; keep one"

@@ -274,6 +274,16 @@ def test_the_copy_with_a_transcript_is_kept(tmp_path: Path) -> None:
     assert {(ref.key, ref.text) for ref in corpus} == {("u000", "YES"), ("u001", "NO")}
 
 
+def test_the_copy_in_the_test_part_is_kept(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [4000, 5000, 6000])
+    for copy, original in (("a_copy", "u000"), ("z_copy", "u001")):
+        (tmp_path / "audio" / f"{copy}.wav").write_bytes((tmp_path / "audio" / f"{original}.wav").read_bytes())
+    names = {"a_copy": "validated", "u000": "test", "u001": "dev-other", "u002": "train", "z_copy": "train"}
+    manifest.write_text("path\ttext\tsplit\n" + "".join(f"{name}.wav\tYES\t{part}\n" for name, part in names.items()))
+    ingest.run(config_of(manifest, tmp_path / "out", split="source"))
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*.tar")} == {"test", "dev-other", "train"}
+
+
 def test_missing_shard_of_a_set_is_noticed(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [4000] * 4)
     ingest.run(config_of(manifest, tmp_path / "out", max_shard_megabytes=0.01))

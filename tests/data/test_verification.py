@@ -19,7 +19,7 @@ from speechssl import cli
 from speechssl.config import VerifyConfig
 from speechssl.data.corpus import read_corpus
 from speechssl.data.index import METADATA_KEY, NUMBERS, SampleEntry, index_path, key_hash, read_index, write_index
-from speechssl.data.members import AUDIO_SUFFIXES
+from speechssl.data.members import MEMBER_SUFFIXES
 from speechssl.data.reading import Sample, read_sample
 from speechssl.data.tar_scan import Finding, scan_tar
 from speechssl.data.verify.audio import ContentError, check_audio
@@ -552,7 +552,7 @@ def test_a_set_made_by_webdataset_gets_its_index_and_can_be_read(tmp_path: Path)
     for ref, members, text in zip(corpus, samples.values(), texts, strict=True):
         sample = read_sample(ref, RATE)
         assert (sample.text, sample.speaker) == (text, "s" if ref.key == "a" else None)
-        audio = next(data for suffix, data in members.items() if suffix.lower() in AUDIO_SUFFIXES)
+        audio = next(data for suffix, data in members.items() if suffix.lower() in MEMBER_SUFFIXES)
         np.testing.assert_allclose(sample.audio, soundfile.read(io.BytesIO(audio), dtype="float32")[0], atol=1e-6)
     assert run(VerifyConfig(shards=[str(tmp_path)])).findings == []
 
