@@ -1,0 +1,259 @@
+"""Speed of a pretraining update, beside Hugging Face's on the same batch with the same masks, negatives and dropout.
+
+    python tools/bench_pretrain.py                            base and small, float32 and bf16, on this machine
+    python tools/bench_pretrain.py --peer huggingface         the same in turns with transformers
+    python tools/bench_pretrain.py --models tiny --device cuda --batch 32 --seconds 15.6
+
+An update is forward pass, backward pass, clipping and optimiser step; ours also draws its masks and negatives and keeps
+the figures of the log. The losses without dropout are printed beside each other. --json ends with one line of JSON.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+import yaml
+from contenders import Process, describe_machine, gemm_limit, ratio, take_turns
+from operations import pretraining_operations
+from torch import Tensor
+
+from speechssl.config import (
+    ContextConfig,
+    ContrastiveConfig,
+    DropoutConfig,
+    FeatureEncoderConfig,
+    ModelConfig,
+    PretrainConfig,
+    TrainingConfig,
+)
+from speechssl.config_files import from_dict
+from speechssl.data.batches import Batch
+from speechssl.frames import num_frames
+from speechssl.interop.huggingface import write_huggingface
+from speechssl.interop.imported import Architecture
+from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+from speechssl.pretrain import PretrainTask
+from speechssl.training.loop import Meter, Trainer
+from speechssl.training.machine import settle_cpu
+from speechssl.training.processes import make_fabric
+from speechssl.training.seeding import mask_generator
+
+RATE = 16000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Nothing is skipped at random, or the two would not do the same work.
+DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)
+
+
+SMALL = ModelConfig(
+    feature_encoder=FeatureEncoderConfig(conv_layers=[(256, k, s) for _, k, s in FeatureEncoderConfig().conv_layers]),
+    context=ContextConfig(num_layers=4, dim=256, ffn_dim=1024, num_heads=4),
+)
+BATCHES = {"base": (4, 5.0), "small": (8, 4.0), "large": (2, 5.0), "tiny": (8, 4.0)}
+"""Utterances and seconds of each, unless the command line says otherwise."""
+
+
+class Case(NamedTuple):
+    """What is timed."""
+
+    model: str
+    precision: str
+    device: str
+    batch: int
+    seconds: float
+    folder: Path
+    """Of the random weights, ours and theirs."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the encoder."""
+        if self.model == "small":
+            return SMALL
+        path = Path(__file__).parents[1] / "recipes" / "conf" / f"{self.model}.yaml"
+        return from_dict(ModelConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    @property
+    def audio(self) -> Tensor:
+        """The batch, (B, S)."""
+        generator = torch.Generator().manual_seed(0)
+        return 0.1 * torch.randn(self.batch, round(self.seconds * RATE), generator=generator)
+
+    def draw(self, update: int) -> PretextDraw:
+        """Masks and negatives of an update, the same for everyone."""
+        with torch.device("meta"):
+            model = ContrastiveModel(self.config, ContrastiveConfig(), DROPOUT)
+        frames = num_frames(self.audio.shape[1], self.config.feature_encoder.conv_layers)
+        return model.draw(self.batch, frames, mask_generator(0, update, 0))
+
+
+class Ours:
+    """An update as `speechssl pretrain` makes it."""
+
+    def __init__(self, case: Case) -> None:
+        training = TrainingConfig(accelerator=case.device, devices=1, precision=case.precision)  # type: ignore[arg-type]
+        config = PretrainConfig(model=case.config, dropout=DROPOUT, training=training, output=case.folder)
+        settle_cpu(training)
+        model = ContrastiveModel(config.model, config.objective, config.dropout)
+        model.load_state_dict(safetensors.torch.load_file(case.folder / "ours.safetensors"))
+        self.case = case
+        self.fabric = make_fabric(training, 1, skips_parameters=False)
+        self.fabric.launch()
+        plan: Any = SimpleNamespace(num_streams=1, sample_rate=RATE)
+        self.trainer = Trainer(config, PretrainTask(config, model, None), plan, self.fabric, {})
+        self.module, self.optimizer = self.trainer.set_up(None)
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.meter = Meter()
+        lengths = torch.full((case.batch,), case.audio.shape[1])
+        self.batches = [Batch([], case.audio, lengths, [], stream=0)]
+        self.update = 0
+
+    def run(self) -> None:
+        num_targets = self.trainer.backward(self.module, self.batches, self.update, self.meter)
+        self.trainer.normalize_gradients(self.parameters, num_targets)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.update += 1
+
+    @torch.no_grad()
+    def check(self) -> float:
+        """Contrastive loss of the first update's masks, in nats per masked frame."""
+        self.module.eval()
+        output = self.trainer.task.step(self.batches[0], 0)
+        self.module.train()
+        return float(output.sums["loss"]) / output.num_targets
+
+
+class HuggingFace:
+    """The same update in plain PyTorch around Wav2Vec2ForPreTraining, whose masks and negatives are there already."""
+
+    def __init__(self, case: Case) -> None:
+        from transformers import Wav2Vec2ForPreTraining
+
+        noise = {
+            "hidden_dropout": DROPOUT.hidden,
+            "attention_dropout": DROPOUT.attention,
+            "activation_dropout": DROPOUT.activation,
+            "feat_proj_dropout": DROPOUT.features,
+            "feat_quantizer_dropout": DROPOUT.quantizer_input,
+            "layerdrop": DROPOUT.layer_drop,
+        }
+        self.model = Wav2Vec2ForPreTraining.from_pretrained(case.folder / "theirs", **noise).to(case.device).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        self.case = case
+        self.audio = case.audio.to(case.device)
+        self.draw = case.draw(0)
+        self.negatives = their_negatives(self.draw).to(case.device)
+        self.mask = self.draw.time_mask.to(case.device)
+
+    def forward(self) -> Any:
+        with torch.autocast(self.case.device, torch.bfloat16, enabled=self.case.precision == "bf16"):
+            return self.model(self.audio, mask_time_indices=self.mask, sampled_negative_indices=self.negatives)
+
+    def run(self) -> None:
+        self.forward().loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def check(self) -> float:
+        self.model.eval()
+        loss = float(self.forward().contrastive_loss) / self.draw.positions.numel()
+        self.model.train()
+        return loss
+
+
+def their_negatives(draw: PretextDraw) -> Tensor:
+    """Our indices into an utterance's masked frames as theirs into all frames of the batch, (B, T, N)."""
+    batch, frames = draw.time_mask.shape
+    negatives = torch.zeros(batch, frames, draw.negatives.shape[2], dtype=torch.long)
+    for b in range(batch):
+        negatives[b, draw.positions[b]] = draw.positions[b][draw.negatives[b]] + b * frames
+    return negatives
+
+
+def write_weights(folder: Path, model: str, *, theirs: bool) -> None:
+    """Random weights of a model, for whoever takes part."""
+    torch.manual_seed(0)
+    config = Case(model, "fp32", "cpu", 1, 1.0, folder).config
+    weights = ContrastiveModel(config, ContrastiveConfig(), DROPOUT).state_dict()
+    safetensors.torch.save_file(weights, folder / "ours.safetensors")
+    if theirs:
+        (folder / "theirs").mkdir()
+        write_huggingface(folder / "theirs", Architecture("pretrain", "wav2vec2", config, ContrastiveConfig()), weights)
+
+
+def bench(case: Case, *, peer: bool, rounds: int) -> dict[str, Any]:
+    """Time one model in one precision, and the peer in float32 and in that precision, in turns."""
+    contenders = {"speechssl": Process(partial(Ours, case), case.device)}
+    if peer:
+        contenders["huggingface fp32"] = Process(partial(HuggingFace, case._replace(precision="fp32")), case.device)
+        if case.precision != "fp32":
+            contenders[f"huggingface {case.precision}"] = Process(partial(HuggingFace, case), case.device)
+    losses = {name: contender.check() for name, contender in contenders.items()}
+    seconds = take_turns(contenders, rounds=rounds, warmup=3)
+    memory = {name: contender.peak_bytes() for name, contender in contenders.items()}
+    for contender in contenders.values():
+        contender.close()
+    masked = case.draw(0).positions.shape[1]
+    operations = pretraining_operations(case.config, ContrastiveConfig(), case.batch, case.audio.shape[1], masked)
+    limit = gemm_limit(case.device, DTYPES[case.precision])
+    print(
+        f"\n{case.model}, {case.precision}, {case.batch} x {case.seconds:g} s, {operations / 1e9:.0f} GFLOP per update"
+    )
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(
+            f"  {name:18s} {case.batch * case.seconds / median:8.1f} audio-s/s {1e3 * median:9.1f} ms "
+            f"{memory[name] / 2**30:6.2f} GiB   loss {losses[name]:.6f}"
+        )
+    row: dict[str, Any] = {
+        "model": case.model,
+        "precision": case.precision,
+        "audio_seconds_per_second": case.batch * case.seconds / statistics.median(seconds["speechssl"]),
+        "gemm_share": operations / statistics.median(seconds["speechssl"]) / limit,
+        "peak_memory_bytes": memory["speechssl"],
+    }
+    print(f"  {row['gemm_share']:.0%} of the {limit / 1e9:.0f} GFLOP/s of a large matrix product")
+    for name in list(seconds)[1:]:
+        found = ratio(seconds["speechssl"], seconds[name])
+        print(f"  {found.median:.2f} times {name} ({found.low:.2f} to {found.high:.2f})")
+        if name == "huggingface fp32":
+            row |= {"ratio_to_peer_fp32": found.median, "low": found.low, "high": found.high}
+    return row
+
+
+def main() -> None:
+    """Run the cases that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["base", "small"], choices=sorted(BATCHES))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=sorted(DTYPES))
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--batch", type=int, help="utterances (default: by model)")
+    parser.add_argument("--seconds", type=float, help="length of each (default: by model)")
+    parser.add_argument("--peer", choices=["huggingface"], help="run this one in turns with ours")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    arguments = parser.parse_args()
+    print(json.dumps(describe_machine(arguments.device)))
+    rows = []
+    for model in arguments.models:
+        peer = arguments.peer is not None and model != "tiny"  # theirs has no log-mel energies
+        with tempfile.TemporaryDirectory() as name:
+            write_weights(Path(name), model, theirs=peer)
+            for precision in arguments.precisions:
+                batch, seconds = arguments.batch or BATCHES[model][0], arguments.seconds or BATCHES[model][1]
+                case = Case(model, precision, arguments.device, batch, seconds, Path(name))
+                rows.append(bench(case, peer=peer, rounds=arguments.rounds))
+    if arguments.json:
+        print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
