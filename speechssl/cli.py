@@ -48,6 +48,7 @@ VERBS = {
         positionals=("shards",),
         when_interrupted="no index was written",
     ),
+    "plan": Verb(config.PlanConfig, "speechssl.plan", positionals=("pretraining", "shards")),
     "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON),
     "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),
     "evaluate": Verb(config.EvaluateConfig, "speechssl.evaluate", positionals=("checkpoint",)),

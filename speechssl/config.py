@@ -590,6 +590,29 @@ class ReportConfig:
 
 
 @dataclass
+class PlanConfig:
+    """Say what a pretraining run would take on this machine and on others, from a probe of half a minute."""
+
+    pretraining: Path
+    """Configuration of the run, as for `speechssl pretrain --config`."""
+    shards: list[str]
+    """Shards that it would learn from."""
+    probe_seconds: float = 30.0
+    """Time for trying batches of several sizes, in seconds."""
+    update_hours: float = 0.0
+    """Audio of an update that is kept whatever the size of the micro-batches, in hours (1.56 as published for base); 0:
+    that of the configuration."""
+    devices: list[int] = field(default_factory=list)
+    """Numbers of devices to plan for, as if each were like those here; those of the configuration if none is given."""
+    price_per_hour: float = 0.0
+    """Of one device, in any currency; 0 tells no cost."""
+    link_gigabytes_per_second: float = 0.0
+    """Between devices, each way; with it the exchange of gradients is counted. 0: as if it were free."""
+    output: Path | None = None
+    """JSON file for the figures."""
+
+
+@dataclass
 class VerifyConfig:
     """Prove that shards and their indexes are whole, or say what is wrong with which sample."""
 

@@ -28,12 +28,13 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ),
     ZERO_OR_MORE: (
         "num_workers", "seed", "min_time_spans", "min_seconds", "diversity_weight", "feature_penalty",
-        "feature_grad_scale", "freeze_context_updates", "weight_decay", "patience_updates",
+        "feature_grad_scale", "freeze_context_updates", "update_hours", "weight_decay", "patience_updates",
+        "price_per_hour", "link_gigabytes_per_second",
     ),
     ABOVE_ZERO: (
         "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",
         "max_batch_seconds", "max_seconds", "shuffle_hours", "cache_gigabytes", "head_learning_rate_scale",
-        "window_seconds", "margin_seconds",
+        "window_seconds", "margin_seconds", "probe_seconds",
     ),
     SHARE: ("time_prob", "channel_prob", "max_bad_share"),
 }  # fmt: skip

@@ -15,7 +15,8 @@ LAYERS = (
     {"training", "decoding", "evaluation", "report", "interop"},
     {"recogniser"},
     {"pretrain"},
-    {"finetune", "evaluate", "transcribe", "ingest"},
+    {"machine_probe"},
+    {"finetune", "evaluate", "transcribe", "ingest", "plan"},
     {"cli"},
     {"__main__"},
 )

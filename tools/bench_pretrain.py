@@ -19,21 +19,18 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-import yaml
+from bench_models import DTYPES, RATE, model_config
 from contenders import Process, describe_machine, gemm_limit, ratio, take_turns
 from operations import pretraining_operations
 from torch import Tensor
 
 from speechssl.config import (
-    ContextConfig,
     ContrastiveConfig,
     DropoutConfig,
-    FeatureEncoderConfig,
     ModelConfig,
     PretrainConfig,
     TrainingConfig,
 )
-from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.interop.huggingface import write_huggingface
@@ -45,16 +42,10 @@ from speechssl.training.machine import settle_cpu
 from speechssl.training.processes import make_fabric
 from speechssl.training.seeding import mask_generator
 
-RATE = 16000
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Nothing is skipped at random, or the two would not do the same work.
 DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)
 
 
-SMALL = ModelConfig(
-    feature_encoder=FeatureEncoderConfig(conv_layers=[(256, k, s) for _, k, s in FeatureEncoderConfig().conv_layers]),
-    context=ContextConfig(num_layers=4, dim=256, ffn_dim=1024, num_heads=4),
-)
 BATCHES = {"base": (4, 5.0), "small": (8, 4.0), "large": (2, 5.0), "tiny": (8, 4.0)}
 """Utterances and seconds of each, unless the command line says otherwise."""
 
@@ -73,10 +64,7 @@ class Case(NamedTuple):
     @property
     def config(self) -> ModelConfig:
         """Of the encoder."""
-        if self.model == "small":
-            return SMALL
-        path = Path(__file__).parents[1] / "recipes" / "conf" / f"{self.model}.yaml"
-        return from_dict(ModelConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
+        return model_config(self.model)
 
     @property
     def audio(self) -> Tensor:
@@ -135,7 +123,7 @@ class HuggingFace:
     def __init__(self, case: Case) -> None:
         from transformers import Wav2Vec2ForPreTraining
 
-        noise = {
+        noise: dict[str, Any] = {
             "hidden_dropout": DROPOUT.hidden,
             "attention_dropout": DROPOUT.attention,
             "activation_dropout": DROPOUT.activation,
@@ -143,7 +131,8 @@ class HuggingFace:
             "feat_quantizer_dropout": DROPOUT.quantizer_input,
             "layerdrop": DROPOUT.layer_drop,
         }
-        self.model = Wav2Vec2ForPreTraining.from_pretrained(case.folder / "theirs", **noise).to(case.device).train()
+        model: Any = Wav2Vec2ForPreTraining.from_pretrained(case.folder / "theirs", **noise)
+        self.model = model.to(case.device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.case = case
         self.audio = case.audio.to(case.device)

@@ -4,7 +4,6 @@ A contender has its own allocator, threads and peak memory, as its users have th
 """
 
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -13,6 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 import torch
+
+from speechssl.training.machine import peak_memory
 
 
 class Contender(Protocol):
@@ -92,14 +93,6 @@ def _serve(connection: Connection, make: Callable[[], Contender], device: str) -
                 connection.send(contender.check())
             case "memory":
                 connection.send(float(peak_memory(device)))
-
-
-def peak_memory(device: str) -> int:
-    """Most bytes that this process has had, on the device or in memory."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def take_turns(contenders: Mapping[str, Process], *, rounds: int, warmup: int) -> dict[str, list[float]]:

@@ -156,8 +156,8 @@ class PositionalStack(nn.Module):
 def low_precision_works(conv: nn.Conv1d, dtype: torch.dtype, tolerance: float = 0.05) -> bool:
     """Whether this machine's kernels for a convolution agree with float32, in values and both gradients."""
     found = []
-    wave = torch.arange(2 * conv.in_channels * (conv.kernel_size[0] + 16), dtype=torch.float32).sin()
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        wave = torch.arange(2 * conv.in_channels * (conv.kernel_size[0] + 16), dtype=torch.float32).sin()
         for kind in (torch.float32, dtype):
             x = wave.view(2, conv.in_channels, -1).to(kind).requires_grad_()
             weight = conv.weight.detach().to(kind).requires_grad_()

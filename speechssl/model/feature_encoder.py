@@ -1,6 +1,7 @@
 """Convolutional feature encoder: waveform to frames (wav2vec 2.0, section 2)."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,10 @@ from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from speechssl.config import FeatureEncoderConfig
-from speechssl.frames import num_frames
+from speechssl.frames import hop_samples, num_frames, samples_for_frames
+
+BLOCK_FRAMES = 100
+"""Frames of an utterance that are encoded at a time where no gradient is needed."""
 
 
 class FeatureEncoder(nn.Module):
@@ -43,12 +47,48 @@ class FeatureEncoder(nn.Module):
         Returns:
             Features (B, T, C) and the frames of each utterance (B,), None if all have T.
         """
+        if self.fits_blocks(audio):
+            return self.encode_in_blocks(audio, lengths)
         x = audio.unsqueeze(1)  # (B, 1, S)
         for block, layer in zip(self.blocks, self.conv_layers, strict=True):
             if lengths is not None:
                 lengths = num_frames(lengths, [layer])
             x = block(x, lengths)
         return x.transpose(1, 2), lengths  # (B, T, C)
+
+    def fits_blocks(self, audio: Tensor) -> bool:
+        """Whether audio (B, S) is better encoded block by block: no gradient needs the whole, and caches are small."""
+        if torch.is_grad_enabled() or audio.device.type != "cpu" or torch.compiler.is_compiling():
+            return False
+        if not isinstance(self.blocks[0], ConvBlock) or torch.jit.is_tracing():
+            return False
+        return audio.shape[1] >= 2 * BLOCK_FRAMES * hop_samples(self.conv_layers)
+
+    def encode_in_blocks(self, audio: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The same values, to rounding, in a fraction of the memory; arguments as of ``forward``."""
+        if lengths is None:
+            whole = [self.encode_one(row) for row in audio]
+            return torch.stack(whole), None
+        features = [self.encode_one(row[:length]) for row, length in zip(audio, lengths.tolist(), strict=True)]
+        frames = num_frames(audio.shape[1], self.conv_layers)
+        padded = [F.pad(x, (0, 0, 0, frames - x.shape[0])) for x in features]
+        return torch.stack(padded), num_frames(lengths, self.conv_layers)
+
+    def encode_one(self, audio: Tensor) -> Tensor:
+        """Features (T, C) of one utterance (S,)."""
+        layers, hop = self.conv_layers, hop_samples(self.conv_layers)
+        frames = num_frames(len(audio), layers)
+        first = self.blocks[0]
+        assert isinstance(first, ConvBlock)
+        first_layer = first.for_utterance(audio) if frames else first
+        parts = [audio.new_empty(0, self.out_channels)]
+        for start in range(0, frames, BLOCK_FRAMES):
+            stop = min(frames, start + BLOCK_FRAMES)
+            x = audio[None, None, start * hop : start * hop + samples_for_frames(stop - start, layers)]
+            for block in (first_layer, *self.blocks[1:]):
+                x = block(x, None)
+            parts.append(x[0].T)
+        return torch.cat(parts[1:] or parts)
 
 
 class ConvBlock(nn.Module):
@@ -62,6 +102,23 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         return F.gelu(self.norm(self.conv(x), lengths))
+
+    def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
+        """This block as a first layer, for any part of an utterance (S,): a group norm's statistics are of all of it.
+
+        A convolution is linear, so its output's mean and variance follow from the audio's at its kernel's lags, and
+        the norm's scale and offset go into its weights.
+        """
+        if not isinstance(self.norm, ChannelNorm):
+            return self
+        weight = self.conv.weight[:, 0].double()  # (C, kernel)
+        lags = audio.unfold(0, self.conv.kernel_size[0], self.conv.stride[0]).double()  # (T, kernel)
+        centred = lags - lags.mean(0)
+        variance = ((weight @ (centred.T @ centred / len(lags))) * weight).sum(1).clamp(min=0)
+        scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
+        offset = self.norm.bias.double() - scale * (weight @ lags.mean(0))
+        scaled, offset = (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
+        return lambda x, _: F.gelu(F.conv1d(x, scaled, offset, self.conv.stride))
 
 
 class LogMelBlock(nn.Module):

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 import sys
 from typing import Literal
 
@@ -62,3 +63,27 @@ def settle_cpu(config: TrainingConfig | None = None) -> None:
         libc.mallopt(M_TOP_PAD, 256 * 2**20)
     except (OSError, AttributeError):
         logger.debug("no mallopt in this C library; allocator left as it is")
+
+
+def available_memory() -> float:
+    """Bytes that new processes may take up without swapping; all there is where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def peak_memory(device_type: str) -> int:
+    """Most bytes that this process has had: on its device, or in memory on a CPU."""
+    if device_type == "cuda":
+        return torch.cuda.max_memory_reserved()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory(device_type: str) -> None:
+    """Forget the device's peak; a CPU process keeps its own."""
+    if device_type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

@@ -248,3 +248,31 @@ def test_wrong_kernels_are_noticed() -> None:
     conv = torch.nn.Conv1d(8, 8, 4, padding=2)
     assert low_precision_works(conv, torch.float64)
     assert not low_precision_works(conv, torch.bfloat16, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_features_in_blocks_are_those_of_the_whole(norm: Any, bias: bool) -> None:
+    torch.manual_seed(0)
+    encoder = FeatureEncoder(FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=bias), 16000).double()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, 0.2, 0.4)
+    audio = 0.1 * torch.randn(3, 90_001, dtype=torch.float64) + 0.05
+    for lengths in (None, torch.tensor([90_001, 64_123, 200])):
+        expected, expected_lengths = encoder(audio, lengths)  # a gradient may be asked for
+        with torch.no_grad():
+            assert encoder.fits_blocks(audio)
+            found, found_lengths = encoder(audio, lengths)
+        assert found.shape == expected.shape
+        frames = [found.shape[1]] * 3
+        if lengths is not None:
+            assert found_lengths.tolist() == expected_lengths.tolist() == [281, 200, 0]
+            frames = found_lengths.tolist()
+        for row, count in enumerate(frames):
+            torch.testing.assert_close(found[row, :count], expected[row, :count], rtol=1e-9, atol=1e-9)
+
+
+def test_low_precision_is_tried_in_inference_mode_too() -> None:
+    convolution = PositionalConvolution(ContextConfig(dim=32, pos_conv_groups=4, pos_conv_kernel=16))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert convolution(torch.randn(2, 40, 32)).isfinite().all()

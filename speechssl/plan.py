@@ -1,0 +1,176 @@
+"""What a pretraining run would take: time, memory and cost, for the micro-batches that fit and the devices at hand."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from speechssl.config import PlanConfig, PretrainConfig
+from speechssl.config_files import parse
+from speechssl.config_limits import check_limits
+from speechssl.data.corpus import Corpus
+from speechssl.data.remote.store import make_store
+from speechssl.errors import DataError
+from speechssl.machine_probe import Limits, Probed, probe_machine
+from speechssl.objectives.contrastive import ContrastiveModel
+from speechssl.pretrain import check_config, count_parameters, load_corpus
+from speechssl.training.loop import write_json
+from speechssl.training.machine import available_memory
+from speechssl.training.processes import resolve_devices
+
+SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Micro-batches that are tried, as multiples of the configuration's."""
+MEMORY_SHARE = 0.8
+"""Of what is free, that the processes may take up."""
+GRADIENT_BYTES = 4
+"""Of one gradient, as it is exchanged."""
+BACKWARD_SHARE = 2 / 3
+"""Of a micro-batch's time; behind it the exchange of gradients hides."""
+
+
+class Geometry(NamedTuple):
+    """One way to make the updates of a run."""
+
+    devices: int
+    batch_seconds: float
+    """Of a micro-batch (data.max_batch_seconds)."""
+    num_streams: int
+    """Micro-batches of an update (data.num_streams)."""
+    accumulation: int
+    """Micro-batches of one device in an update."""
+    peak_bytes: int
+    """Of one device or process."""
+    audio_seconds_per_second: float
+    """Of all devices together."""
+    update_seconds: float
+    """Time of an update."""
+    hours: float
+    """Of the whole run."""
+    cost: float
+    exchange_share: float
+    """Of an update's time that devices wait for each other's gradients."""
+
+
+def run(config: PlanConfig) -> list[Geometry]:
+    """Probe, print a table, write it if asked to.
+
+    Raises:
+        ConfigError: the run's configuration cannot be run.
+        DataError: shards are missing or damaged, or no micro-batch fits the memory.
+    """
+    check_limits(config)
+    pretrain = parse(PretrainConfig, ["--config", str(config.pretraining), "--data.shards", *config.shards])
+    check_config(pretrain)
+    corpus = load_corpus(pretrain.data.shards, pretrain.model, store=make_store(pretrain.data))
+    here = resolve_devices(pretrain.training, pretrain.data.num_streams)
+    sizes = [pretrain.data.max_batch_seconds * factor for factor in SIZES]
+    limits = Limits(config.probe_seconds, MEMORY_SHARE * available_memory() / here)
+    audio = update_audio(pretrain, config)
+    probed = probe_machine(pretrain, corpus, sizes, devices=here, limits=limits)
+    if not probed:
+        raise DataError(f"not even micro-batches of {sizes[0]:g} s fit into the memory of this machine")
+    num_parameters = count_parameters(ContrastiveModel(pretrain.model, pretrain.objective, pretrain.dropout))
+    found: list[Geometry] = []
+    for devices in config.devices or [here]:
+        exchange = exchange_seconds(num_parameters, devices, config)
+        found += [geometry(item, devices, pretrain, config, exchange) for item in fitting(probed, devices, audio)]
+    show(found, pretrain, corpus, config)
+    if config.output is not None:
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(config.output, {"geometries": [item._asdict() for item in found]})
+    return found
+
+
+def fitting(probed: Sequence[Probed], devices: int, audio: float) -> list[Probed]:
+    """Micro-batches with which an update of the devices has no more audio than it should; the smallest in any case."""
+    most = audio / devices * (1 + 1e-9)
+    return [item for item in probed if item.batch_seconds <= most] or [probed[0]]
+
+
+def update_audio(pretrain: PretrainConfig, config: PlanConfig) -> float:
+    """Seconds of audio that an update is to have."""
+    return config.update_hours * 3600 or pretrain.data.num_streams * pretrain.data.max_batch_seconds
+
+
+def exchange_seconds(num_parameters: int, devices: int, config: PlanConfig) -> float:
+    """Time in which a ring of devices sums its gradients: 2 (W - 1) / W times their bytes over the link's speed."""
+    if devices == 1 or config.link_gigabytes_per_second == 0:
+        return 0.0
+    traffic = 2 * (devices - 1) / devices * num_parameters * GRADIENT_BYTES
+    return traffic / (config.link_gigabytes_per_second * 1e9)
+
+
+def geometry(probed: Probed, devices: int, pretrain: PretrainConfig, config: PlanConfig, exchange: float) -> Geometry:
+    """A run with micro-batches of one size on so many devices.
+
+    The exchange begins when the last micro-batch's backward pass does; what it takes longer is waited for.
+    """
+    accumulation = max(1, math.ceil(update_audio(pretrain, config) / (devices * probed.batch_seconds) - 1e-9))
+    waiting = max(0.0, exchange - BACKWARD_SHARE * probed.micro_seconds)
+    seconds = accumulation * probed.micro_seconds + probed.step_seconds + waiting
+    hours = pretrain.training.max_updates * seconds / 3600
+    return Geometry(
+        devices=devices,
+        batch_seconds=probed.batch_seconds,
+        num_streams=accumulation * devices,
+        accumulation=accumulation,
+        peak_bytes=probed.peak_bytes,
+        audio_seconds_per_second=devices * accumulation * probed.audio_seconds / seconds,
+        update_seconds=seconds,
+        hours=hours,
+        cost=hours * devices * config.price_per_hour,
+        exchange_share=waiting / seconds,
+    )
+
+
+def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, config: PlanConfig) -> None:
+    """The table, and the options of the fastest row."""
+    console = Console()
+    audio, updates = update_audio(pretrain, config), pretrain.training.max_updates
+    total = updates * audio
+    passes = total * corpus.sample_rate / corpus.num_samples.sum()
+    console.print(
+        f"{updates} updates of {audio:.4g} s: {total / 3600:,.0f} h of audio, {passes:,.1f} passes over the shards",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=SIMPLE)
+    headers = ["devices", "batch", "update", "memory", "audio-s/s", "time", "run"]
+    for name in headers + (["cost"] if config.price_per_hour else []):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in found:
+        cells = [
+            str(item.devices),
+            f"{item.batch_seconds:g} s",
+            f"{item.devices} x {item.accumulation}",
+            f"{item.peak_bytes / 2**30:.1f} GiB",
+            f"{item.audio_seconds_per_second:,.0f}",
+            f"{item.update_seconds:.3g} s",
+            duration(item.hours),
+        ]
+        table.add_row(*cells, *([f"{item.cost:,.2f}"] if config.price_per_hour else []))
+    console.print(table)
+    lines = [
+        "batch: of one device at a time; update: devices x batches of each; time: of an update",
+        *(
+            f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"
+            for item in found
+            if item.num_streams * item.batch_seconds > audio * (1 + 1e-9)
+        ),
+    ]
+    best = min(found, key=lambda item: item.hours)
+    lines.append(
+        f"fastest: --data.max_batch_seconds {best.batch_seconds:g} --data.num_streams {best.num_streams} "
+        f"--training.devices {best.devices}"
+    )
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def duration(hours: float) -> str:
+    """A time as people say it."""
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

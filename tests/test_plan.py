@@ -1,0 +1,75 @@
+"""What a run would take: the arithmetic, and one real probe."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechssl import plan
+from speechssl.config import PlanConfig, PretrainConfig, StreamConfig, TrainingConfig
+from speechssl.machine_probe import Probed
+
+PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
+"""64 micro-batches of 87.5 s: the batch of wav2vec 2.0 base."""
+PROBED = Probed(batch_seconds=87.5, audio_seconds=87.0, micro_seconds=0.3, step_seconds=0.03, peak_bytes=2**34)
+
+NUM_PARAMETERS = 95_000_000
+
+
+def planned(devices: int, **options: float) -> plan.Geometry:
+    config = PlanConfig(Path("run.yaml"), [], **options)  # type: ignore[arg-type]
+    exchange = plan.exchange_seconds(NUM_PARAMETERS, devices, config)
+    return plan.geometry(PROBED, devices, PUBLISHED, config, exchange)
+
+
+def test_accumulation_keeps_the_published_batch() -> None:
+    found = {devices: planned(devices) for devices in (1, 8, 64)}
+    assert [(item.accumulation, item.num_streams) for item in found.values()] == [(64, 64), (8, 64), (1, 64)]
+    assert found[8].update_seconds == pytest.approx(8 * 0.3 + 0.03)
+    assert found[8].audio_seconds_per_second == pytest.approx(64 * 87.0 / 2.43)
+    assert found[8].hours == pytest.approx(400_000 * 2.43 / 3600)
+    assert planned(8, price_per_hour=2.0).cost == pytest.approx(16 * found[8].hours)
+    assert planned(8, update_hours=0.5).accumulation == 3  # 1800 s in micro-batches of 700 s
+
+
+def test_gradients_are_exchanged_behind_the_backward_pass() -> None:
+    seconds = plan.exchange_seconds(NUM_PARAMETERS, 8, PlanConfig(Path(), [], link_gigabytes_per_second=1.0))
+    assert seconds == pytest.approx(2 * 7 / 8 * 0.38)  # of four bytes each, at 1 GB/s
+    slow = planned(8, link_gigabytes_per_second=1.0)
+    waiting = seconds - 0.2
+    assert slow.update_seconds == pytest.approx(2.43 + waiting)
+    assert slow.exchange_share == pytest.approx(waiting / (2.43 + waiting))
+    assert planned(8, link_gigabytes_per_second=100.0).exchange_share == 0.0
+    assert planned(1, link_gigabytes_per_second=1.0).exchange_share == 0.0
+
+
+def test_updates_are_not_made_larger() -> None:
+    sizes = [PROBED._replace(batch_seconds=seconds) for seconds in (10.0, 20.0, 40.0)]
+    assert [item.batch_seconds for item in plan.fitting(sizes, 2, 40.0)] == [10.0, 20.0]
+    assert [item.batch_seconds for item in plan.fitting(sizes, 8, 40.0)] == [10.0]
+
+
+@pytest.mark.slow
+def test_a_probe_of_this_machine(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {
+        "model": {
+            "feature_encoder": {"conv_layers": [[8, 10, 5], [8, 8, 8], [16, 8, 8]]},
+            "context": {"num_layers": 2, "dim": 16, "ffn_dim": 32, "num_heads": 2, "pos_conv_groups": 2},
+        },
+        "objective": {"masking": {"time_prob": 0.5, "time_length": 3}, "num_negatives": 5},
+        "data": {"num_streams": 4, "max_batch_seconds": 2, "max_seconds": 2},
+        "training": {"max_updates": 1000, "devices": 2, "num_threads": 1, "accelerator": "cpu"},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    config = PlanConfig(tmp_path / "run.yaml", [str(shards)], probe_seconds=1.0, output=tmp_path / "plan.json")
+    found = plan.run(config)
+    # A quarter and a half of 2 s are shorter than the longest sample.
+    assert [(item.batch_seconds, item.devices, item.accumulation) for item in found] == [(2.0, 2, 2), (4.0, 2, 1)]
+    assert all(0 < item.update_seconds < 10 and item.peak_bytes > 1e8 for item in found)
+    assert [item["hours"] for item in json.loads((tmp_path / "plan.json").read_text())["geometries"]] == [
+        item.hours for item in found
+    ]
+    out = capsys.readouterr().out
+    assert "1000 updates of 8 s" in out
+    assert "--data.max_batch_seconds" in out
