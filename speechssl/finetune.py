@@ -99,6 +99,7 @@ def train(
     vocabulary = Vocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
+    model.encoder.recompute(config.training.recompute)
     origin = weights_digest(initial) if initial is not None else ""
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)

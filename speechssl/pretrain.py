@@ -33,7 +33,7 @@ from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput
 from speechssl.training.checkpoints import Checkpoint, CheckpointKind, load_checkpoint, load_weights, weights_digest
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import settle_cpu, to_device
 from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
@@ -89,6 +89,7 @@ def train(
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = ContrastiveModel(config.model, config.objective, config.dropout)
+    model.encoder.recompute(config.training.recompute)
     if initial is not None:
         load_weights(model, initial.model_state, source=initial.path)
     origin = weights_digest(initial.model_state) if initial is not None else ""
@@ -144,10 +145,10 @@ class PretrainTask:
         frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
         draw = self.model.draw(batch.audio.shape[0], frames, generator)
         num_targets = draw.positions.numel()
-        on_device = PretextDraw(*(None if x is None else x.to(device, non_blocking=True) for x in draw))  # type: ignore[arg-type]
+        on_device = PretextDraw(*(None if x is None else to_device(x, device) for x in draw))  # type: ignore[arg-type]
         temperature = self.model.quantizer.temperature(update)
-        clean = None if batch.clean is None else batch.clean.to(device, non_blocking=True)
-        output = forward(batch.audio.to(device, non_blocking=True), on_device, temperature=temperature, clean=clean)
+        clean = None if batch.clean is None else to_device(batch.clean, device)
+        output = forward(to_device(batch.audio, device), on_device, temperature=temperature, clean=clean)
         return output, num_targets
 
     @torch.no_grad()

@@ -173,6 +173,7 @@ class BatchLoader:
         num_workers: threads; 0 decodes in the calling thread.
         cache_megabytes: memory for decoded audio of small corpora.
         augment: changes the micro-batch of an update, in the decoding threads.
+        pin: put audio into page-locked memory, from which a GPU takes it without the host waiting.
     """
 
     def __init__(
@@ -185,7 +186,9 @@ class BatchLoader:
         num_workers: int,
         cache_megabytes: float = 1024,
         augment: Callable[[Batch, int], Batch] | None = None,
+        pin: bool = False,
     ) -> None:
+        self._pin = pin
         self._plan = plan
         self._streams = streams
         self._augment = augment
@@ -265,7 +268,15 @@ class BatchLoader:
             load_batch(spec, rate, stream=stream, cache=self._cache, quarantine=self.quarantine)
             for spec, stream in zip(specs, self._streams, strict=True)
         ]
-        return batches if self._augment is None else [self._augment(batch, update) for batch in batches]
+        if self._augment is not None:
+            batches = [self._augment(batch, update) for batch in batches]
+        return [pinned(batch) for batch in batches] if self._pin else batches
 
     def _load(self, update: int) -> list[Batch]:
         return self._released(self._decode(self._specs(update), update), update)
+
+
+def pinned(batch: Batch) -> Batch:
+    """The same with its audio in page-locked memory."""
+    clean = None if batch.clean is None else batch.clean.pin_memory()
+    return batch._replace(audio=batch.audio.pin_memory(), clean=clean)

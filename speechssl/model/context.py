@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
@@ -42,6 +43,8 @@ class ContextNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(dropout.hidden)
+        self.recomputes = False
+        """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, *, keep_layers: bool = False) -> ContextOutput:
         """Contextualise frames.
@@ -64,14 +67,30 @@ class ContextNetwork(nn.Module):
         position_bias = None if self.position_bias is None else self.position_bias(x.shape[1])
         layers = []
         for block in self.blocks:
-            # A draw on the host: skipping a block must not wait for the device.
-            if not (self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop):
-                x = block(x, attention_mask, position_bias)
+            x = self.run_block(block, x, attention_mask, position_bias)
             if keep_layers:
                 layers.append(x)
         if self.norm_first:
             x = self.norm(x)
         return ContextOutput(x, layers)
+
+    def run_block(self, block: nn.Module, x: Tensor, attention_mask: Tensor | None, bias: Tensor | None) -> Tensor:
+        """One block, or nothing if it is skipped."""
+        skips = self.training and self.layer_drop > 0
+        if skips and not torch.compiler.is_compiling():
+            # A draw on the host: skipping a block must not wait for the device.
+            if torch.rand(()).item() < self.layer_drop:
+                return x
+            skips = False
+        y: Tensor
+        if self.recomputes and torch.is_grad_enabled():
+            y = checkpoint(block, x, attention_mask, bias, use_reentrant=False)
+        else:
+            y = block(x, attention_mask, bias)
+        if skips:
+            # A branch would cut a compiled graph in two: what is skipped has been computed, and is left.
+            return torch.where(torch.rand((), device=x.device) < self.layer_drop, x, y)
+        return y
 
 
 def build_position_bias(config: ContextConfig) -> RelativePositionBias | None:
@@ -116,14 +135,19 @@ class PositionalConvolution(nn.Module):
             valid: which frames lie inside, (B, T); no matter to a single convolution.
         """
         device = x.device.type
-        if device == "cpu" and torch.is_autocast_enabled(device):
-            # Some oneDNN kernels for AMX give wrong bf16 values if groups have few channels; the run would never learn.
-            if self._low_precision_works is None:
-                self._low_precision_works = low_precision_works(self.conv, torch.get_autocast_dtype(device))
-            if not self._low_precision_works:
-                with torch.autocast(device, enabled=False):
-                    return self.convolve(x.to(self.conv.weight.dtype))
+        low_precision = device == "cpu" and torch.is_autocast_enabled(device)
+        # Some oneDNN kernels for AMX give wrong bf16 values if groups have few channels; the run would never learn.
+        if low_precision and not self.low_precision_works(torch.get_autocast_dtype(device)):
+            with torch.autocast(device, enabled=False):
+                return self.convolve(x.to(self.conv.weight.dtype))
         return self.convolve(x)
+
+    @torch.compiler.assume_constant_result
+    def low_precision_works(self, dtype: torch.dtype) -> bool:
+        """Whether this machine's kernels do; tried once."""
+        if self._low_precision_works is None:
+            self._low_precision_works = low_precision_works(self.conv, dtype)
+        return self._low_precision_works
 
     def convolve(self, x: Tensor) -> Tensor:
         """Convolution, norm and GELU over (B, T, D)."""

@@ -4,7 +4,7 @@ It is that of wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al. 2021), WavLM
 et al. 2022), depending on the configuration's fields alone.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,22 @@ class Encoder(nn.Module):
         self.mask_embedding = nn.Parameter(torch.empty(config.context.dim).uniform_())
         self.context = ContextNetwork(config.context, dropout)
         self.feature_grad_scale = 1.0
+
+    @property
+    def feature_grad_scale(self) -> float:
         """Factor on the gradient that reaches the feature encoder; 0 computes none."""
+        return self._feature_grad_scale
+
+    @feature_grad_scale.setter
+    def feature_grad_scale(self, scale: float) -> None:
+        self._feature_grad_scale = scale
+        self._features_learn = scale > 0  # compiled graphs branch on this, while the number may be an input of theirs
+        self._scales_gradient = scale != 1.0
+
+    def recompute(self, what: Literal["none", "context", "all"]) -> None:
+        """Choose the activations that the backward pass computes again instead of keeping them."""
+        self.context.recomputes = what != "none"
+        self.feature_encoder.recomputes = what == "all"
 
     def forward(
         self,
@@ -83,9 +98,9 @@ class Encoder(nn.Module):
 
     def encode_features(self, audio: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Run the feature encoder with the gradient scale in force."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.feature_grad_scale > 0):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._features_learn):
             features, frame_lengths = self.feature_encoder(audio, lengths)
-        if features.requires_grad and self.feature_grad_scale != 1.0:
+        if self._scales_gradient and features.requires_grad:
             features = ScaleGradient.apply(features, self.feature_grad_scale)
         return features, frame_lengths
 

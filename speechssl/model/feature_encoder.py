@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchaudio.functional import melscale_fbanks
 
 from speechssl.config import FeatureEncoderConfig
@@ -36,6 +37,8 @@ class FeatureEncoder(nn.Module):
             in_channels = channels
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = in_channels
+        self.recomputes = False
+        """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
     def forward(self, audio: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Encode audio.
@@ -53,7 +56,10 @@ class FeatureEncoder(nn.Module):
         for block, layer in zip(self.blocks, self.conv_layers, strict=True):
             if lengths is not None:
                 lengths = num_frames(lengths, [layer])
-            x = block(x, lengths)
+            if self.recomputes and torch.is_grad_enabled():
+                x = checkpoint(block, x, lengths, use_reentrant=False)
+            else:
+                x = block(x, lengths)
         return x.transpose(1, 2), lengths  # (B, T, C)
 
     def fits_blocks(self, audio: Tensor) -> bool:

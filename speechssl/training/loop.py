@@ -8,7 +8,6 @@ import json
 import math
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from speechssl.training.checkpoints import (
     save_checkpoint,
 )
 from speechssl.training.health import Watch
+from speechssl.training.machine import to_device
 from speechssl.training.processes import announce
 from speechssl.training.resume import check_same_run, describe_plan
 from speechssl.training.run_log import RunLog
@@ -149,6 +149,7 @@ class Trainer:
             start_update=start,
             max_updates=self.training.max_updates,
             num_workers=self.stream_config().num_workers,
+            pin=self.fabric.device.type == "cuda",
             augment=self.augment,
         )
         enabled = self.fabric.is_global_zero
@@ -168,6 +169,9 @@ class Trainer:
 
     def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
         """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""
+        if self.training.compile:
+            # Micro-batches differ in shape, and a graph for each would take minutes.
+            self.task.module.compile(dynamic=True)
         module = self.fabric.setup_module(self.task.module)
         self.task.set_module(module)
         optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
@@ -239,8 +243,8 @@ class Trainer:
             log.log(update, scores, kind="dev")
         return scores
 
-    def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> float:
-        """Accumulate the gradients of this rank's micro-batches; returns the update's targets on all ranks."""
+    def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> Tensor:
+        """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""
         num_targets = 0
         for i, batch in enumerate(batches):
             seed_noise(self.training.seed, update, batch.stream)
@@ -249,17 +253,18 @@ class Trainer:
                 self.fabric.backward(output.loss)
             num_targets += output.num_targets
             meter.add_step(output, batch, self.plan.sample_rate)
-        if self.fabric.world_size == 1:
-            return num_targets
-        return float(self.fabric.all_reduce(torch.tensor(float(num_targets)), reduce_op="sum"))  # type: ignore[arg-type]
+        # Stays on the device: the host does not wait for the backward pass.
+        total = to_device(torch.tensor(float(num_targets)), self.fabric.device)
+        return total if self.fabric.world_size == 1 else self.fabric.all_reduce(total, reduce_op="sum")  # type: ignore[return-value]
 
-    def normalize_gradients(self, parameters: list[nn.Parameter], num_targets: float) -> Tensor:
+    def normalize_gradients(self, parameters: list[nn.Parameter], num_targets: Tensor) -> Tensor:
         """Divide the summed gradients by the number of targets, clip them, return their norm before clipping."""
         if self.sharded:
             self.sharded.forget_skipped()
         gradients = [p.grad for p in parameters if p.grad is not None]
+        parts = [grad.to_local() if isinstance(grad, DTensor) else grad for grad in gradients]
         # Data parallelism averages over ranks what is a sum here.
-        torch._foreach_mul_(gradients, self.fabric.world_size / max(num_targets, 1.0))
+        torch._foreach_mul_(parts, self.fabric.world_size / num_targets.clamp(min=1.0))
         limit = self.config.optimizer.max_grad_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
@@ -322,7 +327,7 @@ class Meter:
 
     def reset(self) -> None:
         """Start a new interval."""
-        self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+        self.sums: dict[str, Tensor] = {}
         self.norms: list[Tensor] = []
         self.num_targets = 0
         self.audio_seconds = 0.0
@@ -338,7 +343,7 @@ class Meter:
     def add_step(self, output: StepOutput, batch: Batch, sample_rate: int) -> None:
         """Add one micro-batch."""
         for name, value in output.sums.items():
-            self.sums[name] = self.sums[name].to(value.device) + value
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.num_targets += output.num_targets
         self.audio_seconds += float(batch.lengths.sum()) / sample_rate
         self.padded_seconds += batch.audio.numel() / sample_rate

@@ -8,6 +8,7 @@ import sys
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from speechssl.config import TrainingConfig
 
@@ -87,3 +88,10 @@ def reset_peak_memory(device_type: str) -> None:
     if device_type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device, without the host waiting for what the device is at."""
+    if device.type == "cuda" and not x.is_cuda and not x.is_pinned():
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)

@@ -22,6 +22,7 @@ FREE_FIELDS = frozenset(
         "training.devices",
         "training.num_nodes",
         "training.num_threads",
+        "training.recompute",
         "training.strategy",
         *(f"{section}.{name}" for section in ("data", "train") for name in ("num_workers", "shards")),
         *(f"{section}.{name}" for section in ("data", "train", "dev") for name in ("cache", "cache_gigabytes")),
