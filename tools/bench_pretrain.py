@@ -60,6 +60,8 @@ class Case(NamedTuple):
     seconds: float
     folder: Path
     """Of the random weights, ours and theirs."""
+    compile: bool = False
+    """Whether ours is compiled."""
 
     @property
     def config(self) -> ModelConfig:
@@ -84,7 +86,7 @@ class Ours:
     """An update as `speechssl pretrain` makes it."""
 
     def __init__(self, case: Case) -> None:
-        training = TrainingConfig(accelerator=case.device, devices=1, precision=case.precision)  # type: ignore[arg-type]
+        training = TrainingConfig(accelerator=case.device, devices=1, precision=case.precision, compile=case.compile)  # type: ignore[arg-type]
         config = PretrainConfig(model=case.config, dropout=DROPOUT, training=training, output=case.folder)
         settle_cpu(training)
         model = ContrastiveModel(config.model, config.objective, config.dropout)
@@ -227,6 +229,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="utterances (default: by model)")
     parser.add_argument("--seconds", type=float, help="length of each (default: by model)")
     parser.add_argument("--peer", choices=["huggingface"], help="run this one in turns with ours")
+    parser.add_argument("--compile", action="store_true", help="ours as one compiled graph")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
@@ -238,7 +241,7 @@ def main() -> None:
             write_weights(Path(name), model, theirs=peer)
             for precision in arguments.precisions:
                 batch, seconds = arguments.batch or BATCHES[model][0], arguments.seconds or BATCHES[model][1]
-                case = Case(model, precision, arguments.device, batch, seconds, Path(name))
+                case = Case(model, precision, arguments.device, batch, seconds, Path(name), arguments.compile)
                 rows.append(bench(case, peer=peer, rounds=arguments.rounds))
     if arguments.json:
         print(json.dumps(rows))
