@@ -9,6 +9,7 @@ from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.model.ctc import CtcModel
+from speechssl.model.loading import NoRandomWeights
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
 
@@ -36,6 +37,7 @@ def load_recogniser(path: Path, device: torch.device) -> Recogniser:
     config = from_dict(ModelConfig, checkpoint.config["model"])
     vocabulary = Vocabulary.from_dict(checkpoint.vocabulary)
     head = from_dict(HeadConfig, checkpoint.config.get("head", {}))
-    model = CtcModel(config, DropoutConfig(), len(vocabulary), head)
-    load_weights(model, checkpoint.model_state, source=checkpoint.path)
+    with NoRandomWeights():
+        model = CtcModel(config, DropoutConfig(), len(vocabulary), head)
+    load_weights(model, checkpoint.model_state, source=checkpoint.path, copy=False)
     return Recogniser(model.to(device).eval(), vocabulary, config, checkpoint)

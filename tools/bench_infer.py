@@ -24,13 +24,16 @@ from contenders import Contender, Process, describe_machine, gemm_limit, ratio, 
 from operations import encoder_operations
 from torch import Tensor
 
-from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
+from speechssl.config import DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig
+from speechssl.config_files import to_dict
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import MODEL_FILE, export_onnx
 from speechssl.interop.torchaudio_models import module_of, read_facts, write_torchaudio
 from speechssl.model.ctc import CtcModel
+from speechssl.recogniser import load_recogniser
 from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import save_checkpoint
 from speechssl.training.machine import settle_cpu
 
 OURS = "speechssl"
@@ -88,9 +91,7 @@ class Ours(InTorch):
 
     def load(self) -> CtcModel:
         settle_cpu()
-        model = CtcModel(self.case.config, DropoutConfig(), len(VOCABULARY), HeadConfig())
-        model.load_state_dict(torch.load(self.case.folder / "ours.pt", weights_only=True, mmap=True), assign=True)
-        return model
+        return load_recogniser(self.case.folder / "ours", torch.device("cpu")).model
 
 
 class HuggingFace(InTorch):
@@ -145,7 +146,16 @@ def write_weights(folder: Path, config: ModelConfig, peers: list[str]) -> None:
     """Random weights in the form of everyone who takes part."""
     torch.manual_seed(0)
     model = CtcModel(config, DropoutConfig(), len(VOCABULARY), HeadConfig()).eval()
-    torch.save(model.state_dict(), folder / "ours.pt")
+    save_checkpoint(
+        folder / "ours",
+        kind="ctc",
+        update=1,
+        config=to_dict(FinetuneConfig(model=config)),
+        model_state=model.state_dict(),
+        training_state={},
+        vocabulary=VOCABULARY.to_dict(),
+        metrics={},
+    )
     architecture = Architecture("ctc", "wav2vec2", config, None, VOCABULARY)
     for peer in peers:
         (folder / peer).mkdir()

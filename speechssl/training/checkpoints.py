@@ -273,8 +273,16 @@ def load_training_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path) -> None:
+def load_weights(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path, copy: bool = True
+) -> None:
     """Copy weights into a module whose parameters and buffers match them one for one.
+
+    Args:
+        module: takes them.
+        state: weights by name.
+        source: where they come from, for messages.
+        copy: False makes the tensors themselves the module's.
 
     Raises:
         CheckpointError: Some are missing, left over or of another shape; all are listed, and nothing is copied.
@@ -294,7 +302,7 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
             + "\n  ".join(shown)
             + f"\nUse the model section of {source / _CONFIG}, or another checkpoint."
         )
-    module.load_state_dict(dict(state))
+    module.load_state_dict(dict(state), assign=not copy)
 
 
 def _checkpoints(run: Path) -> list[Path]:
