@@ -39,9 +39,9 @@ itself is in conf/pretrain.yaml and conf/finetune.yaml; what differs between arm
 conf/finetune_INIT.yaml and conf/finetune_INIT_LABELS.yaml, read in this order where they exist (INIT is scratch or
 pretrained).
 
-Finished work is not repeated: after an interruption the same command goes on from there. Give a trial with other settings
-an --exp of its own. Exit status: 0 done, 2 something
-is missing or wrong, 3 a training run was stopped because it was not learning.
+Finished shards, training runs and evaluations are not made again: after an interruption the same command goes on from
+there. Give a trial with other settings an --exp of its own. Exit status: 0 done, 2 something is missing or wrong, 3 a
+training run was stopped because it was not learning.
 HELP
 }
 

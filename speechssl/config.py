@@ -440,7 +440,7 @@ class FinetuneConfig:
     train: StreamConfig = field(default_factory=StreamConfig)
     """Transcribed audio to learn from."""
     dev: EvaluationSetConfig = field(default_factory=EvaluationSetConfig)
-    """Transcribed audio whose word error rate chooses the checkpoint."""
+    """Transcribed audio whose word error rate chooses the checkpoint; the same set throughout a run."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -554,9 +554,9 @@ class EvaluateConfig:
     data: EvaluationSetConfig
     """Transcribed audio."""
     output: Path
-    """Folder for hypotheses.jsonl and metrics.json."""
+    """Folder for hypotheses.jsonl and metrics.json; an evaluation of the same weights and data in it is left alone."""
     bootstrap_samples: int = 10_000
-    """Resamples of utterances behind the 95% interval."""
+    """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of matrix products."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"

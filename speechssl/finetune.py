@@ -34,6 +34,7 @@ from speechssl.training.checkpoints import (
     load_weights,
     mark_best,
     read_best,
+    say_unfinished,
     weights_digest,
 )
 from speechssl.training.health import FinetuneHealth
@@ -115,7 +116,7 @@ def train(
         augment = make_augmenter(
             config.augmentation, transcribed.corpus, config.training.seed, store=make_store(config.train)
         )
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment).run()
+        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment, dev).run()
 
 
 class Transcribed(NamedTuple):
@@ -337,6 +338,7 @@ def load_encoder_weights(config: FinetuneConfig) -> dict[str, Tensor] | None:
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind == "ctc":
         raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretrained encoder")
+    say_unfinished(checkpoint)
     model = from_dict(ModelConfig, checkpoint.config["model"])
     if config.model not in (model, ModelConfig()):
         raise ConfigError(

@@ -30,7 +30,14 @@ from speechssl.frames import num_frames, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.model.quantizer import temperature_at
 from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
-from speechssl.training.checkpoints import Checkpoint, CheckpointKind, load_checkpoint, load_weights, weights_digest
+from speechssl.training.checkpoints import (
+    Checkpoint,
+    CheckpointKind,
+    load_checkpoint,
+    load_weights,
+    say_unfinished,
+    weights_digest,
+)
 from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu, to_device
@@ -297,6 +304,7 @@ def take_init(config: PretrainConfig) -> Checkpoint | None:
     if checkpoint.kind != "pretrain":
         what = "a fine-tuned recogniser" if checkpoint.kind == "ctc" else "an encoder without a quantizer"
         raise CheckpointError(f"{checkpoint.path} is {what}, expected a pretraining checkpoint")
+    say_unfinished(checkpoint)
     model = from_dict(ModelConfig, checkpoint.config["model"])
     if config.model not in (model, ModelConfig()):
         raise ConfigError(

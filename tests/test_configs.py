@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from speechssl.training.schedules import check_schedule
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.parent for path in (ROOT / "recipes").glob("*/run.sh"))
+PUBLISHED = ROOT / "recipes" / "conf" / "published"
 MODELS = sorted((ROOT / "recipes" / "conf").glob("*.yaml"))
 
 
@@ -59,6 +61,64 @@ def test_models_have_the_frame_rate_that_is_documented(path: Path) -> None:
 
 def test_base_is_the_default() -> None:
     assert parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/base.yaml")]).model == ModelConfig()
+
+
+def published(cls: type, *files: str) -> Any:
+    options = [word for name in files for word in ("--config", str(PUBLISHED / name))]
+    shards = ["--data.shards", "x"] if cls is PretrainConfig else ["--train.shards", "x", "--dev.shards", "y"]
+    config = parse(cls, [*options, *shards])
+    (check_pretrain if cls is PretrainConfig else check_finetune)(config)
+    check_schedule(config.schedule)
+    return config
+
+
+@pytest.mark.parametrize(
+    # Baevski et al. 2020, section 4.2: GPUs, samples per GPU, samples per crop, updates, peak rate, entries, end of tau
+    ("name", "figures"),
+    [
+        ("base", (64, 1_400_000, 250_000, 400_000, 5e-4, 128, 0.5)),
+        ("large", (128, 1_200_000, 320_000, 600_000, 3e-4, 384, 0.1)),
+    ],
+)
+def test_published_pretraining(name: str, figures: tuple[float, ...]) -> None:
+    config = published(PretrainConfig, f"pretrain_{name}.yaml")
+    assert config.model == parse(PretrainConfig, ["--model", str(ROOT / f"recipes/conf/{name}.yaml")]).model
+    data, quantizer = config.data, config.objective.quantizer
+    assert (
+        data.num_streams,
+        data.max_batch_seconds * 16_000,
+        data.max_seconds * 16_000,
+        config.training.max_updates,
+        config.optimizer.learning_rate,
+        quantizer.dim / quantizer.num_groups,
+        quantizer.temperature_end,
+    ) == figures
+    assert (config.schedule.warmup, config.schedule.decay) == (0.08, "linear")
+    if name == "base":
+        data.shards, data.max_seconds, data.min_seconds = [], PretrainConfig().data.max_seconds, 0.0
+        assert config == PretrainConfig(), "the defaults are base"
+
+
+@pytest.mark.parametrize(
+    # Table 6 of the paper: chances that a frame and a channel begin a span, and updates
+    ("amount", "frame", "channel", "updates"),
+    [("10min", 0.075, 0.008, 12_000), ("1h", 0.075, 0.004, 13_000), ("10h", 0.065, 0.004, 20_000)],
+)
+def test_published_finetuning(amount: str, frame: float, channel: float, updates: int) -> None:
+    base = published(FinetuneConfig, f"finetune_{amount}.yaml")
+    assert (base.masking.time_length, base.masking.channel_length) == (10, 64)
+    assert (base.masking.time_prob, base.masking.channel_prob) == pytest.approx((10 * frame, 64 * channel))
+    assert (base.training.max_updates, base.freeze_context_updates) == (updates, 10_000)
+    assert (base.train.num_streams * base.train.max_batch_seconds, base.dropout.layer_drop) == (1600, 0.05)
+    assert base.optimizer.learning_rate in (2e-5, 3e-5)
+    large = published(FinetuneConfig, f"finetune_{amount}.yaml", "finetune_large.yaml")
+    assert (large.train.num_streams * large.train.max_batch_seconds, large.dropout.layer_drop) == (1920, 0.1)
+    assert (large.masking, large.training, large.schedule) == (base.masking, base.training, base.schedule)
+
+
+def test_every_published_configuration_is_tested() -> None:
+    tested = {"pretrain_base", "pretrain_large", "finetune_10min", "finetune_1h", "finetune_10h", "finetune_large"}
+    assert {path.stem for path in PUBLISHED.iterdir()} == tested
 
 
 def readme_commands() -> list[str]:

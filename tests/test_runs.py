@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import write_corpus
+from safetensors.torch import load_file, save_file
 
 from speechssl import evaluate, finetune, ingest, pretrain, transcribe
 from speechssl.config import (
@@ -35,6 +36,7 @@ from speechssl.config import (
     TranscribeConfig,
 )
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
+from speechssl.evaluation.scoring import score
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint, read_best
@@ -201,6 +203,32 @@ def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: 
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=4))
     with pytest.raises(ConfigError, match="init holds other weights than when the run began"):
         finetune.run(deepcopy(config))
+
+
+def test_finetuning_does_not_go_on_with_another_dev_set(shards: Path, tmp_path: Path) -> None:
+    finetune.run(finetune_config(shards, tmp_path / "run", None))
+    manifest = write_corpus(tmp_path / "audio", [9000] * 23)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    with pytest.raises(ConfigError, match=r"dev: the shards held 24 samples, 0\.0072 h, now 23 samples, 0\.0036 h"):
+        finetune.run(config)
+    shutil.copytree(shards, tmp_path / "copy")
+    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "copy")], max_batch_seconds=4)
+    finetune.run(config)  # the same samples in another place, in other batches
+
+
+def test_an_unfinished_init_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=8))
+    config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    finetune.load_encoder_weights(config)
+    assert "--init" not in caplog.text
+    shutil.rmtree(tmp_path / "pretrain" / "checkpoints" / "update_00000008")  # as if it had been killed before
+    finetune.load_encoder_weights(config)
+    assert "update_00000004 has had 4 of the 8 updates of its run" in caplog.text
+    caplog.clear()
+    pretrain.take_init(replace(pretrain_config(shards, tmp_path / "other"), init=tmp_path / "pretrain"))
+    assert "has had 4 of the 8 updates" in caplog.text
 
 
 def test_lengths_outside_the_limits_are_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -397,6 +425,48 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
     assert metrics["updates"] == 4
     assert len(lines) == metrics["num_utterances"] == 24
     assert metrics["warning"]
+
+
+def test_speakers_of_the_shards_reach_the_evaluation(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 20)
+    rows = [f"u{i:03d}.wav\tONE TWO\tvoice{i // 2}\n" for i in range(20)]
+    manifest.write_text("path\ttext\tspeaker\n" + "".join(rows))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    data = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    capsys.readouterr()
+    rates = evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
+    assert [line["speaker"] for line in lines] == [f"voice{i // 2}" for i in range(20)]
+    assert (rates.interval_unit, rates.num_speakers) == ("speakers", 10)
+    assert "95% interval over 10 speakers" in capsys.readouterr().out
+
+
+def test_a_whole_evaluation_of_the_same_is_not_repeated(
+    shards: Path, finetuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    data = EvaluationSetConfig(shards=[str(shards)])
+    config = EvaluateConfig(run, data, tmp_path / "out", bootstrap_samples=50, accelerator="cpu")
+    scored = []
+    monkeypatch.setattr(evaluate, "score", lambda *args, **options: scored.append(1) or score(*args, **options))
+    first = evaluate.run(config)
+    assert evaluate.run(config) == first
+    assert len(scored) == 1
+    assert "nothing was repeated" in capsys.readouterr().out
+    manifest = write_corpus(tmp_path / "audio", [9000] * 23)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    evaluate.run(replace(config, bootstrap_samples=60))
+    evaluate.run(replace(config, data=EvaluationSetConfig(shards=[str(tmp_path / "shards")])))
+    evaluate.run(config)
+    for path in run.glob("checkpoints/*/model.safetensors"):  # as if the run had been deleted and trained anew
+        save_file({name: weight * 0.5 for name, weight in load_file(path).items()}, path)
+    evaluate.run(config)
+    assert len(scored) == 5, "options, data and weights are each looked at"
+    (tmp_path / "out" / "hypotheses.jsonl").unlink()
+    evaluate.run(config)
+    assert len(scored) == 6
 
 
 def test_evaluation_asks_for_shards(finetuned: Path, tmp_path: Path) -> None:

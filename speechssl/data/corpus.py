@@ -1,5 +1,6 @@
 """One or more shards as one corpus, in columns: 10,000 hours fit into some hundred megabytes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -85,6 +86,14 @@ class Corpus:
     def seconds(self) -> float:
         """Audio of all samples."""
         return int(self.num_samples.sum()) / self.sample_rate
+
+    def digest(self) -> str:
+        """SHA-256 of keys and checksums, the same in whatever order and place the samples lie."""
+        order = np.argsort(self.key_hashes, kind="stable")
+        digest = hashlib.sha256(str(self.sample_rate).encode())
+        for column in (self.key_hashes, self.checksums):
+            digest.update(np.ascontiguousarray(column[order]).data)
+        return digest.hexdigest()
 
     def subset(self, chosen: np.ndarray) -> "Corpus":
         """Corpus of some rows, (M,), in their order."""

@@ -42,6 +42,16 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
     )
 
 
+def read_speaker(ref: SampleRef) -> str | None:
+    """Who speaks in a sample, if its shard knows; nothing is decoded.
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
+    speaker = metadata_of(_members(ref), name=f"{ref.shard}: {ref.key}").get("speaker")
+    return str(speaker) if isinstance(speaker, (str, int)) and speaker != "" else None
+
+
 def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:
     """Read and decode the audio of one sample alone, at the place that the index gives: float32 (S,).
 

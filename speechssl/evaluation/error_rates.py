@@ -1,14 +1,13 @@
-"""Word and character error rates with bootstrap intervals, and what one model gains over another."""
+"""Word and character error rates with their intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jiwer
 import numpy as np
 
 from speechssl.errors import DataError
-
-INTERVAL = (2.5, 97.5)
+from speechssl.evaluation.intervals import Interval, Unit, WordCounts, num_speakers, unit_of, wer_interval
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class ErrorRates:
 
     wer: float
     wer_low: float
-    """Lower end of the 95% interval (percentile bootstrap over utterances, Bisani and Ney 2004)."""
+    """Lower end of the 95% interval."""
     wer_high: float
     cer: float
     num_utterances: int
@@ -25,34 +24,26 @@ class ErrorRates:
     substitutions: int
     deletions: int
     insertions: int
-
-
-@dataclass(frozen=True)
-class RelativeReduction:
-    """How much lower the word error rate of one model is, as a share of the other's."""
-
-    reduction: float
-    low: float
-    high: float
-    """Ends of the 95% interval (paired bootstrap over utterances)."""
-
-
-@dataclass(frozen=True)
-class WordCounts:
-    """Edits and reference words of each utterance, in one order for all models."""
-
-    edits: np.ndarray
-    words: np.ndarray
+    num_speakers: int = 0
+    """0 unless all are known."""
+    interval_unit: Unit = "utterances"
+    """What was resampled for the interval."""
 
 
 def error_rates(
-    references: Mapping[str, str], hypotheses: Mapping[str, str], *, bootstrap_samples: int = 10_000, seed: int = 0
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    *,
+    speakers: Mapping[str, str] | None = None,
+    bootstrap_samples: int = 10_000,
+    seed: int = 0,
 ) -> ErrorRates:
     """Score hypotheses against references of the same ids.
 
     Args:
         references: transcript by utterance id; none may be empty.
         hypotheses: output by utterance id.
+        speakers: by utterance id, of those that are known; the interval resamples speakers if all are.
         bootstrap_samples: resamples behind the interval; 0 gives an interval of no width.
         seed: of the resamples.
 
@@ -64,18 +55,22 @@ def error_rates(
     hypothesis_list = [hypotheses[i] for i in ids]
     words = jiwer.process_words(reference_list, hypothesis_list)
     characters = jiwer.process_characters(reference_list, hypothesis_list)
-    counts = count_words(references, hypotheses)
-    low, high = bootstrap_interval(counts, bootstrap_samples, seed) if bootstrap_samples else (words.wer, words.wer)
+    counts = count_words(references, hypotheses, speakers)
+    interval = Interval(words.wer, words.wer)
+    if bootstrap_samples:
+        interval = wer_interval(counts, bootstrap_samples, seed)
     return ErrorRates(
         wer=words.wer,
-        wer_low=low,
-        wer_high=high,
+        wer_low=interval.low,
+        wer_high=interval.high,
         cer=characters.cer,
         num_utterances=len(ids),
         num_words=int(counts.words.sum()),
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
+        num_speakers=num_speakers(counts),
+        interval_unit=unit_of(counts),
     )
 
 
@@ -96,7 +91,9 @@ def matched_ids(references: Mapping[str, str], hypotheses: Mapping[str, str]) ->
     return sorted(references)
 
 
-def count_words(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> WordCounts:
+def count_words(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], speakers: Mapping[str, str] | None = None
+) -> WordCounts:
     """Per-utterance counts, in order of id."""
     ids = matched_ids(references, hypotheses)
     edits, words = [], []
@@ -104,57 +101,14 @@ def count_words(references: Mapping[str, str], hypotheses: Mapping[str, str]) ->
         result = jiwer.process_words(references[i], hypotheses[i])
         edits.append(result.substitutions + result.deletions + result.insertions)
         words.append(len(references[i].split()))
-    return WordCounts(np.array(edits), np.array(words))
+    return WordCounts(np.array(edits), np.array(words), numbered([(speakers or {}).get(i) for i in ids]))
 
 
-def resample_weights(num_utterances: int, samples: int, seed: int) -> np.ndarray:
-    """How often each utterance occurs in each resample, (samples, utterances)."""
-    draws = np.random.Generator(np.random.PCG64(seed))
-    return draws.multinomial(num_utterances, np.full(num_utterances, 1 / num_utterances), size=samples)
-
-
-def bootstrap_interval(counts: WordCounts, samples: int, seed: int) -> tuple[float, float]:
-    """95% percentile interval of the word error rate over resampled utterances."""
-    weights = resample_weights(len(counts.words), samples, seed)
-    rates = (weights @ counts.edits) / np.maximum(weights @ counts.words, 1)
-    low, high = np.percentile(rates, INTERVAL)
-    return float(low), float(high)
-
-
-def relative_reduction(
-    baseline: Sequence[WordCounts], model: Sequence[WordCounts], *, bootstrap_samples: int = 10_000, seed: int = 0
-) -> RelativeReduction:
-    """Reduction of the mean word error rate over seeds, (baseline - model) / baseline.
-
-    Utterances are resampled in pairs, and the seeds of each arm with replacement, so the interval carries both what
-    another test set and what another seed would change.
-
-    Args:
-        baseline: counts of each seed, over the same utterances throughout.
-        model: likewise.
-        bootstrap_samples: resamples.
-        seed: of the resamples.
-
-    Raises:
-        DataError: the arms were scored on different references.
-    """
-    words = baseline[0].words
-    if any(not np.array_equal(counts.words, words) for counts in (*baseline, *model)):
-        raise DataError("the two arms were scored on different references; evaluate both on the same shards")
-    point = 1 - _mean_edits(model).sum() / max(_mean_edits(baseline).sum(), 1e-12)
-    weights = resample_weights(len(words), bootstrap_samples, seed)
-    draws = np.random.Generator(np.random.PCG64(seed + 1))
-    sums = []
-    for arm in (baseline, model):
-        per_seed = weights @ np.stack([counts.edits for counts in arm], axis=1)  # (samples, seeds)
-        chosen = draws.integers(0, len(arm), size=per_seed.shape)
-        sums.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
-    low, high = np.percentile(1 - sums[1] / np.maximum(sums[0], 1e-12), INTERVAL)
-    return RelativeReduction(float(point), float(low), float(high))
-
-
-def _mean_edits(arm: Sequence[WordCounts]) -> np.ndarray:
-    return np.mean([counts.edits for counts in arm], axis=0)
+def numbered(speakers: list[str | None]) -> np.ndarray | None:
+    """A number for each name, (N,); None if one is not known."""
+    if not all(speakers):
+        return None
+    return np.unique(np.array(speakers, dtype=object).astype(str), return_inverse=True)[1]
 
 
 def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float) -> str | None:

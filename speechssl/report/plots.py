@@ -55,7 +55,7 @@ def read_lines(run: Path, kind: LineKind) -> list[dict[str, Any]]:
 def num_entries(runs: Iterable[Path]) -> int | None:
     """Entries per codebook group of pretraining runs; None if no checkpoint says, or they differ."""
     found = set()
-    for path in (path for run in runs for path in run.glob("checkpoints/*/config.yaml")):
+    for path in (path for run in runs for path in run.glob("checkpoints/update_*/config.yaml")):
         found.add(yaml.safe_load(path.read_text(encoding="utf-8"))["objective"]["quantizer"]["num_entries"])
     return found.pop() if len(found) == 1 else None
 
@@ -118,7 +118,7 @@ def plot_lines(axes: Axes, logs: Logs, names: Sequence[str], title: str, *, log_
 
 def plot_dev(axes: Axes, experiment: Path) -> None:
     """Dev word error rate over the updates of fine-tuning: a colour per arm, a line style per amount of labels."""
-    runs = [run for run in sorted(experiment.glob("seed*/finetune_*")) if (run / "log.jsonl").is_file()]
+    runs = [run for run in sorted(experiment.glob("seed*/finetune_*_*")) if (run / "log.jsonl").is_file()]
     amounts = sorted({run.name.rpartition("_")[2] for run in runs})
     labelled = set()
     for run in runs:
@@ -144,11 +144,11 @@ def plot_dev(axes: Axes, experiment: Path) -> None:
 
 
 def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
-    """Mean word error rate by arm and labels as bars; each seed as a point with its interval."""
-    amounts = sorted({record.labels_minutes for record in records})
+    """Mean word error rate by arm, set and labels as bars; each seed as a point with its interval."""
+    groups = sorted({(record.split, record.labels_minutes) for record in records})
     for offset, init in zip((-0.2, 0.2), ARMS, strict=True):
-        for position, minutes in enumerate(amounts):
-            chosen = [r for r in records if r.init == init and r.labels_minutes == minutes]
+        for position, group in enumerate(groups):
+            chosen = [r for r in records if r.init == init and (r.split, r.labels_minutes) == group]
             if not chosen:
                 continue
             mean = float(np.mean([r.wer for r in chosen]))
@@ -159,7 +159,9 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
                 errors = [[100 * (r.wer - r.wer_low)], [100 * (r.wer_high - r.wer)]]
                 style: dict[str, Any] = {"fmt": "o", "markersize": 3, "capsize": 2, "linewidth": 1}
                 axes.errorbar(x, 100 * r.wer, yerr=errors, color="#222222", **style)
-    axes.set_xticks(range(len(amounts)), [f"{minutes:.0f} min" for minutes in amounts])
+    several = len({split for split, _ in groups}) > 1
+    names = [f"{minutes:.0f} min" + (f", {split}" if several else "") for split, minutes in groups]
+    axes.set_xticks(range(len(groups)), names)
     axes.set_xlabel("transcribed audio")
     axes.set_ylim(bottom=0)
     tidy(axes, "word error rate (%), 95% intervals")

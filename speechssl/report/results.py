@@ -1,15 +1,17 @@
-"""What the arms of a recipe reached: records for results.json, and the comparison of the arms."""
+"""What the arms of a recipe reached: records for results.json, the comparison of the arms, and what is missing."""
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from speechssl.errors import DataError
-from speechssl.evaluation.error_rates import RelativeReduction, WordCounts, count_words, relative_reduction
+from speechssl.evaluation.intervals import RelativeReduction, Unit, WordCounts, relative_reduction
+from speechssl.evaluation.stored import METRICS_FILE, read_counts
+from speechssl.training.run_log import SUMMARY_FILE
 
 Init = Literal["scratch", "pretrained"]
 ARMS: tuple[Init, Init] = ("scratch", "pretrained")
@@ -31,6 +33,10 @@ class Record(NamedTuple):
     num_words: int
     updates: int
     wall_seconds: float
+    interval_unit: Unit
+    """What was resampled for the interval."""
+    num_speakers: int
+    """0 unless all are known."""
 
 
 class Evaluated(NamedTuple):
@@ -40,44 +46,110 @@ class Evaluated(NamedTuple):
     counts: WordCounts
 
 
-class Comparison(NamedTuple):
-    """Both arms on the same labels; mean word error rates over the seeds."""
+class Collected(NamedTuple):
+    """What an experiment holds."""
 
+    evaluated: list[Evaluated]
+    missing: list[str]
+    """Runs and evaluations that other seeds or arms have, or that have begun, and what is wrong with each."""
+
+
+class Comparison(NamedTuple):
+    """Both arms on the same labels and the same set; mean word error rates over the seeds."""
+
+    split: str
     labels_minutes: float
     wer: Mapping[Init, float]
-    num_seeds: Mapping[Init, int]
+    seeds: Mapping[Init, Sequence[int]]
     reduction: RelativeReduction | None
     """What pretraining saves, relative to scratch; None unless both arms are there."""
 
 
-def collect(experiment: Path, recipe: str) -> list[Evaluated]:
+def collect(experiment: Path, recipe: str) -> Collected:
     """Everything evaluated under ``EXPERIMENT/seed*/finetune_*/evaluate_*``.
 
     Raises:
         DataError: nothing is there, or a file is damaged.
     """
-    found = []
-    for path in sorted(experiment.glob("seed*/finetune_*/evaluate_*/metrics.json")):
+    found, missing = [], [problem for seed in seeds_of(experiment) for problem in unfinished_pretraining(seed)]
+    for folder in expected_evaluations(experiment):
         try:
-            metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Evaluated(make_record(path, metrics, recipe), read_counts(path.with_name("hypotheses.jsonl"))))
+            metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+            if metrics["updates"] is None:
+                missing.append(
+                    f"{name_of(folder)}: made after update {metrics['update']}, before the training had finished; "
+                    "finish the run and evaluate it again"
+                )
+                continue
+            found.append(Evaluated(make_record(folder, metrics, recipe), read_counts(folder)))
+        except FileNotFoundError:
+            missing.append(f"{name_of(folder)}: {state_of(folder.parent)}")
         except (OSError, ValueError, KeyError, TypeError) as error:
+            path = folder / METRICS_FILE
             raise DataError(f"{path}: damaged or of another version ({error!r}); evaluate this run again") from error
     if not found:
+        listed = "".join(f"\n  {problem}" for problem in missing)
         raise DataError(
-            f"{experiment}: no seed*/finetune_*/evaluate_*/metrics.json here; run the recipe's earlier stages first"
+            f"{experiment}: no seed*/finetune_*/evaluate_*/{METRICS_FILE} of a finished run here; run the recipe's "
+            f"earlier stages first{listed}"
         )
-    return sorted(found, key=lambda item: (item.record.labels_minutes, ARMS.index(item.record.init), item.record.seed))
+    return Collected(sorted(found, key=lambda item: place(item.record)), missing)
 
 
-def make_record(path: Path, metrics: Mapping[str, Any], recipe: str) -> Record:
+def place(record: Record) -> tuple[str, float, int, int]:
+    """Where a record stands among the others."""
+    return record.split, record.labels_minutes, ARMS.index(record.init), record.seed
+
+
+def seeds_of(experiment: Path) -> list[Path]:
+    """Folders of the seeds."""
+    return sorted(path for path in experiment.glob("seed*") if path.is_dir())
+
+
+def expected_evaluations(experiment: Path) -> Iterator[Path]:
+    """Folders of the evaluations that there would be if every seed had all arms, and every arm all sets."""
+    seeds = seeds_of(experiment)
+    arms = sorted({path.name for seed in seeds for path in seed.glob("finetune_*") if path.is_dir()})
+    splits = sorted({path.parent.name for path in experiment.glob(f"seed*/finetune_*/evaluate_*/{METRICS_FILE}")})
+    return (seed / arm / split for seed in seeds for arm in arms for split in splits or ["evaluate_test"])
+
+
+def name_of(folder: Path) -> str:
+    """An evaluation's place in the experiment."""
+    return "/".join(folder.parts[-3:])
+
+
+def state_of(run: Path) -> str:
+    """Why a run has no evaluation."""
+    if not run.is_dir():
+        return "the run has not begun"
+    return "not evaluated" if (run / SUMMARY_FILE).is_file() else f"training is unfinished, {updates_reached(run)}"
+
+
+def updates_reached(run: Path) -> str:
+    """How far an unfinished run has come."""
+    checkpoints = sorted(path.name for path in (run / "checkpoints").glob("update_*"))
+    if not checkpoints:
+        return "without a checkpoint yet"
+    return f"its newest checkpoint is of update {int(checkpoints[-1].removeprefix('update_'))}"
+
+
+def unfinished_pretraining(seed: Path) -> list[str]:
+    """The pretraining of a seed, if it has begun and not finished."""
+    run = seed / "pretrain"
+    if not run.is_dir() or (run / SUMMARY_FILE).is_file():
+        return []
+    return [f"{seed.name}/pretrain: pretraining is unfinished, {updates_reached(run)}"]
+
+
+def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record:
     """One evaluation's figures; the split is what its folder's name says after ``evaluate_``."""
     return Record(
         recipe=recipe,
         init=metrics["init"],
         labels_minutes=float(metrics["labels_minutes"]),
         seed=int(metrics["seed"]),
-        split=path.parent.name.removeprefix("evaluate_"),
+        split=folder.name.removeprefix("evaluate_"),
         wer=float(metrics["wer"]),
         wer_low=float(metrics["wer_low"]),
         wer_high=float(metrics["wer_high"]),
@@ -86,26 +158,31 @@ def make_record(path: Path, metrics: Mapping[str, Any], recipe: str) -> Record:
         num_words=int(metrics["num_words"]),
         updates=int(metrics["updates"]),
         wall_seconds=float(metrics["wall_seconds"]),
+        # Evaluations of earlier versions know no speakers.
+        interval_unit=metrics.get("interval_unit", "utterances"),
+        num_speakers=int(metrics.get("num_speakers", 0)),
     )
 
 
-def read_counts(path: Path) -> WordCounts:
-    """Edits and words per utterance of ``hypotheses.jsonl``."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return count_words({x["id"]: x["reference"] for x in lines}, {x["id"]: x["hypothesis"] for x in lines})
-
-
 def compare(evaluated: Sequence[Evaluated]) -> list[Comparison]:
-    """One comparison per amount of labels, fewest first."""
-    by_labels: dict[float, dict[Init, list[Evaluated]]] = defaultdict(lambda: defaultdict(list))
+    """One comparison per set and amount of labels, fewest labels first.
+
+    Raises:
+        DataError: arms of one set were scored on different references.
+    """
+    groups: dict[tuple[str, float], dict[Init, list[Evaluated]]] = defaultdict(lambda: defaultdict(list))
     for item in evaluated:
-        by_labels[item.record.labels_minutes][item.record.init].append(item)
+        groups[item.record.split, item.record.labels_minutes][item.record.init].append(item)
     comparisons = []
-    for minutes, arms in sorted(by_labels.items()):
+    for (split, minutes), arms in sorted(groups.items()):
         wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
+        seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
         reduction = None
         if all(arms.get(init) for init in ARMS):
             scratch, pretrained = ([item.counts for item in arms[init]] for init in ARMS)
-            reduction = relative_reduction(scratch, pretrained)
-        comparisons.append(Comparison(minutes, wer, {init: len(items) for init, items in arms.items()}, reduction))
+            try:
+                reduction = relative_reduction(scratch, pretrained)
+            except DataError as error:
+                raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
+        comparisons.append(Comparison(split, minutes, wer, seeds, reduction))
     return comparisons

@@ -1,6 +1,7 @@
 """Gather a recipe's results: results.json, a table on the terminal, and one picture."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from speechssl.config import ReportConfig
+from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
+from speechssl.evaluation.stored import write_whole
 from speechssl.report.plots import plot_report
 from speechssl.report.results import ARMS, Comparison, Evaluated, collect, compare
 
@@ -25,42 +28,57 @@ def run(config: ReportConfig) -> None:
     Raises:
         DataError: nothing was evaluated there.
     """
-    evaluated = collect(config.experiment, config.recipe)
+    evaluated, missing = collect(config.experiment, config.recipe)
     comparisons = compare(evaluated)
     path = config.experiment / RESULTS_FILE
-    write_whole(path, [item.record._asdict() for item in evaluated])
-    write_whole(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
+    write_json(path, [item.record._asdict() for item in evaluated])
+    write_json(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
     plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
     console = Console()
     console.print(make_table(config.recipe, evaluated))
-    for line in sentences(comparisons):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{path}\n{config.experiment / PLOT_FILE}", markup=False, highlight=False, soft_wrap=True)
+    lines = [*sentences(comparisons), *(f"missing: {problem}" for problem in missing)]
+    lines += [str(path), str(config.experiment / PLOT_FILE)]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def write_whole(path: Path, content: list[dict[str, Any]]) -> None:
+def write_json(path: Path, content: list[dict[str, Any]]) -> None:
     """Write JSON under its name only when it is whole."""
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:
     """A comparison as one record of ``comparison.json``; shares, not percent."""
     reduction = comparison.reduction
     return {
+        "split": comparison.split,
         "labels_minutes": comparison.labels_minutes,
         "mean_wer": dict(comparison.wer),
-        "num_seeds": dict(comparison.num_seeds),
+        "num_seeds": {init: len(seeds) for init, seeds in comparison.seeds.items()},
+        "seeds": {init: list(seeds) for init, seeds in comparison.seeds.items()},
         "relative_reduction": reduction.reduction if reduction else None,
         "relative_reduction_low": reduction.low if reduction else None,
         "relative_reduction_high": reduction.high if reduction else None,
+        "interval_unit": reduction.unit if reduction else None,
+        "num_interval_units": reduction.num_units if reduction else None,
+        "interval_covers_seeds": reduction.covers_seeds if reduction else None,
+        "interval": name_interval(reduction) if reduction else None,
     }
 
 
-def make_table(recipe: str, evaluated: list[Evaluated]) -> Table:
+def name_interval(reduction: RelativeReduction) -> str:
+    """What the interval of a comparison is over, and what it leaves out, in words."""
+    units = f"95% interval over {reduction.num_units} {reduction.unit}"
+    if reduction.unit == "utterances":
+        units += f" (not all speakers are known, or they are fewer than {MIN_SPEAKERS})"
+    if reduction.covers_seeds:
+        return f"{units} and over seeds"
+    return f"{units}; it says nothing about how other seeds would come out, which takes two or more seeds of each arm"
+
+
+def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
     """One row per arm and seed."""
-    title = f"{recipe}: word error rates (95% interval over utterances)"
+    units = sorted({record.interval_unit for record, _ in evaluated})
+    title = f"{recipe}: word error rates (95% interval of each run over {' or '.join(units)})"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("init", "labels", "seed", "set", "WER", "interval", "CER", "updates", "time"):
         table.add_column(name, justify="left" if name in ("init", "set") else "right", no_wrap=True)
@@ -79,26 +97,30 @@ def make_table(recipe: str, evaluated: list[Evaluated]) -> Table:
     return table
 
 
-def sentences(comparisons: list[Comparison]) -> list[str]:
-    """What pretraining bought, in words."""
-    lines = []
-    for comparison in comparisons:
-        means = ", ".join(
-            f"{init} {comparison.wer[init]:.1%} (mean of {comparison.num_seeds[init]})"
-            for init in ARMS
-            if init in comparison.wer
+def sentences(comparisons: Sequence[Comparison]) -> list[str]:
+    """What pretraining bought on each set and amount of labels, in words."""
+    return [sentence(comparison) for comparison in comparisons]
+
+
+def sentence(comparison: Comparison) -> str:
+    """One comparison."""
+    arms = [init for init in ARMS if init in comparison.wer]
+    means = ", ".join(f"{init} {comparison.wer[init]:.1%} ({name_seeds(comparison.seeds[init])})" for init in arms)
+    line = f"{comparison.split}, {comparison.labels_minutes:.1f} minutes of labels: {means}"
+    reduction = comparison.reduction
+    if min(comparison.wer.values()) >= PLATEAU:
+        line += "; no arm has begun to recognise words, so this says nothing about pretraining: train for longer"
+    elif reduction is not None:
+        line += (
+            f"; pretraining changes the WER by {change(reduction.reduction)} "
+            f"({change(reduction.high)} to {change(reduction.low)}, {name_interval(reduction)})"
         )
-        line = f"{comparison.labels_minutes:.1f} minutes of labels: {means}"
-        if min(comparison.wer.values()) >= PLATEAU:
-            line += "; no arm has begun to recognise words, so this says nothing about pretraining: train for longer"
-        elif comparison.reduction is not None:
-            reduction = comparison.reduction
-            line += (
-                f"; pretraining changes the WER by {change(reduction.reduction)} "
-                f"({change(reduction.high)} to {change(reduction.low)}, 95% paired bootstrap)"
-            )
-        lines.append(line)
-    return lines
+    return line
+
+
+def name_seeds(seeds: Sequence[int]) -> str:
+    """Which seeds a mean is over."""
+    return f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
 
 
 def change(reduction: float) -> str:

@@ -12,6 +12,7 @@ A run folder holds::
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -29,6 +30,8 @@ import yaml
 from speechssl import __version__
 from speechssl.config_files import to_yaml
 from speechssl.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 CheckpointKind = Literal["pretrain", "ctc", "encoder"]
 
@@ -252,6 +255,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metrics=description["metrics"],
             version=description["version"],
             origin=description.get("origin"),
+        )
+
+
+def say_unfinished(checkpoint: Checkpoint) -> None:
+    """Warn that a checkpoint was made before its run had finished; using it is legitimate."""
+    planned = (checkpoint.config.get("training") or {}).get("max_updates", 0)
+    if checkpoint.update < planned:
+        logger.warning(
+            "--init: %s has had %d of the %d updates of its run; if that run is to go on, finish it first",
+            checkpoint.path,
+            checkpoint.update,
+            planned,
         )
 
 

@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
 from speechssl.config_files import to_dict
 from speechssl.data.batches import Batch, BatchLoader
+from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.streams import StreamPlan
 from speechssl.training.checkpoints import (
@@ -36,13 +37,11 @@ from speechssl.training.checkpoints import (
 from speechssl.training.health import Watch
 from speechssl.training.machine import to_device
 from speechssl.training.processes import announce
-from speechssl.training.resume import check_same_run, describe_plan
-from speechssl.training.run_log import RunLog
+from speechssl.training.resume import check_same_run, describe_corpus, describe_plan
+from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state, shard_optimizer_state
-
-SUMMARY_FILE = "summary.json"
 
 
 class StepOutput(NamedTuple):
@@ -110,6 +109,7 @@ class Trainer:
         extra_summary: figures for summary.json.
         origin: digest of the weights that ``init`` brought; empty if they are random.
         augment: what happens to the micro-batches before they are heard.
+        dev: what the best checkpoint is chosen on; None if none is chosen.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Trainer:
         extra_summary: Mapping[str, float],
         origin: str = "",
         augment: Callable[[Batch, int], Batch] | None = None,
+        dev: Corpus | None = None,
     ) -> None:
         self.config = config
         self.training = config.training
@@ -130,6 +131,7 @@ class Trainer:
         self.extra_summary = extra_summary
         self.origin = origin
         self.augment = augment
+        self.dev = describe_corpus(dev)
         check_schedule(config.schedule)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
@@ -194,6 +196,8 @@ class Trainer:
             plan=self.plan,
             earlier_plan=state["plan"],
             same_origin=state.get("origin", self.origin) == self.origin,
+            dev=self.dev,
+            earlier_dev=state.get("dev"),
         )
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
@@ -288,6 +292,7 @@ class Trainer:
                     "optimizer": state.optimizer,
                     "plan": describe_plan(self.plan),
                     "origin": self.origin,
+                    "dev": self.dev,
                     "wall_seconds": wall_seconds,
                     "health": self.task.health.state_dict(),
                 },

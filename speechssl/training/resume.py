@@ -6,6 +6,7 @@ from typing import Any
 
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.config_files import to_dict
+from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
@@ -38,8 +39,10 @@ def check_same_run(
     plan: StreamPlan,
     earlier_plan: Mapping[str, Any],
     same_origin: bool,
+    dev: Mapping[str, Any] | None = None,
+    earlier_dev: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuse to resume a run with another configuration, other data or other initial weights.
+    """Refuse to resume a run with another configuration, other data, other initial weights or another dev set.
 
     Args:
         config: of now.
@@ -48,6 +51,8 @@ def check_same_run(
         plan: of now.
         earlier_plan: ``describe_plan`` of the run in the folder.
         same_origin: whether ``init`` holds the same weights.
+        dev: ``describe_corpus`` of what the best checkpoint is chosen on now.
+        earlier_dev: that of the run in the folder; None if it is not known.
 
     Raises:
         ConfigError: names the fields that differ, with both values.
@@ -67,6 +72,11 @@ def check_same_run(
         problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates depend on it")
     if not problems:
         problems += differences(describe_plan(plan), earlier_plan)
+    if dev and earlier_dev:
+        problems += [
+            f"dev: {difference}; scores on two sets do not tell which checkpoint is the best"
+            for difference in differences(dev, earlier_dev)
+        ]
     if not same_origin:
         problems.append("init holds other weights than when the run began")
     if problems:
@@ -81,6 +91,13 @@ def check_same_run(
 def describe_plan(plan: StreamPlan) -> dict[str, Any]:
     """What a checkpoint remembers of the data: plain values."""
     return {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds}
+
+
+def describe_corpus(corpus: Corpus | None) -> dict[str, Any] | None:
+    """The same of a set that is scored."""
+    if corpus is None:
+        return None
+    return {"fingerprint": corpus.digest(), "num_samples": len(corpus), "seconds": corpus.seconds}
 
 
 def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
@@ -99,7 +116,7 @@ def is_constant(schedule: ScheduleConfig) -> bool:
 
 
 def free(name: str) -> bool:
-    """Whether a field may change; scoring on held-out data and the health watch do not touch what is learned."""
+    """Whether a field may change: how held-out data is scored and the health watch do not touch what is learned."""
     return name in FREE_FIELDS or name.startswith(("dev.", "health."))
 
 

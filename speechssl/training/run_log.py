@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LineKind = Literal["train", "dev"]
 
 LOG_FILE = "log.jsonl"
+SUMMARY_FILE = "summary.json"
+"""Written when a run has finished."""
 
 
 def _percent(value: float) -> str:

@@ -10,25 +10,36 @@ from matplotlib.figure import Figure
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
-from speechssl.report.plots import COLOURS, num_entries, plot_dev, plot_perplexity
+from speechssl.report.plots import COLOURS, num_entries, plot_dev, plot_perplexity, plot_wer
 from speechssl.report.results import collect, compare
-from speechssl.report.run import change, run, sentences
+from speechssl.report.run import change, plain, run, sentence, sentences
 
 KEYS = [
     "recipe", "init", "labels_minutes", "seed", "split", "wer", "wer_low", "wer_high", "cer",
-    "num_utterances", "num_words", "updates", "wall_seconds",
+    "num_utterances", "num_words", "updates", "wall_seconds", "interval_unit", "num_speakers",
 ]  # fmt: skip
 
 
-def evaluated(folder: Path, init: str, seed: int, num_wrong: int) -> None:
-    references = {f"u{i}": "ONE TWO" for i in range(40)}
-    hypotheses = {f"u{i}": "ONE SIX" if i < num_wrong else "ONE TWO" for i in range(40)}
-    path = folder / f"seed{seed}" / f"finetune_{init}_10min" / "evaluate_test"
+def evaluated(
+    folder: Path, init: str, seed: int, num_wrong: int, *, split: str = "test", num: int = 40, speakers: int = 0
+) -> Path:
+    references = {f"u{i}": "ONE TWO" for i in range(num)}
+    hypotheses = {f"u{i}": "ONE SIX" if i < num_wrong else "ONE TWO" for i in range(num)}
+    voices = {f"u{i}": f"s{i % speakers}" for i in range(num)} if speakers else {}
+    path = folder / f"seed{seed}" / f"finetune_{init}_10min" / f"evaluate_{split}"
     path.mkdir(parents=True)
-    lines = [json.dumps({"id": i, "reference": references[i], "hypothesis": hypotheses[i]}) for i in references]
-    (path / "hypotheses.jsonl").write_text("\n".join(lines))
+    lines = [
+        {"id": i, "reference": references[i], "hypothesis": hypotheses[i]}
+        | ({"speaker": voices[i]} if speakers else {})
+        for i in references
+    ]
+    (path / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)))
     known = {"init": init, "seed": seed, "labels_minutes": 10.0, "updates": 500, "wall_seconds": 61.5}
-    (path / "metrics.json").write_text(json.dumps({**asdict(error_rates(references, hypotheses)), **known}))
+    rates = asdict(error_rates(references, hypotheses, speakers=voices))
+    if not speakers:  # as evaluations of earlier versions are
+        del rates["interval_unit"], rates["num_speakers"]
+    (path / "metrics.json").write_text(json.dumps({**rates, **known}))
+    return path
 
 
 def experiment(tmp_path: Path) -> Path:
@@ -57,10 +68,11 @@ def test_results_have_every_arm_with_exactly_the_agreed_keys(tmp_path: Path) -> 
     ]
     assert records[0]["wer"] == pytest.approx(20 / 80)
     assert records[0]["split"] == "test"
+    assert (records[0]["interval_unit"], records[0]["num_speakers"]) == ("utterances", 0)
 
 
 def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
-    comparison = compare(collect(experiment(tmp_path), "demo"))[0]
+    comparison = compare(collect(experiment(tmp_path), "demo").evaluated)[0]
     assert comparison.wer["scratch"] == pytest.approx(22 / 80)
     assert comparison.reduction is not None
     assert comparison.reduction.reduction == pytest.approx(1 - 10.5 / 22)
@@ -74,7 +86,67 @@ def test_comparison_is_written_for_programs(tmp_path: Path) -> None:
     assert record["labels_minutes"] == 10.0
     assert record["mean_wer"] == pytest.approx({"scratch": 22 / 80, "pretrained": 10.5 / 80})
     assert record["num_seeds"] == {"scratch": 2, "pretrained": 2}
+    assert record["seeds"] == {"scratch": [0, 1], "pretrained": [0, 1]}
     assert record["relative_reduction_low"] < record["relative_reduction"] < record["relative_reduction_high"]
+    assert (record["split"], record["interval_unit"], record["num_interval_units"]) == ("test", "utterances", 40)
+    assert record["interval_covers_seeds"]
+    units = "40 utterances (not all speakers are known, or they are fewer than 10)"
+    assert record["interval"] == f"95% interval over {units} and over seeds"
+
+
+def test_comparison_is_over_speakers_and_says_what_one_seed_leaves_out(tmp_path: Path) -> None:
+    evaluated(tmp_path, "scratch", 0, 20, speakers=10)
+    evaluated(tmp_path, "pretrained", 0, 10, speakers=10)
+    [comparison] = compare(collect(tmp_path, "demo").evaluated)
+    told = "95% interval over 10 speakers; it says nothing about how other seeds would come out"
+    assert told in plain(comparison)["interval"]
+    assert told in sentence(comparison)
+    assert "scratch 25.0% (seed 0 alone)" in sentence(comparison)
+
+
+def test_sets_are_compared_one_by_one(tmp_path: Path) -> None:
+    for split, num, wrong in (("test", 40, (20, 10)), ("dev", 30, (24, 6))):
+        for init, num_wrong in zip(("scratch", "pretrained"), wrong, strict=True):
+            evaluated(tmp_path, init, 0, num_wrong, split=split, num=num)
+    found = collect(tmp_path, "demo").evaluated
+    comparisons = compare(found)
+    records = [plain(comparison) for comparison in comparisons]
+    assert [(r["split"], r["num_interval_units"]) for r in records] == [("dev", 30), ("test", 40)]
+    assert [r["relative_reduction"] for r in records] == pytest.approx([0.75, 0.5])
+    dev, test = sentences(comparisons)
+    assert dev.startswith("dev, 10.0 minutes of labels: scratch 40.0%")
+    assert test.startswith("test, 10.0 minutes of labels: scratch 25.0%")
+    axes = Figure().subplots()
+    plot_wer(axes, [item.record for item in found])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10 min, dev", "10 min, test"]
+
+
+def test_what_is_unfinished_is_named_and_the_rest_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment(tmp_path)
+    early = evaluated(tmp_path, "scratch", 2, 30)
+    metrics = json.loads((early / "metrics.json").read_text())
+    unknown = dict.fromkeys(("updates", "wall_seconds", "labels_minutes"))
+    (early / "metrics.json").write_text(json.dumps({**metrics, **unknown, "update": 300}))
+    for run_of_seed, files in (
+        ("seed2/pretrain", ["checkpoints/update_00000050/checkpoint.json"]),
+        ("seed2/finetune_pretrained_10min", ["log.jsonl"]),
+        ("seed3/finetune_scratch_10min", ["summary.json"]),
+    ):
+        for name in files:
+            (tmp_path / run_of_seed / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / run_of_seed / name).write_text("")
+    run(ReportConfig(tmp_path, "demo"))
+    told = capsys.readouterr().out
+    for line in (
+        "seed2/pretrain: pretraining is unfinished, its newest checkpoint is of update 50",
+        "seed2/finetune_scratch_10min/evaluate_test: made after update 300, before the training had finished",
+        "seed2/finetune_pretrained_10min/evaluate_test: training is unfinished, without a checkpoint yet",
+        "seed3/finetune_scratch_10min/evaluate_test: not evaluated",
+        "seed3/finetune_pretrained_10min/evaluate_test: the run has not begun",
+    ):
+        assert f"missing: {line}" in told
+    assert "scratch 27.5% (mean of seeds 0, 1)" in told
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
 
 
 def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
@@ -86,7 +158,7 @@ def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
 
 
 def test_arms_that_recognise_nothing_are_not_compared(tmp_path: Path) -> None:
-    comparison = compare(collect(experiment(tmp_path), "demo"))[0]
+    comparison = compare(collect(experiment(tmp_path), "demo").evaluated)[0]
     stuck = sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0})])[0]
     assert "says nothing about pretraining" in stuck
     assert "changes the WER" not in stuck
@@ -121,6 +193,9 @@ def test_perplexity_has_its_ceiling(tmp_path: Path) -> None:
     config = tmp_path / "run" / "checkpoints" / "update_00000010" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("objective: {quantizer: {num_entries: 40}}")
+    partial = tmp_path / "run" / "checkpoints" / ".partial_update_00000020" / "config.yaml"
+    partial.parent.mkdir()
+    partial.write_text("")  # of a run that was killed while it wrote a checkpoint
     assert num_entries([tmp_path / "run"]) == 40
     assert num_entries([]) is None
     axes = Figure().subplots()

@@ -1,0 +1,59 @@
+"""The files of an evaluation: ``hypotheses.jsonl``, one object per utterance, and ``metrics.json``, written last."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechssl.evaluation.error_rates import count_words
+from speechssl.evaluation.intervals import WordCounts
+
+METRICS_FILE = "metrics.json"
+HYPOTHESES_FILE = "hypotheses.jsonl"
+
+
+class Utterance(NamedTuple):
+    """One line of ``hypotheses.jsonl``."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    confidence: float
+    speaker: str | None
+    """None if the shards do not know."""
+
+
+def write_evaluation(folder: Path, utterances: Iterable[Utterance], metrics: Mapping[str, Any]) -> None:
+    """Write both files, whole or not at all; figures are there only beside the transcripts that they are of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METRICS_FILE).unlink(missing_ok=True)
+    lines = (json.dumps(utterance._asdict(), ensure_ascii=False) + "\n" for utterance in utterances)
+    write_whole(folder / HYPOTHESES_FILE, "".join(lines))
+    write_whole(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a file under its name only when it is whole."""
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(path)
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """Figures of a whole evaluation; None if there is none, or one that cannot be read."""
+    try:
+        content = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and (folder / HYPOTHESES_FILE).is_file() else None
+
+
+def read_counts(folder: Path) -> WordCounts:
+    """Edits and words per utterance, and their speakers, which evaluations of earlier versions do not have.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: missing or damaged.
+    """
+    lines = [json.loads(line) for line in (folder / HYPOTHESES_FILE).read_text(encoding="utf-8").splitlines()]
+    speakers = {x["id"]: x["speaker"] for x in lines if x.get("speaker")}
+    return count_words({x["id"]: x["reference"] for x in lines}, {x["id"]: x["hypothesis"] for x in lines}, speakers)
