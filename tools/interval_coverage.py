@@ -69,7 +69,7 @@ def resampled_seeds(arms: Draw) -> tuple[float, float]:
     rng = np.random.default_rng(1)
     sums = []
     for arm in arms:
-        edits = np.stack([np.bincount(c.speakers, weights=c.edits) for c in arm], axis=1)
+        edits = np.stack([np.bincount(np.asarray(c.speakers), weights=c.edits) for c in arm], axis=1)
         per_seed = resampled_sums(edits, SAMPLES, 0)
         chosen = rng.integers(0, len(arm), size=per_seed.shape)
         sums.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
