@@ -285,7 +285,8 @@ class StreamConfig:
     cache: Path | None = None
     """Folder for copies of shards from elsewhere; $XDG_CACHE_HOME/speechssl/shards or that in ~/.cache if absent."""
     cache_gigabytes: float = 100.0
-    """Limit on that folder; what was used longest ago goes first. Every stream needs room for two of its windows."""
+    """Limit on that folder, which only a single larger shard exceeds; what was used longest ago goes first. Every
+    stream needs room for two of its windows, or shards in use are fetched again and again."""
 
 
 @dataclass

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+PIECE_BYTES = 20_000
+
 
 @dataclass
 class Fault:
@@ -52,6 +54,8 @@ class FaultyServer:
         self.script: dict[str, list[Fault]] = {}
         """Faults of the next requests, by name of the file; once they are used up all is well."""
         self.requests: list[Request] = []
+        self.piece_seconds = 0.0
+        """Wait after each piece of PIECE_BYTES of a body."""
         handler = partial(_Handler, self, folder)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # clients are killed
@@ -98,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = faults.pop(0) if faults else Fault()
         time.sleep(fault.delay_seconds)
         if fault.gate is not None and fault.cut_after is None:
-            fault.gate.wait(10)
+            fault.gate.wait(60)
         file = self._folder / path.lstrip("/")
         if fault.status != 200 or not file.is_file():
             self._answer(fault.status if fault.status != 200 else 404, {"Content-Length": "0"} | fault.headers)
@@ -115,13 +119,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._answer(206 if start else 200, headers | fault.headers)
+        end = len(content) if fault.cut_after is None else start + fault.cut_after
+        for piece in range(start, end, PIECE_BYTES):
+            self.wfile.write(content[piece : min(piece + PIECE_BYTES, end)])
+            time.sleep(self._owner.piece_seconds)
         if fault.cut_after is None:
-            self.wfile.write(content[start:])
             return
-        self.wfile.write(content[start : start + fault.cut_after])
         self.wfile.flush()
         if fault.gate is not None:
-            fault.gate.wait(10)
+            fault.gate.wait(60)
         self.close_connection = True
 
     def _answer(self, status: int, headers: Mapping[str, str | None]) -> None:

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from speechssl.data.corpus import SampleRef
 from speechssl.data.prefetching import Prefetcher
 from speechssl.data.reading import read_audio_into, read_sample_audio
 from speechssl.data.remote.failures import ShardError
+from speechssl.data.remote.waiting import heed, result_of
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
 
@@ -209,12 +210,16 @@ class BatchLoader:
             with self._prefetching():
                 yield from self._timed(self._load(update) for update in self._updates)
             return
-        # Fetching ends before the workers are waited for, who may wait for it.
-        with ThreadPoolExecutor(self._num_workers) as pool, self._prefetching():
+        leaving = Event()
+        with (
+            ThreadPoolExecutor(self._num_workers, initializer=heed, initargs=(leaving,)) as pool,
+            self._prefetching(),
+        ):
             pending: deque[Future[list[Batch]]] = deque()
             try:
                 yield from self._timed(self._ahead(pool, pending))
             finally:
+                leaving.set()  # before the workers are waited for, who may wait for a shard
                 for future in pending:
                     future.cancel()
 
@@ -225,10 +230,10 @@ class BatchLoader:
             specs = self._specs(update)
             pending.append(pool.submit(self._decode, specs, update))
             if len(pending) > UPDATES_AHEAD:
-                yield self._released(pending.popleft().result(), num_done)
+                yield self._released(result_of(pending.popleft()), num_done)
                 num_done += 1
         while pending:
-            yield self._released(pending.popleft().result(), num_done)
+            yield self._released(result_of(pending.popleft()), num_done)
             num_done += 1
 
     def _timed(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:

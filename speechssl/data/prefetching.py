@@ -1,12 +1,14 @@
 """Shards from elsewhere, fetched while what is there is trained on."""
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.remote.store import ShardStore
+from speechssl.data.remote.waiting import heed
 from speechssl.data.streams import ShardsAhead, StreamPlan
 from speechssl.errors import DataError
 
@@ -31,7 +33,8 @@ class Prefetcher:
         self._plan = plan
         self._streams = streams
         self._store = store
-        self._pool = ThreadPoolExecutor(FETCHES_AHEAD)
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(FETCHES_AHEAD, initializer=heed, initargs=(self._closed,))
         self._windows: dict[tuple[int, int], ShardsAhead] = {}  # by stream and source
         self._leaving: deque[tuple[int, tuple[str, ...]]] = deque()  # first update that does not need these shards
         self._asked: set[str] = set()
@@ -65,7 +68,7 @@ class Prefetcher:
 
     def close(self) -> None:
         """Stop fetching, and give up everything."""
-        self._store.interrupt()
+        self._closed.set()
         self._pool.shutdown(cancel_futures=True)
         self._store.keep(())
 

@@ -13,6 +13,7 @@ from speechssl.data.corpus import read_corpus
 from speechssl.data.remote.failures import ShardError, UnreachableError
 from speechssl.data.remote.fetching import ATTEMPTS
 from speechssl.data.remote.store import ShardStore
+from speechssl.data.remote.waiting import heed
 from speechssl.errors import DataError
 
 
@@ -70,8 +71,10 @@ def test_a_command_whose_shard_has_changed_since_is_refused(folder: Path, tmp_pa
 def test_a_command_ends_with_the_fetch(store: ShardStore) -> None:
     mark = store.folder.parent / "pid"
     errors: list[Exception] = []
+    unwanted = threading.Event()
 
     def read() -> None:
+        heed(unwanted)
         try:
             read_corpus([f"pipe:echo $$ > {mark}; sleep 60; true"], store=store)
         except DataError as error:
@@ -80,7 +83,7 @@ def test_a_command_ends_with_the_fetch(store: ShardStore) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     wait_until(lambda: mark.exists() and mark.read_text().strip() != "")
-    store.interrupt()
+    unwanted.set()
     reader.join(5)
     assert "interrupted" in str(errors[0])
     wait_until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())

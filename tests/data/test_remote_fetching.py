@@ -34,7 +34,7 @@ def test_samples_are_those_of_the_shards(folder: Path, server: FaultyServer, sto
     assert server.num_shards_sent() == 5, "the next run finds them"
 
 
-def test_a_busy_server_is_asked_again_and_each_time_is_logged_once(
+def test_a_busy_server_is_asked_again_and_that_is_said_once(
     server: FaultyServer, store: ShardStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = opened(server, store)
@@ -42,7 +42,29 @@ def test_a_busy_server_is_asked_again_and_each_time_is_logged_once(
     assert len(content_of(corpus, corpus.shards[0])) > 100_000
     assert len(server.asked(FIRST)) == 3
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert f"{corpus.shards[0]}: attempt 2 of {ATTEMPTS} failed (HTTP 503 Service Unavailable)" in caplog.text
+    first, last = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"{corpus.shards[0]}: attempt 1 of {ATTEMPTS} failed (HTTP 503 Service Unavailable); the")
+    assert last == f"{server.url}: answers again"
+
+
+def test_an_outage_is_said_once_however_many_shards_wait(
+    server: FaultyServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ShardStore(tmp_path / "cache", backoff_seconds=0.5)
+    corpus = opened(server, store)
+    gate = threading.Event()
+    for name in corpus.shards[:4]:
+        server.script[Path(name).name] = [Fault(status=503, gate=gate)]
+    threads = [threading.Thread(target=store.prefetch, args=(name,)) for name in corpus.shards[:4]]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: server.num_shards_sent() == 4)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert cached(store) == 4
+    assert len(caplog.records) == 2
+    assert caplog.records[1].getMessage() == f"{server.url}: answers again"
 
 
 def test_indexes_and_reports_are_asked_for_again_too(server: FaultyServer, store: ShardStore) -> None:

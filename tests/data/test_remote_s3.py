@@ -12,7 +12,7 @@ import torch
 from remote_site import FIRST, content_of, load
 
 from speechssl.data.corpus import read_corpus
-from speechssl.data.remote import fetching
+from speechssl.data.remote import fetching, opening
 from speechssl.data.remote.store import ShardStore
 from speechssl.errors import DataError
 
@@ -21,6 +21,19 @@ def test_a_missing_package_is_named(store: ShardStore, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(DataError, match=r"gs://bucket/set/report.json: .*pip install 'speechssl\[remote\]'"):
         read_corpus(["gs://bucket/set/"], store=store)
+
+
+@pytest.mark.parametrize("entry", ["hf://datasets/user/corpus/train/", "hf://datasets/user/corpus/shard-000000.tar"])
+@pytest.mark.parametrize("error", [FileNotFoundError("no such repository"), PermissionError("gated")])
+def test_what_does_not_open_at_hugging_face_comes_with_what_may_help(
+    entry: str, error: Exception, store: ShardStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str) -> None:
+        raise error
+
+    monkeypatch.setattr(opening, "file_system", refuse)
+    with pytest.raises(DataError, match=r"hf://datasets/USER/REPOSITORY/FOLDER/.*`hf auth login`, or HF_TOKEN"):
+        read_corpus([entry], store=store)
 
 
 @pytest.fixture(scope="module")

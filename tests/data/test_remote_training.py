@@ -23,9 +23,9 @@ from speechssl import pretrain
 from speechssl.config import AugmentationConfig, NoiseConfig, ScheduleConfig, SpeechMixingConfig, StreamConfig
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import read_corpus
-from speechssl.data.remote.cache import used_keys
 from speechssl.data.remote.failures import NotFoundError
 from speechssl.data.remote.store import ShardStore
+from speechssl.data.remote.usage import use_of_all
 from speechssl.data.streams import StreamPlan
 
 
@@ -88,9 +88,9 @@ def test_the_next_window_is_fetched_while_the_first_is_trained_on(server: Faulty
     wait_until(lambda: names_cached(store) == wanted)
     time.sleep(0.05)
     assert names_cached(store) == wanted, "no more than that"
-    assert used_keys(store.folder) == {store._shards[name].key for name in (*ahead.now, *ahead.following)}
+    assert use_of_all(store.folder).keys == {store._shards[name].key for name in (*ahead.now, *ahead.following)}
     batches.close()  # type: ignore[attr-defined]
-    assert used_keys(store.folder) == set()
+    assert use_of_all(store.folder).keys == set()
 
 
 def test_a_window_is_kept_until_its_last_batch_is_decoded(server: FaultyServer, store: ShardStore) -> None:
@@ -101,7 +101,7 @@ def test_a_window_is_kept_until_its_last_batch_is_decoded(server: FaultyServer, 
     fewest = len(keys)
     for update, (batch,) in enumerate(loader):
         spec = loader._plan.batch(update + 1, 0)
-        in_use = used_keys(store.folder)
+        in_use = use_of_all(store.folder).keys
         if update < 59:
             assert {keys[ref.shard] for ref in spec.refs} <= in_use
         fewest = min(fewest, len(in_use))

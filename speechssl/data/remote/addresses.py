@@ -71,6 +71,17 @@ def shown_addresses(text: str) -> str:
     return _ADDRESS.sub(bare, text)
 
 
+def opening_hint(name: str) -> str:
+    """What may help if nothing is found at an address, to be added to a message; empty if that is clear."""
+    if not name.startswith("hf:"):
+        return ""
+    return (
+        "\nAddresses of Hugging Face are hf://datasets/USER/REPOSITORY/FOLDER/, with @REVISION after the repository "
+        "for a branch other than main. A private or gated repository looks as if it were not there until you log in: "
+        "`hf auth login`, or HF_TOKEN in the environment."
+    )
+
+
 def split_query(url: str) -> tuple[str, str]:
     """An address without its query, and the query with its mark, which only http has."""
     path, mark, query = url.partition("?") if url.lower().startswith("http") else (url, "", "")

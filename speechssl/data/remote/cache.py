@@ -2,30 +2,27 @@
 
     KEY.tar, KEY.tar.index    the shard and its index, as ``speechssl shard`` would have left them
     .partial_KEY.tar          what has arrived so far
-    KEY.lock                  held by who fetches it; the system lets go of it when its owner dies
+    KEY.lock                  there while it is fetched or evicted
 
-``ID.using`` lists what a process works on, for as long as it holds ``ID.alive``; the rest is evicted when the cache is
-full, what was used longest ago first.
+Room for a shard is reserved before it is fetched, so that what is there and what is on its way stay within the limit. A
+shard that is read now is always let in: alone it may exceed the limit, and others make room for it, what was used
+longest ago first, if need be even what is in use, which then comes again. What is fetched ahead evicts nothing in use.
 """
 
 import contextlib
-import json
 import logging
 import os
 import re
-import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from speechssl.data.remote.failures import ShardError
-from speechssl.data.remote.opening import check_wanted
-from speechssl.data.writer import PARTIAL
+from speechssl.data.remote.locks import FileLock, locked
+from speechssl.data.remote.usage import OwnUse, use_of_all
+from speechssl.data.remote.waiting import POLL_SECONDS, pause
 from speechssl.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +47,7 @@ class ShardCache:
 
     Args:
         folder: of the cache; None: ``$XDG_CACHE_HOME/speechssl/shards``, or the same in ``~/.cache``.
-        gigabytes: limit, in 10**9 bytes; shards in use may exceed it.
+        gigabytes: limit, in 10**9 bytes.
 
     Raises:
         ConfigError: a limit that makes no sense.
@@ -63,58 +60,71 @@ class ShardCache:
         self.folder = self.folder.expanduser()
         self._limit = gigabytes * 1e9
         self._touched: dict[str, float] = {}
-        self._own_use = _Use(self.folder)
+        self._own_use = OwnUse(self.folder)
         self._has_warned = False
 
     def keep(self, keys: set[str]) -> None:
-        """Say which shards this process works on: no process evicts them. Replaces what was said before."""
-        self._own_use.set(keys)
-
-    def make_room(self, needed: int, key: str, stop: threading.Event, *, must: bool) -> bool:
-        """Evict until so many more bytes fit; False if they ``must`` not, and will not.
-
-        Args:
-            needed: bytes.
-            key: of the shard that they are for.
-            stop: ends the wait for another process that does the same.
-            must: exceed the limit if shards in use leave no other way.
-        """
-        with self.lock(self.folder / "evict.lock", stop):
-            files = cached_files(self.folder)
-            excess = sum(file.num_bytes for file in files) + needed - self._limit
-            if excess <= 0:
-                return True
-            used = {key} | used_keys(self.folder)
-            idle = sorted((file for file in files if file.key not in used), key=lambda file: file.last_used)
-            if not must and sum(file.num_bytes for file in idle) < excess:
-                return False
-            for file in idle:
-                if excess > 0 and _evict(file):
-                    excess -= file.num_bytes
-        if excess > 0 and must and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "%s: shards in use take %.3g GB more than cache_gigabytes (%g) allows; raise it, or lower "
-                "shuffle_hours or num_streams",
-                *(self.folder, excess / 1e9, self._limit / 1e9),
-            )
-        return must or excess <= 0
+        """Say which shards this process works on: what is fetched ahead does not evict them. Replaces what was said."""
+        with disk_errors_named(self.folder):
+            self._own_use.work_on(keys)
 
     @contextmanager
-    def lock(self, path: Path, stop: threading.Event) -> Iterator[None]:
-        lock = FileLock(path)
-        while True:
-            try:
-                lock.acquire(timeout=0.5)
-                break
-            except Timeout:
-                check_wanted(stop)
-            except (OSError, NotImplementedError) as error:
-                raise cache_problem(self.folder, error) from error
+    def room(self, num_bytes: int, key: str, *, must: bool) -> Iterator[bool]:
+        """Reserve room for a shard while it is fetched; False if it ``must`` not be, and does not fit.
+
+        Args:
+            num_bytes: of the whole shard; 0 if that is not known.
+            key: of the shard.
+            must: it is needed now: wait for what is being fetched, and evict what is in use, or exceed the limit by it.
+        """
+        while (granted := self._make_room(num_bytes, key, must=must)) is None:
+            pause(POLL_SECONDS)
         try:
-            yield
+            yield granted
         finally:
-            lock.release()
+            if granted:
+                with disk_errors_named(self.folder):
+                    self._own_use.release(key)
+
+    def _make_room(self, num_bytes: int, key: str, *, must: bool) -> bool | None:
+        """Evict until a shard fits, and reserve its room; None if others have to be fetched before it does."""
+        with self.lock("evict"):
+            files, use = cached_files(self.folder), use_of_all(self.folder)
+            on_its_way = _missing(use.fetching | {key: num_bytes}, files)
+            excess = sum(file.num_bytes for file in files) + on_its_way - self._limit
+            others = use.fetching.keys() - {key}
+            files = sorted((file for file in files if file.key not in {key, *others}), key=lambda file: file.last_used)
+            idle = [file for file in files if file.key not in use.keys]
+            if not must and sum(file.num_bytes for file in idle) < excess:
+                return False
+            excess -= _evict(idle, excess)
+            if excess > 0 and must:
+                self._warn_once()
+                in_use = [file for file in files if file.key in use.keys and file.path.suffix == ".tar"]
+                excess -= _evict(in_use, excess)
+            if excess > 0 and (others or not must):
+                return None if must else False
+            self._own_use.reserve(key, num_bytes)
+            return True
+
+    def _warn_once(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s: the shards in use do not fit into cache_gigabytes (%g), so that some have to be fetched again and "
+                "again; raise it, or lower shuffle_hours or num_streams",
+                *(self.folder, self._limit / 1e9),
+            )
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold a lock against other threads and processes, be it of a shard, by its key."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / f"{name}.lock"))
+            except OSError as error:
+                raise cache_problem(self.folder, error) from error
+            yield
 
     def make_folder(self) -> None:
         with disk_errors_named(self.folder):
@@ -131,34 +141,6 @@ class ShardCache:
                 os.utime(self.path(key))
 
 
-class _Use:
-    """What this process works on, for the other processes to see."""
-
-    def __init__(self, folder: Path) -> None:
-        self._using = folder / f"{uuid.uuid4().hex}.using"
-        self._alive: FileLock | None = None
-        self._mutex = threading.Lock()
-        self._keys: set[str] = set()
-
-    def set(self, keys: set[str]) -> None:
-        with self._mutex, disk_errors_named(self._using.parent):
-            if keys == self._keys:
-                return
-            if self._alive is None:
-                self._using.parent.mkdir(parents=True, exist_ok=True)
-                self._alive = FileLock(self._using.with_suffix(".alive"), thread_local=False)
-                self._alive.acquire()
-            partial = self._using.with_name(PARTIAL + self._using.name)
-            partial.write_text(json.dumps(sorted(keys)))
-            partial.replace(self._using)
-            self._keys = keys
-            if not keys:
-                self._using.unlink(missing_ok=True)
-                self._alive.release()
-                self._using.with_suffix(".alive").unlink(missing_ok=True)
-                self._alive = None
-
-
 def cached_files(folder: Path) -> list[CachedFile]:
     """What a cache holds."""
     files = []
@@ -170,36 +152,25 @@ def cached_files(folder: Path) -> list[CachedFile]:
     return files
 
 
-def used_keys(folder: Path) -> set[str]:
-    """Keys of the shards that living processes work on; what dead ones have left is removed."""
-    keys: set[str] = set()
-    for path in folder.glob("[!.]*.using"):  # a hidden one is being written by its living owner
-        lock = FileLock(path.with_suffix(".alive"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            with contextlib.suppress(OSError, ValueError):
-                keys.update(json.loads(path.read_text()))
-            continue
-        path.unlink(missing_ok=True)
-        lock.release()
-        path.with_suffix(".alive").unlink(missing_ok=True)
-    return keys
+def _missing(fetching: dict[str, int], files: list[CachedFile]) -> int:
+    """Bytes that have not arrived yet of the shards that are being fetched."""
+    arrived = {file.key: file.num_bytes for file in files if file.path.suffix == ".tar"}
+    return sum(max(0, num_bytes - arrived.get(key, 0)) for key, num_bytes in fetching.items())
 
 
-def _evict(file: CachedFile) -> bool:
-    """Remove a file from the cache, unless someone is fetching its shard; whether it was removed."""
-    lock = FileLock(file.path.with_name(f"{file.key}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    try:
-        file.path.unlink(missing_ok=True)
-    finally:
-        lock.release()
-    logger.info("evicted %s, %.3g GB", file.path, file.num_bytes / 1e9)
-    return True
+def _evict(files: list[CachedFile], num_bytes: float) -> int:
+    """Remove files from the cache, the first ones first, until so many bytes are free; returns how many are."""
+    freed = 0
+    for file in files:
+        if freed >= num_bytes:
+            break
+        lock = FileLock(file.path.with_name(f"{file.key}.lock"))
+        if lock.try_acquire():  # else someone is about to fetch its shard
+            file.path.unlink(missing_ok=True)
+            lock.release()
+            freed += file.num_bytes
+            logger.info("evicted %s, %.3g GB", file.path, file.num_bytes / 1e9)
+    return freed
 
 
 def sync(path: Path) -> None:

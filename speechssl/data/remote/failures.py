@@ -5,7 +5,7 @@ import http
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from speechssl.data.remote.addresses import shown_addresses
+from speechssl.data.remote.addresses import opening_hint, shown_addresses
 from speechssl.errors import DataError
 
 MAX_RETRY_AFTER_SECONDS = 600.0
@@ -114,9 +114,9 @@ def _retry_after(error: BaseException) -> float:
 
 def failure(name: str, verdict: Verdict, failures: int) -> ShardError:
     if verdict.is_absent:
-        return NotFoundError(f"{name}: {verdict.reason}; check the address")
+        return NotFoundError(f"{name}: {verdict.reason}; check the address{opening_hint(name)}")
     attempts = "1 attempt" if failures == 1 else f"{failures} attempts"
     said = f"{name}: cannot be fetched, {attempts}, the last one: {verdict.reason}"
     if verdict.is_transient:
         return UnreachableError(f"{said}; when it can be reached again, give the same command: it goes on from here")
-    return ShardError(f"{said}; check the address, and the credentials if it needs any")
+    return ShardError(f"{said}; check the address, and the credentials if it needs any{opening_hint(name)}")

@@ -4,7 +4,6 @@ import http
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +21,9 @@ from speechssl.data.remote.failures import (
     judge,
     status_of,
 )
-from speechssl.data.remote.opening import CHUNK, CommandOutput, Opened, check_wanted, open_address
+from speechssl.data.remote.opening import CHUNK, CommandOutput, Opened, open_address
+from speechssl.data.remote.outages import Outages
+from speechssl.data.remote.waiting import abandonable, check_wanted, pause
 from speechssl.data.verify.indexes import publish_index
 from speechssl.data.verify.shards import ShardTask, check_shard
 from speechssl.data.writer import PARTIAL
@@ -64,45 +65,50 @@ class Fetcher:
         self._cache = cache
         self._backoff_seconds = backoff_seconds
         self._failures: dict[str, tuple[float, ShardError]] = {}
+        self._outages = Outages()
         self._draws = random.Random()  # of its own: training must not see how often the network failed
 
-    def fetch(self, shard: RemoteShard, stop: threading.Event, *, must: bool) -> bool:
+    def fetch(self, shard: RemoteShard, *, must: bool) -> bool:
         """Have a shard in the cache; False if it ``must`` not, and there is no room.
 
         Raises:
-            ShardError: it cannot be fetched, or ``stop`` was set.
+            ShardError: it cannot be fetched, or is not wanted any more.
         """
         path, began = self._cache.path(shard.key), time.monotonic()
         if path.is_file():
             return True
         self._cache.make_folder()
-        with self._cache.lock(path.with_suffix(".lock"), stop), disk_errors_named(self._cache.folder):
+        with self._cache.lock(shard.key), disk_errors_named(self._cache.folder):
             if path.is_file():
                 return True
             failed_at, error = self._failures.get(shard.name, (0.0, None))
             if error is not None and failed_at >= began:
                 raise type(error)(str(error))  # who had the lock has tried in vain
-            partial = path.with_name(PARTIAL + path.name)
-            has = partial.stat().st_size if partial.is_file() else 0
-            if not self._cache.make_room(shard.num_bytes - has, shard.key, stop, must=must):
-                return False
-            try:
-                self._fetch_checked(shard, partial, stop)
-            except ShardError as error:
-                if not isinstance(error, InterruptedFetchError):
-                    self._failures[shard.name] = (time.monotonic(), error)
-                raise
-            sync(partial)
-            partial.replace(path)
+            with self._cache.room(shard.num_bytes, shard.key, must=must) as has_room:
+                if not has_room:
+                    return False
+                self._fetch_whole(shard, path)
             if not shard.num_bytes:  # a command's, whose size is known only now
-                self._cache.make_room(0, shard.key, stop, must=True)
+                with self._cache.room(0, shard.key, must=True):
+                    pass
         return True
 
-    def _fetch_checked(self, shard: RemoteShard, partial: Path, stop: threading.Event) -> None:
+    def _fetch_whole(self, shard: RemoteShard, path: Path) -> None:
+        partial = path.with_name(PARTIAL + path.name)
+        try:
+            self._fetch_checked(shard, partial)
+        except ShardError as error:
+            if not isinstance(error, InterruptedFetchError):
+                self._failures[shard.name] = (time.monotonic(), error)
+            raise
+        sync(partial)
+        partial.replace(path)
+
+    def _fetch_checked(self, shard: RemoteShard, partial: Path) -> None:
         """Fetch until what has arrived is what the index describes; another body than that gets a second chance."""
         for is_last in (False, True):
             try:
-                self._download(shard, partial, stop)
+                self._download(shard, partial)
                 if shard.sha256 and (found := file_sha256(partial)) != shard.sha256:
                     raise MismatchError(f"its SHA-256 is {found}, expected {shard.sha256}")
                 break
@@ -124,7 +130,7 @@ class Fetcher:
             "beside it and start again, else copy the shard there again"
         )
 
-    def _download(self, shard: RemoteShard, partial: Path, stop: threading.Event) -> None:
+    def _download(self, shard: RemoteShard, partial: Path) -> None:
         """Fetch what is missing of the partial file."""
         partial.touch()
         is_command = shard.url.startswith(PIPE)
@@ -133,39 +139,46 @@ class Fetcher:
 
         def attempt() -> None:
             if is_command or partial.stat().st_size < shard.num_bytes:
-                _append(shard, partial, stop)
+                _append(shard, partial)
 
         def size() -> int:  # a command begins anew each time, so that what it had written counts for nothing
             return 0 if is_command else partial.stat().st_size
 
-        self.retry(shard.name, attempt, stop, size)
+        self.retry(shard.name, attempt, size)
 
-    def retry(
-        self, name: str, attempt: Callable[[], Result], stop: threading.Event, size: Callable[[], int] = lambda: 0
-    ) -> Result:
+    def retry(self, name: str, attempt: Callable[[], Result], size: Callable[[], int] = lambda: 0) -> Result:
         """Try until it works, or has failed ATTEMPTS times without anything new having arrived.
 
         Raises:
             NotFoundError, UnreachableError, ShardError: with the address, the attempts and the last cause.
         """
         failures, largest = 0, size()
-        while True:
-            try:
-                return attempt()
-            except (DataError, MismatchError):
-                raise
-            except Exception as error:  # file systems raise anything
-                verdict = judge(error)
-                failures = 1 if size() > largest else failures + 1
-                largest = max(largest, size())
-                if verdict.is_absent or not verdict.is_transient or failures == ATTEMPTS:
-                    raise failure(name, verdict, failures) from error
-            delay = min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS) * self._draws.uniform(0.5, 1)
-            delay = max(delay, verdict.retry_after)
-            message = "%s: attempt %d of %d failed (%s); the next one in %.1f s"
-            logger.warning(message, name, failures, ATTEMPTS, verdict.reason, delay)
-            if stop.wait(delay):
-                raise InterruptedFetchError(f"{name}: fetching it was interrupted")
+        try:
+            while True:
+                try:
+                    result = attempt()
+                    break
+                except (DataError, MismatchError):
+                    raise
+                except Exception as error:  # file systems raise anything
+                    verdict = judge(error)
+                    failures = 1 if size() > largest else failures + 1
+                    largest = max(largest, size())
+                    if verdict.is_absent or not verdict.is_transient or failures == ATTEMPTS:
+                        raise failure(name, verdict, failures) from error
+                delay = max(self._backoff(failures), verdict.retry_after)
+                message = f"attempt {failures} of {ATTEMPTS} failed ({verdict.reason}); the next one in {delay:.1f} s"
+                self._outages.failed(name, message)
+                pause(delay)
+        except BaseException:
+            self._outages.given_up(name)
+            raise
+        self._outages.answered(name)
+        return result
+
+    def _backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures."""
+        return min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS) * self._draws.uniform(0.5, 1)
 
 
 def make_index(shard: Path, name: str) -> None:
@@ -189,12 +202,15 @@ def make_index(shard: Path, name: str) -> None:
     raise ShardError("\n".join(f"{name}: {problem}" for problem in problems or ["no index can be made of it"]))
 
 
-def _append(shard: RemoteShard, partial: Path, stop: threading.Event) -> None:
+def _append(shard: RemoteShard, partial: Path) -> None:
     """One attempt to fetch what is missing of a partial file."""
     command = shard.url.removeprefix(PIPE) if shard.url.startswith(PIPE) else None
     start = 0 if command is not None else partial.stat().st_size
     try:
-        opened = open_address(shard.url, start) if command is None else Opened(CommandOutput(command, stop), 0, None)
+        if command is None:
+            opened = abandonable(lambda: open_address(shard.url, start))
+        else:
+            opened = Opened(CommandOutput(command), 0, None)
     except Exception as error:
         if status_of(error) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise MismatchError(f"it has {start} bytes or fewer, expected {shard.num_bytes}") from error
@@ -205,8 +221,8 @@ def _append(shard: RemoteShard, partial: Path, stop: threading.Event) -> None:
         received = opened.start
         file.seek(received)
         file.truncate()
-        while chunk := body.read(CHUNK):
-            check_wanted(stop)
+        while chunk := body.read(CHUNK) if command is not None else abandonable(lambda: body.read(CHUNK)):
+            check_wanted()
             with disk_errors_named(partial.parent):
                 file.write(chunk)
                 file.flush()

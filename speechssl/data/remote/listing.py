@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from braceexpand import braceexpand
 
 from speechssl.data.listing import REPORT_FILE, shards_in_report
-from speechssl.data.remote.addresses import PIPE, SCHEMES, shown, split_query
+from speechssl.data.remote.addresses import PIPE, SCHEMES, opening_hint, shown, split_query
 from speechssl.data.remote.failures import NotFoundError
 from speechssl.data.remote.store import ShardStore
 from speechssl.errors import DataError
@@ -59,7 +59,7 @@ def _shards_at(url: str, store: ShardStore) -> list[str]:
         )
     matches = store.glob(url)
     if not matches:
-        raise DataError(f"{shown(url)}: no shards here (not found)")
+        raise DataError(f"{shown(url)}: no shards here (not found){opening_hint(url)}")
     return matches
 
 
@@ -84,4 +84,5 @@ def _shards_in(folder: str, store: ShardStore) -> list[str]:
     raise DataError(
         f"{shown(folder)}: no {REPORT_FILE} here, which `speechssl shard` writes last: the set is not finished, or was "
         "not copied as a whole; finish it, or name shards from elsewhere with braces, as in shard-{000000..000099}.tar"
+        f"{opening_hint(folder)}"
     )

@@ -8,11 +8,11 @@ import select
 import signal
 import subprocess
 import tempfile
-import threading
 from typing import Any, NamedTuple, Protocol
 
 from speechssl.data.remote.addresses import shown, shown_addresses, shown_word, words_of
-from speechssl.data.remote.failures import CommandError, InterruptedFetchError, ShardError
+from speechssl.data.remote.failures import CommandError, ShardError
+from speechssl.data.remote.waiting import POLL_SECONDS, check_wanted
 
 CHUNK = 1 << 23
 """Bytes that are read at a time."""
@@ -79,11 +79,9 @@ class CommandOutput:
 
     Args:
         command: for the shell.
-        stop: ends it when set.
     """
 
-    def __init__(self, command: str, stop: threading.Event) -> None:
-        self._stop = stop
+    def __init__(self, command: str) -> None:
         words = enumerate(words_of(command))
         self._hidden = [word for i, word in words if len(word) > 3 and shown_word(word, is_first=i == 0) != word]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the command
@@ -101,8 +99,8 @@ class CommandOutput:
         """Bytes that are there, at least one unless the command has ended."""
         assert self._process.stdout is not None
         output = self._process.stdout.fileno()
-        while not select.select([output], [], [], 0.2)[0]:
-            check_wanted(self._stop)
+        while not select.select([output], [], [], POLL_SECONDS)[0]:
+            check_wanted()
         data = os.read(output, size)
         if not data and (status := self._process.wait()):
             raise CommandError(status, self._said())
@@ -126,8 +124,3 @@ class CommandOutput:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._errors.close()
-
-
-def check_wanted(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise InterruptedFetchError("fetching a shard was interrupted")

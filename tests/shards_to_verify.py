@@ -1,0 +1,123 @@
+"""Shards to verify: sound ones, ways to damage them, and what is found."""
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE
+
+from speechssl.data.corpus import read_corpus
+from speechssl.data.index import SampleEntry, index_path, write_index
+from speechssl.data.reading import Sample, read_sample
+from speechssl.data.tar_scan import Finding
+from speechssl.data.verify.results import ShardResult
+from speechssl.data.verify.shards import ShardTask, check_shard
+
+BLOCK = 512
+Members = dict[str, bytes]
+
+
+def encoded(seed: int, length: int = 1600, *, rate: int = RATE, channels: int = 1, **kind: str) -> bytes:
+    """Noise as a file in memory, FLAC unless said otherwise."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (length, channels))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, rate, **({"format": "FLAC", "subtype": "PCM_16"} | kind))
+    return buffer.getvalue()
+
+
+def samples_of(count: int = 4, prefix: str = "u", **options: object) -> dict[str, Members]:
+    texts = ["YES", "NO", "", "Ä B"]
+    return {
+        f"{prefix}{i}": {"flac": encoded(i, **options), "json": json.dumps({"text": texts[i % 4]}).encode()}
+        for i in range(count)
+    }
+
+
+def write_shard(path: Path, samples: dict[str, Members]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, members in samples.items():
+            for suffix, data in members.items():
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def true_entries(shard: Path) -> list[SampleEntry]:
+    """Rows of the index of a shard of FLAC and JSON pairs, by tarfile and soundfile."""
+    with tarfile.open(shard) as tar:
+        members = tar.getmembers()
+        ends = [member.offset for member in members[2::2]] + [tar.offset]
+        rows = []
+        for audio, text, end in zip(members[::2], members[1::2], ends, strict=True):
+            num_samples = soundfile.info(tar.extractfile(audio)).frames
+            content = json.load(tar.extractfile(text))
+            key = audio.name.partition(".")[0]
+            place = (audio.offset_data - audio.offset, audio.size)
+            rows.append(SampleEntry(key, audio.offset, end - audio.offset, num_samples, content["text"], *place))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one sound shard with its index."""
+    shard = write_shard(tmp_path_factory.mktemp("sound") / "shard-000000.tar", samples_of())
+    write_index(shard, RATE, true_entries(shard), index_path(shard))
+    return shard.parent
+
+
+@pytest.fixture
+def shard(original: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(original, tmp_path / "set")) / "shard-000000.tar"
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check shards in this process: starting others takes most of a second."""
+    here = "speechssl.data.verify.run.check_in_processes"
+    monkeypatch.setattr(here, lambda tasks, num_workers: map(check_shard, tasks))
+
+
+def check(shard: Path, *, decode: bool = True, write_index: bool = False) -> ShardResult:
+    return check_shard(ShardTask(shard, decode, write_index))
+
+
+def findings_of(result: ShardResult) -> list[Finding]:
+    return result.findings + result.index_findings
+
+
+def kinds(result: ShardResult) -> set[str]:
+    return {finding.kind for finding in findings_of(result)}
+
+
+def without_index(shard: Path) -> Path:
+    index_path(shard).unlink()
+    return shard
+
+
+def read_all(shard: Path) -> list[Sample]:
+    corpus = read_corpus([str(shard)])
+    return [read_sample(ref, corpus.sample_rate) for ref in corpus]
+
+
+def assert_same(samples: list[Sample], expected: list[Sample]) -> None:
+    assert [(sample.key, sample.text) for sample in samples] == [(sample.key, sample.text) for sample in expected]
+    for sample, other in zip(samples, expected, strict=True):
+        np.testing.assert_array_equal(sample.audio, other.audio)
+
+
+def corrupted(shard: Path, member: str, position: int = 600, value: int = 0x55) -> Path:
+    """Flip bits in the content of a member."""
+    with tarfile.open(shard) as tar:
+        offset = tar.getmember(member).offset_data + position
+    data = bytearray(shard.read_bytes())
+    data[offset] ^= value
+    shard.write_bytes(data)
+    return shard
