@@ -643,7 +643,7 @@ class ImportConfig:
     checkpoint: Path
     """Hugging Face folder of a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model; torchaudio:NAME for a pipeline of
     torchaudio's (such as torchaudio:WAV2VEC2_ASR_BASE_960H); a torchaudio state dict (.pt, .pth) or the folder of an
-    export to torchaudio; a fairseq checkpoint (.pt). Nothing in a file is executed."""
+    export to torchaudio; a checkpoint of fairseq's or Microsoft's WavLM (.pt). Nothing in a file is executed."""
     output: Path
     """Folder for the checkpoint, which --init, evaluate and transcribe take; it must not exist yet."""
     labels: Path | None = None

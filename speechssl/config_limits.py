@@ -44,13 +44,18 @@ LIMITS = {name: limit for limit, names in _NAMES.items() for name in names}
 
 def check_limits(config: Any) -> None:
     """Raise ConfigError for numbers that make no sense, with what was expected; all of them."""
+    if problems := out_of_limits(config):
+        raise ConfigError("\n".join(problems))
+
+
+def out_of_limits(config: Any) -> list[str]:
+    """What is wrong with numbers of a configuration or a section of one, in words."""
     problems = []
     for key, value in _numbers(to_dict(config), ""):
         limit = BELOW_ONE if key.startswith("dropout.") else LIMITS.get(key.rpartition(".")[2])
         if limit is not None and not limit.holds(value):
             problems.append(f"{key} is {value:g}, expected {limit.words}")
-    if problems:
-        raise ConfigError("\n".join(problems))
+    return problems
 
 
 def _numbers(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:

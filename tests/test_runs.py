@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import write_corpus
 from safetensors.torch import load_file, save_file
 
@@ -171,6 +172,19 @@ def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> 
     config.optimizer.learning_rate = 2e-3
     config.objective.num_negatives = 7
     with pytest.raises(ConfigError, match=r"(?s)objective\.num_negatives was 5, is 7.*optimizer\.learning_rate"):
+        pretrain.run(config)
+
+
+def test_fields_that_are_younger_than_a_run_have_their_defaults(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+    shutil.copytree(pretrained, tmp_path / "run")
+    written = (latest_checkpoint(tmp_path / "run") or tmp_path) / "config.yaml"
+    content = yaml.safe_load(written.read_text())
+    del content["model"]["context"]["relative_bias"], content["objective"]["diversity_weight"]
+    written.write_text(yaml.safe_dump(content))
+    config = pretrain_config(shards, tmp_path / "run")
+    pretrain.run(config)
+    config.model.context.relative_bias = True
+    with pytest.raises(ConfigError, match=r"model\.context\.relative_bias was False, is True"):
         pretrain.run(config)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import safetensors
+
 from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
@@ -14,6 +16,7 @@ from speechssl.interop.imported import FAMILIES, Architecture
 from speechssl.interop.model_card import model_card
 from speechssl.interop.onnx_models import export_onnx
 from speechssl.interop.proof import Reference, proof_audio, prove
+from speechssl.interop.tensors import first_line
 from speechssl.interop.torch_export import export_torch
 from speechssl.interop.torchaudio_models import write_torchaudio
 from speechssl.interop.torchaudio_reference import torchaudio_reference
@@ -93,7 +96,8 @@ def new_folder(output: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         partial.rename(output)
-    except OSError as error:
-        raise CheckpointError(f"{output}: cannot be written ({error.strerror or error})") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise CheckpointError(f"{output}: cannot be written ({reason}); nothing is left of it") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

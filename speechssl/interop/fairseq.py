@@ -1,4 +1,4 @@
-"""fairseq checkpoints: wav2vec 2.0 and HuBERT, pretrained or fine-tuned with CTC."""
+"""fairseq checkpoints: wav2vec 2.0, HuBERT, data2vec-audio and WavLM, pretrained or fine-tuned with CTC."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import make_vocabulary, read_labels
 from speechssl.interop.naming import FAIRSEQ, Pair, encoder_pairs, linear_pairs, quantizer_pairs
 from speechssl.interop.pickle_values import Inert
-from speechssl.interop.tensors import to_ours
+from speechssl.interop.tensors import num_rows, to_ours
 from speechssl.interop.torch_files import TorchFile
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
@@ -23,7 +23,7 @@ FORMAT = "fairseq"
 FINE_TUNED = "w2v_encoder."
 ENCODER = "w2v_encoder.w2v_model."
 """Before the names of a fine-tuned model, and before those of its encoder."""
-_PRETEXT = ("final_proj.", "project_q.", "label_embs_concat")
+PRETEXT = ("final_proj.", "project_q.", "label_embs_concat")
 """Of a pretext task; without a quantizer, none that can go on here."""
 
 
@@ -47,19 +47,20 @@ def read_fairseq(file: TorchFile, *, model: ModelConfig | None = None, labels: P
     theirs = file.tensors(file.content["model"])
     settings = read_settings(file.content, source)
     kind = kind_of(theirs)
+    encoder = model if model is not None else model_config(settings)
     architecture = Architecture(
         kind,
-        family_of(settings, theirs),
-        model if model is not None else model_config(settings),
+        family_of(settings, theirs, encoder),
+        encoder,
         objective=objective_config(settings) if kind == "pretrain" else None,
         vocabulary=vocabulary_of(file, theirs, labels) if kind == "ctc" else None,
     )
     architecture.notes.extend(training_notes(settings) if kind == "pretrain" else [])
     prefix = ENCODER if any(name.startswith(FINE_TUNED) for name in theirs) else ""
-    ignored = [name for name in theirs if kind != "pretrain" and name.removeprefix(prefix).startswith(_PRETEXT)]
+    ignored = [name for name in theirs if kind != "pretrain" and name.removeprefix(prefix).startswith(PRETEXT)]
     if ignored:
         architecture.notes.append(f"{', '.join(sorted(ignored))}: of the pretext task, left out")
-    shapes = architecture.shapes()
+    shapes = architecture.shapes(source)
     masks = f"{prefix}{FAIRSEQ.mask_embedding}"
     if masks not in theirs and kind != "pretrain":
         theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
@@ -75,8 +76,12 @@ def kind_of(theirs: Mapping[str, Tensor]) -> CheckpointKind:
     return "ctc" if f"{FINE_TUNED}proj.weight" in theirs else "encoder"
 
 
-def family_of(settings: Settings, theirs: Mapping[str, Tensor]) -> Family:
-    """wav2vec 2.0 or HuBERT, whose encoders are alike."""
+def family_of(settings: Settings, theirs: Mapping[str, Tensor], encoder: ModelConfig) -> Family:
+    """WavLM and data2vec, which their encoders tell, or else wav2vec 2.0 or HuBERT, whose encoders are alike."""
+    if encoder.context.relative_bias:
+        return "wavlm"
+    if encoder.context.pos_conv_depth > 1:
+        return "data2vec-audio"
     return "hubert" if settings.kind.startswith("hubert") or "label_embs_concat" in theirs else "wav2vec2"
 
 
@@ -100,7 +105,7 @@ def vocabulary_of(file: TorchFile, theirs: Mapping[str, Tensor], labels: Path | 
     Raises:
         CheckpointError: none in the checkpoint and none given, or not one for each output.
     """
-    outputs = theirs[f"{FINE_TUNED}proj.weight"].shape[0]
+    outputs = num_rows(theirs[f"{FINE_TUNED}proj.weight"])
     symbols = dictionary_of(file.content)
     if labels is not None or symbols is None:
         return read_labels(labels, outputs, source=str(file.path))

@@ -1,6 +1,7 @@
 """fairseq's configuration of a checkpoint: a dictionary (``cfg``), OmegaConf's containers, or a namespace (``args``).
 
-Fine-tuned models keep the configuration of their pretraining inside theirs, as ``w2v_args``.
+Fine-tuned models keep the configuration of their pretraining inside theirs, as ``w2v_args``. Microsoft's WavLM, whose
+code is fairseq's, has the model's values alone.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ from speechssl.config import (
     QuantizerConfig,
 )
 from speechssl.errors import CheckpointError
-from speechssl.interop.fairseq_values import MAX_LAYERS, Section, as_mapping, conv_layers, show
+from speechssl.interop.fairseq_values import Section, as_mapping, conv_layers, show
+from speechssl.interop.sizes import MAX_LAYERS
 
-KINDS = ("wav2vec2", "wav2vec_ctc", "hubert", "hubert_ctc")
+KINDS = ("wav2vec2", "wav2vec_ctc", "hubert", "hubert_ctc", "data2vec_audio")
 """What fairseq calls the models that can be read."""
 # What our encoder computes in one way only, with fairseq's defaults.
 _FIXED: dict[str, Any] = {
@@ -26,7 +28,6 @@ _FIXED: dict[str, Any] = {
     "quantize_input": False,
     "target_glu": False,
     "layer_type": "transformer",
-    "pos_conv_depth": 1,
     "conv_pos_batch_norm": False,
 }
 
@@ -53,6 +54,8 @@ def read_settings(content: Mapping[str, Any], source: str) -> Settings:
     model, task, criterion = (as_mapping(config.get(name)) for name in ("model", "task", "criterion"))
     if not config:
         model = task = criterion = arguments
+    elif "encoder_layers" in config:  # WavLM's
+        model, task = config, {name: config[name] for name in ("normalize",) if name in config}
     kind = Section(source, model).get("_name") or Section(source, model).get("arch") or ""
     if kind and kind not in KINDS:
         raise CheckpointError(
@@ -71,11 +74,13 @@ def model_config(settings: Settings) -> ModelConfig:
         CheckpointError: a value is missing or of another kind, or the model computes what ours cannot.
     """
     model = settings.model
-    found = {name: model.get(name, default) for name, default in _FIXED.items()}
+    # Without the gate, the bias on distances is one that ours has not.
+    fixed = _FIXED | {"gru_rel_pos": model.flag("relative_position_embedding")}
+    found = {name: model.get(name, default) for name, default in fixed.items()}
     problems = [
-        f"{name} is {show(value)}, only {_FIXED[name]!r} can be imported"
+        f"{name} is {show(value)}, only {fixed[name]!r} can be imported"
         for name, value in found.items()
-        if value != _FIXED[name]
+        if value != fixed[name]
     ]
     if problems:
         raise CheckpointError(f"{model.source}: {'; '.join(problems)}")
@@ -98,14 +103,20 @@ def context_config(model: Section) -> ContextConfig:
     Raises:
         CheckpointError: as ``model_config``.
     """
+    depth = model.whole("pos_conv_depth", default=1, most=MAX_LAYERS)
+    kernel = model.whole("conv_pos")
     context = ContextConfig(
         num_layers=model.whole("encoder_layers", most=MAX_LAYERS),
         dim=model.whole("encoder_embed_dim"),
         ffn_dim=model.whole("encoder_ffn_embed_dim"),
         num_heads=model.whole("encoder_attention_heads"),
         norm_first=model.flag("layer_norm_first"),
-        pos_conv_kernel=model.whole("conv_pos"),
+        pos_conv_kernel=kernel if depth == 1 else max(3, kernel // depth),
         pos_conv_groups=model.whole("conv_pos_groups"),
+        pos_conv_depth=depth,
+        relative_bias=model.flag("relative_position_embedding"),
+        num_buckets=model.whole("num_buckets", default=ContextConfig.num_buckets),
+        max_distance=model.whole("max_distance", default=1280),
     )
     for name, value in (("encoder_attention_heads", context.num_heads), ("conv_pos_groups", context.pos_conv_groups)):
         if context.dim % value:

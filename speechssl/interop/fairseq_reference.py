@@ -1,8 +1,8 @@
 """The other side of a proof of fairseq checkpoints: two conversions that others wrote, since fairseq itself is gone.
 
 Encoders and recognisers run in torchaudio, which its own ``import_fairseq_model`` fills; it takes fairseq's modules, of
-which a stand-in has what it looks at. torchaudio has no quantizer, so pretrained models run in Hugging Face's, under
-the names of Hugging Face's published conversion script. Neither knows of the names in ``naming.py``.
+which a stand-in has what it looks at. It has no quantizer and no data2vec, and does not take WavLM from there, so these
+run in Hugging Face's, under the names of its published conversion scripts. Neither knows of the names in ``naming.py``.
 """
 
 import json
@@ -14,11 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 from torchaudio.models.wav2vec2.utils import import_fairseq_model
 
-from speechssl.interop.fairseq import ENCODER, FINE_TUNED
-from speechssl.interop.huggingface import WEIGHTS_FILE
+from speechssl.interop.fairseq import ENCODER, FINE_TUNED, PRETEXT
+from speechssl.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from speechssl.interop.huggingface_config import describe
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import Architecture
@@ -31,7 +32,7 @@ _OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations
 _CLASSES = {"wav2vec2": ("Wav2Vec2Model", "Wav2VecEncoder"), "hubert": ("HubertModel", "HubertEncoder")}
 """fairseq's classes of pretrained and fine-tuned models."""
 _ENCODER = "wav2vec2."
-# Hugging Face's convert_wav2vec2_original_pytorch_checkpoint_to_pytorch.py, as patterns over whole names.
+# Hugging Face's convert_*_original_pytorch_checkpoint_to_pytorch.py of the four families, as patterns over whole names.
 _HUGGINGFACE = {
     r"mask_emb": f"{_ENCODER}masked_spec_embed",
     r"feature_extractor\.conv_layers\.(\d+)\.0\.(\w+)": _ENCODER + r"feature_extractor.conv_layers.\1.conv.\2",
@@ -40,8 +41,16 @@ _HUGGINGFACE = {
     ),
     r"layer_norm\.(\w+)": _ENCODER + r"feature_projection.layer_norm.\1",
     r"post_extract_proj\.(\w+)": _ENCODER + r"feature_projection.projection.\1",
+    r"encoder\.pos_conv\.(\d+)\.0\.(\w+)": _ENCODER + r"encoder.pos_conv_embed.layers.\1.conv.\2",
     r"encoder\.pos_conv\.0\.([\w.]+)": _ENCODER + r"encoder.pos_conv_embed.conv.\1",
     r"encoder\.layer_norm\.(\w+)": _ENCODER + r"encoder.layer_norm.\1",
+    r"encoder\.layers\.(\d+)\.self_attn\.grep_linear\.(\w+)": (
+        _ENCODER + r"encoder.layers.\1.attention.gru_rel_pos_linear.\2"
+    ),
+    r"encoder\.layers\.(\d+)\.self_attn\.grep_a": _ENCODER + r"encoder.layers.\1.attention.gru_rel_pos_const",
+    r"encoder\.layers\.0\.self_attn\.relative_attention_bias\.weight": (
+        _ENCODER + r"encoder.layers.0.attention.rel_attn_embed.weight"
+    ),
     r"encoder\.layers\.(\d+)\.self_attn\.(\w+\.\w+)": _ENCODER + r"encoder.layers.\1.attention.\2",
     r"encoder\.layers\.(\d+)\.self_attn_layer_norm\.(\w+)": _ENCODER + r"encoder.layers.\1.layer_norm.\2",
     r"encoder\.layers\.(\d+)\.fc1\.(\w+)": _ENCODER + r"encoder.layers.\1.feed_forward.intermediate_dense.\2",
@@ -51,6 +60,7 @@ _HUGGINGFACE = {
     r"quantizer\.weight_proj\.(\w+)": r"quantizer.weight_proj.\1",
     r"project_q\.(\w+)": r"project_q.\1",
     r"final_proj\.(\w+)": r"project_hid.\1",
+    r"proj\.(\w+)": r"lm_head.\1",
 }
 
 
@@ -62,11 +72,11 @@ def fairseq_reference(path: Path, architecture: Architecture) -> Reference:
         architecture: what it was found to be.
 
     Raises:
-        ConfigError: transformers, which a model with a quantizer needs, is not installed.
+        ConfigError: transformers, which a model that torchaudio has not needs, is not installed.
     """
     file = read_torch_file(path)
     theirs = file.tensors(file.content["model"])
-    if architecture.kind == "pretrain":
+    if architecture.kind == "pretrain" or architecture.family not in _CLASSES:
         return through_huggingface(theirs, architecture)
     return through_torchaudio(theirs, architecture)
 
@@ -130,7 +140,7 @@ def _encoder(architecture: Architecture) -> SimpleNamespace:
 
 
 def through_huggingface(theirs: Mapping[str, Tensor], architecture: Architecture) -> Reference:
-    """Hugging Face's model for pretraining with a checkpoint's tensors.
+    """Hugging Face's model with a checkpoint's tensors.
 
     Raises:
         ConfigError: transformers is not installed.
@@ -139,15 +149,21 @@ def through_huggingface(theirs: Mapping[str, Tensor], architecture: Architecture
         folder = Path(name)
         for file_name, content in describe(architecture).items():
             (folder / file_name).write_text(json.dumps(content), encoding="utf-8")
-        tensors = {huggingface_name(name): value.float().contiguous() for name, value in theirs.items()}
+        tensors = {
+            huggingface_name(name, architecture): value.float().clone(memory_format=torch.contiguous_format)
+            for name, value in theirs.items()
+            if architecture.kind == "pretrain" or not name.removeprefix(ENCODER).startswith(PRETEXT)
+        }
         safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         return huggingface_reference(folder, architecture)
 
 
-def huggingface_name(name: str) -> str:
-    """Hugging Face's name of a tensor of a pretrained model of fairseq's."""
-    name = modern_name(name)
+def huggingface_name(name: str, architecture: Architecture) -> str:
+    """Hugging Face's name of a tensor of fairseq's."""
+    name = modern_name(name).removeprefix(ENCODER).removeprefix(FINE_TUNED)
     for pattern, replacement in _HUGGINGFACE.items():
         if match := re.fullmatch(pattern, name):
-            return match.expand(replacement)
+            found = match.expand(replacement)
+            prefix = "" if architecture.kind == "encoder" else PREFIXES[architecture.family]
+            return prefix + found.removeprefix(_ENCODER) if found.startswith(_ENCODER) else found
     raise KeyError(name)

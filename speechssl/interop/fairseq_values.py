@@ -11,9 +11,8 @@ from typing import Any
 from speechssl.config import ConvLayer
 from speechssl.errors import CheckpointError
 from speechssl.interop.pickle_values import Inert
+from speechssl.interop.sizes import LARGEST, MAX_LAYERS
 
-MAX_LAYERS = 1_000
-_LARGEST = 1_000_000
 _MAX_TEXT = 1_000
 
 
@@ -29,7 +28,7 @@ class Section:
         value = unwrap(self.values.get(name))
         return default if value is None else value
 
-    def whole(self, name: str, *, default: int | None = None, least: int = 1, most: int = _LARGEST) -> int:
+    def whole(self, name: str, *, default: int | None = None, least: int = 1, most: int = LARGEST) -> int:
         """A whole number.
 
         Raises:
@@ -47,7 +46,7 @@ class Section:
             CheckpointError: something else.
         """
         value = self.get(name, default)
-        if type(value) not in (int, float) or not 0 <= value < _LARGEST:
+        if type(value) not in (int, float) or not 0 <= value < LARGEST:
             raise self.problem(name, value, "a number from 0 on")
         return float(value)
 
@@ -63,9 +62,7 @@ class Section:
             found = tuple(unwrap(item) for item in items)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
             raise self.problem(name, value, f"{len(defaults)} numbers") from error
-        if len(found) != len(defaults) or not all(
-            type(item) in (int, float) and 0 <= item < _LARGEST for item in found
-        ):
+        if len(found) != len(defaults) or not all(type(item) in (int, float) and 0 <= item < LARGEST for item in found):
             raise self.problem(name, value, f"{len(defaults)} numbers")
         return tuple(float(item) for item in found)
 
@@ -102,7 +99,7 @@ def conv_layers(model: Section) -> list[ConvLayer]:
     if not isinstance(layers, list) or not layers:
         raise model.problem("conv_feature_layers", text, expected)
     for layer in layers:
-        if not isinstance(layer, tuple) or len(layer) != 3 or not all(0 < number <= _LARGEST for number in layer):
+        if not isinstance(layer, tuple) or len(layer) != 3 or not all(0 < number <= LARGEST for number in layer):
             raise model.problem("conv_feature_layers", text, expected)
     return layers
 

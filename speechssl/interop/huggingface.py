@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -11,7 +10,9 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
-from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture, read_json
+from speechssl.interop.fairseq_values import show
+from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture
+from speechssl.interop.huggingface_labels import read_json
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.naming import HUGGINGFACE, Pair, encoder_pairs, linear_pairs, quantizer_pairs
 from speechssl.interop.tensors import to_ours, to_theirs
@@ -39,7 +40,7 @@ def read_huggingface(folder: Path) -> Imported:
     Raises:
         CheckpointError: anything missing, damaged or unknown; nothing in the folder is executed.
     """
-    theirs = {name: value.float() for name, value in read_weights(folder).items()}
+    theirs = read_weights(folder)
     family = family_of(read_json(folder / CONFIG_FILE), folder)
     prefix = PREFIXES[family]
     kind = kind_of(theirs)
@@ -47,7 +48,7 @@ def read_huggingface(folder: Path) -> Imported:
         prefix = ""
     architecture = read_architecture(folder, kind)
     pairs = model_pairs(architecture, prefix)
-    shapes = architecture.shapes()
+    shapes = architecture.shapes(str(folder / CONFIG_FILE))
     masks = f"{prefix}{HUGGINGFACE.mask_embedding}"
     if masks not in theirs and kind != "pretrain":
         # Recognisers that were trained without masks have no such vector; it is used by nothing but masks.
@@ -89,20 +90,25 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         if (folder / name).is_file():
             return read(folder / name)
         if (folder / f"{name}.index.json").is_file():
-            parts = sorted(set(read_json(folder / f"{name}.index.json").get("weight_map", {}).values()))
-            return {key: value for part in parts for key, value in read(inside(folder, part)).items()}
+            parts = parts_of(folder / f"{name}.index.json")
+            return {key: value for part in parts for key, value in read(part).items()}
     raise CheckpointError(f"{folder}: has neither {WEIGHTS_FILE} nor {PICKLE_FILE}; fetch the weights of the model too")
 
 
-def inside(folder: Path, name: Any) -> Path:
-    """A file that an index names.
+def parts_of(index: Path) -> list[Path]:
+    """The files that an index names, each once.
 
     Raises:
-        CheckpointError: it is not in the folder.
+        CheckpointError: one that is not in the folder, or none at all.
     """
-    if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
-        raise CheckpointError(f"{folder}: its index names {name!r}, which is not a file of the folder; fetch it too")
-    return folder / name
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise CheckpointError(f"{index}: its weight_map names no files; fetch the index again")
+    folder = index.parent
+    for name in names.values():
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: its index names {show(name)}, which is not a file of it; fetch it too")
+    return [folder / name for name in sorted(set(names.values()))]
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

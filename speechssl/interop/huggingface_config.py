@@ -1,6 +1,5 @@
 """Hugging Face's configuration files: which model a folder describes, and how to describe one of ours."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,20 @@ from speechssl.config import (
     QuantizerConfig,
 )
 from speechssl.errors import CheckpointError
+from speechssl.interop.fairseq_values import show
+from speechssl.interop.huggingface_labels import (
+    TOKENIZER_FILE,
+    VOCABULARY_FILE,
+    read_json,
+    read_vocabulary,
+    their_tokenizer,
+    their_tokens,
+)
 from speechssl.interop.imported import FAMILIES, Architecture, Family
-from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
 
 CONFIG_FILE = "config.json"
 FEATURES_FILE = "preprocessor_config.json"
-VOCABULARY_FILE = "vocab.json"
-TOKENIZER_FILE = "tokenizer_config.json"
 # What our encoder computes in one way only; models that compute something else are refused.
 _FIXED: dict[str, Any] = {
     "hidden_act": "gelu",
@@ -31,6 +36,7 @@ _FIXED: dict[str, Any] = {
     "adapter_attn_dim": None,
     "conv_pos_batch_norm": False,
     "feat_proj_layer_norm": True,
+    "quantization_config": None,
 }
 
 # Theirs, for configurations that leave out what is the default.
@@ -66,23 +72,6 @@ _FAMILY_DEFAULTS: dict[Family, dict[str, Any]] = {
 }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object in a file.
-
-    Raises:
-        CheckpointError: missing, or no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent}: has no {path.name}, which a Hugging Face model has") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); fetch the file again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an object; fetch the file again")
-    return content
-
-
 def family_of(config: Mapping[str, Any], folder: Path) -> Family:
     """Family that a configuration names.
 
@@ -92,7 +81,7 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
     found = config.get("model_type")
     if found not in FAMILIES:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE}: model_type is {found!r}; what can be imported is {', '.join(FAMILIES)}"
+            f"{folder / CONFIG_FILE}: model_type is {show(found)}; what can be imported is {', '.join(FAMILIES)}"
         )
     return found
 
@@ -111,7 +100,7 @@ def read_architecture(folder: Path, kind: CheckpointKind) -> Architecture:
     family = family_of(given, folder)
     config = _DEFAULTS | _FAMILY_DEFAULTS.get(family, {}) | given
     problems = [
-        f"{name} is {config[name]!r}, only {value!r} can be imported"
+        f"{name} is {show(config[name])}, only {value!r} can be imported"
         for name, value in _FIXED.items()
         if name in config and config[name] != value
     ]
@@ -121,11 +110,11 @@ def read_architecture(folder: Path, kind: CheckpointKind) -> Architecture:
     try:
         model = model_config(family, config, read_features(folder, config, notes))
         objective = objective_config(config) if kind == "pretrain" else None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{folder / CONFIG_FILE}: does not describe a {family} encoder ({type(error).__name__}: {error})"
         ) from error
-    vocabulary = read_vocabulary(folder, config) if kind == "ctc" else None
+    vocabulary = read_vocabulary(folder, config, notes) if kind == "ctc" else None
     return Architecture(kind, family, model, objective, vocabulary, notes=notes)
 
 
@@ -185,32 +174,6 @@ def objective_config(config: Mapping[str, Any]) -> ContrastiveConfig:
     )
 
 
-def read_vocabulary(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
-    """Labels of a recogniser: theirs call CTC's blank the padding.
-
-    Raises:
-        CheckpointError: labels that are not one for each output.
-    """
-    ids = read_json(folder / VOCABULARY_FILE)
-    tokenizer = read_json(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).is_file() else {}
-    size = config["vocab_size"]
-    if sorted(ids.values(), key=str) != sorted(range(len(ids)), key=str) or len(ids) != size:
-        raise CheckpointError(
-            f"{folder / VOCABULARY_FILE}: {len(ids)} labels, expected one for each of the {size} outputs that "
-            f"{CONFIG_FILE} names, numbered from 0; fetch the vocabulary that belongs to these weights"
-        )
-    labels = sorted(ids, key=ids.__getitem__)
-    blank = config["pad_token_id"]
-    if not isinstance(blank, int) or not 0 <= blank < len(labels):
-        raise CheckpointError(
-            f"{folder / CONFIG_FILE}: pad_token_id is {blank!r}, expected one of the {len(labels)} labels, the blank"
-        )
-    if tokenizer.get("do_lower_case"):
-        labels = [label if i == blank else label.lower() for i, label in enumerate(labels)]
-    boundary = ids.get(tokenizer.get("word_delimiter_token", "|"))
-    return Vocabulary(labels, blank=blank, word_boundary=boundary)
-
-
 def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
     """Their files for a model of ours, by name, as plain values.
 
@@ -221,13 +184,10 @@ def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
     files = {CONFIG_FILE: their_config(architecture), FEATURES_FILE: their_features(architecture.model)}
     vocabulary = architecture.vocabulary
     if vocabulary is not None:
-        tokens = [PAD if i == vocabulary.blank else label for i, label in enumerate(vocabulary.labels)]
+        tokens = their_tokens(vocabulary)
         files[VOCABULARY_FILE] = {token: i for i, token in enumerate(tokens)}
         files[TOKENIZER_FILE] = their_tokenizer(vocabulary, tokens)
     return files
-
-
-PAD = "<pad>"
 
 
 def check_expressible(architecture: Architecture) -> None:
@@ -325,20 +285,3 @@ def their_features(model: ModelConfig) -> dict[str, Any]:
         # Group norm over the padding is what those models were trained with; ours leaves it out in any case.
         "return_attention_mask": model.feature_encoder.norm == "layer",
     }
-
-
-def their_tokenizer(vocabulary: Vocabulary, tokens: list[str]) -> dict[str, Any]:
-    """tokenizer_config.json. Begin, end and unknown tokens are the padding where the labels have none."""
-    special = {name: token if token in tokens else PAD for name, token in _SPECIAL.items()}
-    boundary = vocabulary.word_boundary
-    return {
-        "tokenizer_class": "Wav2Vec2CTCTokenizer",
-        "processor_class": "Wav2Vec2Processor",
-        "pad_token": PAD,
-        **special,
-        "word_delimiter_token": " " if boundary is None else tokens[boundary],
-        "do_lower_case": False,
-    }
-
-
-_SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechssl.errors import ConfigError
+from speechssl.errors import CheckpointError, ConfigError
 from speechssl.interop.huggingface_config import FEATURES_FILE
 from speechssl.interop.imported import Architecture
 from speechssl.interop.proof import CONTEXT, FEATURES, LOGITS, LOSS, Reference, Stages, layer_name
+from speechssl.interop.tensors import first_line
 from speechssl.objectives.contrastive import PretextDraw
 
 
@@ -20,15 +21,22 @@ def huggingface_reference(folder: Path, architecture: Architecture) -> Reference
 
     Raises:
         ConfigError: transformers is not installed.
+        CheckpointError: it does not load the folder.
     """
     transformers = import_transformers()
     classes = {"pretrain": "AutoModelForPreTraining", "ctc": "AutoModelForCTC", "encoder": "AutoModel"}
-    with quiet(transformers):
-        model = getattr(transformers, classes[architecture.kind]).from_pretrained(folder, local_files_only=True).eval()
+    with quiet(transformers), failures_told(folder, "load"):
+        # Half-precision weights would be loaded as such, and their own attention is what every machine has.
+        options = {"torch_dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
+        model = getattr(transformers, classes[architecture.kind]).from_pretrained(folder, **options).eval()
         prepare = make_features(transformers, folder, architecture)
 
     @torch.no_grad()
     def stages(audio: Tensor, draw: PretextDraw | None) -> Stages:
+        with failures_told(folder, "run"):
+            return run(audio, draw)
+
+    def run(audio: Tensor, draw: PretextDraw | None) -> Stages:
         heard = prepare(audio[0].numpy(), sampling_rate=architecture.model.sample_rate, return_tensors="pt")
         values = heard.input_values.to(audio.dtype)
         encoder = getattr(model, model.base_model_prefix, model)
@@ -46,6 +54,22 @@ def huggingface_reference(folder: Path, architecture: Architecture) -> Reference
         return found
 
     return stages
+
+
+@contextmanager
+def failures_told(folder: Path, action: str) -> Iterator[None]:
+    """Turn whatever goes wrong in transformers into one error: what it takes depends on its version, not on us.
+
+    Raises:
+        CheckpointError: with what it says.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"{folder}: transformers does not {action} this model ({type(error).__name__}: {first_line(error)}); "
+            "nothing was written. If the model is sound, --proof false does without the comparison"
+        ) from error
 
 
 def contrastive_loss(model: Any, values: Tensor, draw: PretextDraw) -> Tensor:

@@ -1,13 +1,17 @@
 """A model that was made elsewhere, under our names, before it becomes a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig, PretrainConfig
+from speechssl.interop.sizes import check_sizes
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveModel
@@ -50,10 +54,37 @@ class Architecture:
                 module = EncoderOnly(self.model)
         return module.eval()
 
-    def shapes(self) -> dict[str, torch.Size]:
-        """Shapes of our tensors by name, without making them."""
-        with torch.device("meta"):
+    def shapes(self, source: str) -> dict[str, torch.Size]:
+        """Shapes of our tensors by name, without making them.
+
+        Raises:
+            CheckpointError: no model has these sizes; ``source`` is where they come from.
+        """
+        check_sizes(self.model, self.objective, source=source)
+        with without_numbers():
             return {name: value.shape for name, value in self.build().state_dict().items()}
+
+
+@contextmanager
+def without_numbers() -> Iterator[None]:
+    """Let modules be made of tensors that have shapes and no numbers."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what PyTorch would import its compiler for, seconds of it, if tensors have no numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.norm_except_dim:  # of a normalised weight
+            weight, _, dim = args
+            return weight.new_empty([size if i == dim else 1 for i, size in enumerate(weight.shape)])
+        if func is torch.arange:  # where a table begins, which is small
+            kwargs = {**kwargs, "device": "cpu"}
+        return func(*args, **kwargs)
 
 
 class EncoderOnly(nn.Module):

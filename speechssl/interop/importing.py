@@ -1,5 +1,6 @@
 """The verb ``import``: a model that was made elsewhere becomes a checkpoint, if it computes the same."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,8 +35,22 @@ def run(config: ImportConfig) -> None:
         prove(imported.build(), reference_of(imported), audio, config.tolerance)
     else:
         print("not proved (--proof false)")
-    imported.save(config.output)
+    save(imported, config.output)
     print(summary(imported, config.output))
+
+
+def save(imported: Imported, output: Path) -> None:
+    """Write the checkpoint, or nothing: a folder that holds a part of it would be in the way of another try.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written.
+    """
+    was_there = output.exists()
+    try:
+        imported.save(output)
+    except BaseException:
+        shutil.rmtree(output / "checkpoints" if was_there else output, ignore_errors=True)
+        raise
 
 
 def check_output(output: Path) -> None:
@@ -64,10 +79,14 @@ def read_model(config: ImportConfig) -> Imported:
         return read_huggingface(path)
     if is_torchaudio_folder(path):
         return read_folder(path)
+    if path.suffix in (".safetensors", ".json") and path.is_file():
+        raise CheckpointError(f"{path}: a part of a model; give the folder that it lies in, with its config.json")
     if path.is_file():
         return read_file(path, config)
     if not path.exists():
-        raise CheckpointError(f"{path}: no such folder or file")
+        of_hub = len(path.parts) == 2 and not path.parent.exists()
+        hint = f"; a model of the Hugging Face hub is fetched first: hf download {path} --local-dir FOLDER"
+        raise CheckpointError(f"{path}: no such folder or file{hint if of_hub else ''}")
     raise CheckpointError(
         f"{path}: no model that can be imported; expected a Hugging Face folder (config.json and weights), a folder of "
         "an export to torchaudio, a PyTorch file (.pt, .pth), or torchaudio:NAME"

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.errors import ConfigError
-from speechssl.frames import receptive_field_samples
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_layers import onnx_graph
 from speechssl.interop.portable import (
@@ -59,13 +58,13 @@ def export_onnx(
         CheckpointError: the float32 model gives something else than ours; the folder is empty then.
     """
     import_packages()
-    facts = describe(architecture)
+    facts = describe(architecture, min_frames=1)
     with emptied_on_error(folder):
         write_float(folder / MODEL_FILE, architecture, module, facts)
         write_int8(folder / MODEL_FILE, folder / INT8_FILE)
         write_description(folder, facts)
         if proof:
-            prove_onnx(folder, architecture, module, audio, tolerance)
+            prove_onnx(folder, architecture, module, audio, tolerance, facts["min_samples"])
 
 
 def import_packages() -> None:
@@ -154,7 +153,12 @@ def onnx_run(path: Path) -> Run:
 
 
 def prove_onnx(
-    folder: Path, architecture: Architecture, module: nn.Module, audio: Tensor | None, tolerance: float
+    folder: Path,
+    architecture: Architecture,
+    module: nn.Module,
+    audio: Tensor | None,
+    tolerance: float,
+    min_samples: int,
 ) -> None:
     """Compare both files with our model.
 
@@ -163,7 +167,7 @@ def prove_onnx(
     """
     config = architecture.model
     heard = proof_audio(None, config.sample_rate) if audio is None else audio
-    batches = proof_batches(heard, config.sample_rate, receptive_field_samples(config.feature_encoder.conv_layers))
+    batches = proof_batches(heard, config.sample_rate, min_samples)
     ours = Graph(module)
     judge(compare_runs(ours, onnx_run(folder / MODEL_FILE), batches).differences, tolerance, runtime="onnxruntime")
     rough = compare_runs(ours, onnx_run(folder / INT8_FILE), batches)

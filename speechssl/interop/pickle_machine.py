@@ -28,6 +28,9 @@ from speechssl.interop.pickle_values import (
 MAX_INSTRUCTIONS = 2_000_000
 MAX_BYTES = 64 * 2**20
 """Limits on one pickle, numbers of tensors not counted, so that a small file cannot fill the memory."""
+MAX_COPIED = 1_000_000
+"""Limit on what one pickle may have copied, in items: one instruction copies a list of any length, again and again."""
+_LONGEST_NAME = 1_000
 
 _ARGUMENTS = frozenset([
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "BINSTRING",
@@ -114,6 +117,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.refused: dict[str, None] = {}
         self.storages: dict[str, Storage] = {}
+        self.copied = 0
 
     def step(self, name: str, argument: Any) -> None:
         """Follow one instruction."""
@@ -219,6 +223,8 @@ class _Machine:
         maker = MAKERS.get(made.name)
         if maker is None:
             return Inert(made.name, arguments)
+        for argument in arguments:
+            self.count(argument)
         try:
             return maker(*arguments)
         except (DamagedError, TypeError, ValueError):
@@ -226,12 +232,18 @@ class _Machine:
                 raise
             return Inert(made.name)  # of something refused; what else is refused is to be told too
 
-    @staticmethod
-    def store(target: Any, state: Any) -> None:
+    def count(self, value: Any) -> None:
+        """Note that the items of a value are gone through once more."""
+        self.copied += len(value) if isinstance(value, (list, tuple, set, frozenset, dict)) else 1
+        if self.copied > MAX_COPIED:
+            raise DamagedError(f"a pickle that has more than {MAX_COPIED} items copied")
+
+    def store(self, target: Any, state: Any) -> None:
         """Attributes of an object: kept for inert ones; dictionaries have them too, and they say nothing of weights."""
         if isinstance(target, Inert):
             parts = state if isinstance(state, tuple) else (state,)
             for part in parts:
+                self.count(part)
                 if isinstance(part, dict):
                     target.state.update((key, value) for key, value in part.items() if isinstance(key, str))
         elif type(target) is not dict:
@@ -270,4 +282,6 @@ class _Machine:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise DamagedError(f"type {type(value).__name__} as a name")
+    if len(value) > _LONGEST_NAME:
+        raise DamagedError(f"a name of {len(value)} characters")
     return value

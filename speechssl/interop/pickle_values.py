@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 _MAX_DIMENSIONS = 8
+_LARGEST = 2**60
+"""Of sizes and strides; beyond 2**63 PyTorch fails in ways of its own."""
+_LONGEST_KEY = 16
 
 
 class RefusedError(Exception):
@@ -87,6 +90,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stor
     if not isinstance(storage, Storage) or not all(type(number) is int and number >= 0 for number in numbers):
         raise DamagedError("a tensor that is not described by whole numbers")
     shape, stride = tuple(shape), tuple(stride)
+    if max(shape + stride, default=0) > _LARGEST:
+        raise DamagedError("a tensor of a size that no memory has")
     if len(shape) != len(stride) or len(shape) > _MAX_DIMENSIONS:
         raise DamagedError(f"a tensor of {len(shape)} dimensions with {len(stride)} strides")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
@@ -148,9 +153,13 @@ def as_key(value: Any) -> Any:
     """A key of a dictionary, or an item of a set; the hash of nested tuples could take for ever.
 
     Raises:
-        DamagedError: neither text nor a number, nor a tuple of these.
+        DamagedError: neither text nor a number, nor a short tuple of these.
     """
-    if isinstance(value, tuple) and all(isinstance(part, (str, int, float)) for part in value):
+    if (
+        isinstance(value, tuple)
+        and len(value) <= _LONGEST_KEY
+        and all(isinstance(part, (str, int, float)) for part in value)
+    ):
         return value
     if value is None or isinstance(value, (str, bytes, int, float)):
         return value

@@ -67,10 +67,11 @@ def example_inputs(architecture: Architecture) -> tuple[Tensor, Tensor]:
     return audio, torch.tensor([samples_for_frames(frames, layers) for frames in (23, 17, 11)])
 
 
-def describe(architecture: Architecture) -> dict[str, Any]:
+def describe(architecture: Architecture, *, min_frames: int) -> dict[str, Any]:
     """What a user needs besides the graph, as plain values.
 
-    Frame t hears the samples from ``t * hop_samples`` on, ``receptive_field_samples`` of them.
+    Frame t hears the samples from ``t * hop_samples`` on, ``receptive_field_samples`` of them. A batch whose longest
+    utterance has fewer than ``min_samples`` the graph does not take; they are those of ``min_frames``.
     """
     layers = architecture.model.feature_encoder.conv_layers
     facts: dict[str, Any] = {
@@ -79,6 +80,7 @@ def describe(architecture: Architecture) -> dict[str, Any]:
         "sample_rate": architecture.model.sample_rate,
         "hop_samples": hop_samples(layers),
         "receptive_field_samples": receptive_field_samples(layers),
+        "min_samples": samples_for_frames(min_frames, layers),
     }
     vocabulary = architecture.vocabulary
     if architecture.kind == "ctc" and vocabulary is not None:

@@ -40,14 +40,15 @@ class Compared(NamedTuple):
 
 
 def proof_batches(audio: Tensor, sample_rate: int, shortest: int) -> list[Batch]:
-    """Cut a recording (1, S), repeated as often as it takes, into batches of 1 and 3 utterances of 1 and 30 s.
+    """Cut a recording (1, S), repeated as often as it takes, into batches: the shortest, and 1 and 3 of 1 and 30 s.
 
     Args:
         audio: the recording.
         sample_rate: its rate.
         shortest: samples that no utterance may have less of.
     """
-    batches = []
+    least = audio.repeat(1, -(-shortest // audio.shape[1]))[:, :shortest]
+    batches = [Batch(f"1 of {shortest} samples", least, torch.tensor([shortest]))]
     for seconds in SECONDS:
         for shares in (LENGTHS[:1], LENGTHS):
             # Not the same remainder of any hop twice: a graph may hold for whole numbers of frames only.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.audio.reading import read_audio
-from speechssl.errors import CheckpointError
+from speechssl.errors import CheckpointError, DataError
+from speechssl.frames import receptive_field_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
@@ -91,7 +92,9 @@ def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: flo
 
     Raises:
         CheckpointError: names the first stage that differs by more; the conversion is not to be used.
+        DataError: the audio is shorter than what one frame hears.
     """
+    check_length(module, audio.shape[1])
     draw = make_draw(module, audio.shape[1])
     differences = compare(our_stages(module, audio, draw), reference(audio, draw))
     if not differences:
@@ -107,6 +110,18 @@ def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: flo
             "rounding): the conversion is wrong and nothing was written; report it with the model's name"
         )
     return differences
+
+
+def check_length(module: nn.Module, num_samples: int) -> None:
+    """Raise DataError if audio is too short for a frame."""
+    encoder = module.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    needed = receptive_field_samples(encoder.config.feature_encoder.conv_layers)
+    if num_samples < needed:
+        raise DataError(
+            f"--audio has {num_samples} samples at {encoder.config.sample_rate} Hz, expected the {needed} that one "
+            "frame of the model hears or more; give a longer recording, or none"
+        )
 
 
 def proof_audio(path: Path | None, sample_rate: int) -> Tensor:

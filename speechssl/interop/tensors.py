@@ -19,7 +19,7 @@ def to_ours(
     source: str,
     ignored: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """Weights under our names.
+    """Weights under our names, in float32.
 
     Args:
         pairs: every tensor of the model.
@@ -29,19 +29,20 @@ def to_ours(
         ignored: names of the source that are no weights of the model.
 
     Raises:
-        CheckpointError: lists every tensor that is missing, unknown or of another shape.
+        CheckpointError: lists every tensor that is missing, unknown, of another shape, or not of finite numbers.
     """
     theirs = {modern_name(name): value for name, value in theirs.items()}
     wanted = {name for pair in pairs for name in pair.theirs}
     problems = [f"{name}: missing" for pair in pairs for name in pair.theirs if name not in theirs]
-    problems += [f"{name}: unknown" for name in theirs if name not in wanted and name not in ignored]
+    problems += [f"{printable(name)}: unknown" for name in theirs if name not in wanted and name not in ignored]
+    problems += [f"{name}: {fault}" for name in theirs if name in wanted and (fault := fault_of(theirs[name]))]
     ours: dict[str, Tensor] = {}
     for pair in pairs:
         if all(name in theirs for name in pair.theirs):
             parts = [theirs[name] for name in pair.theirs]
             shape = shapes[pair.ours]
             if all(part.shape == their_shape(pair, shape) for part in parts):
-                ours[pair.ours] = torch.cat(parts).reshape(shape)
+                ours[pair.ours] = torch.cat([part.float() for part in parts]).reshape(shape)
             else:
                 found = ", ".join(str(tuple(part.shape)) for part in parts)
                 problems.append(f"{', '.join(pair.theirs)}: {found}, expected {tuple(their_shape(pair, shape))}")
@@ -68,11 +69,28 @@ def to_theirs(pairs: Sequence[Pair], ours: Mapping[str, Tensor]) -> dict[str, Te
     return theirs
 
 
+def fault_of(value: Tensor) -> str:
+    """What is wrong with a tensor's numbers; empty if nothing is."""
+    if not value.is_floating_point():
+        return f"numbers of type {str(value.dtype).removeprefix('torch.')}, expected floating-point ones"
+    return "" if bool(value.float().isfinite().all()) else "holds values that are no finite numbers"
+
+
+def printable(name: str) -> str:
+    """A name of a file for a terminal, without what would steer it."""
+    return name[:200] if name.isprintable() else ascii(name[:200])
+
+
 def their_shape(pair: Pair, shape: torch.Size) -> torch.Size:
     """Shape of each of the tensors that ours of a shape is elsewhere."""
     if pair.their_shape is not None:
         return torch.Size(pair.their_shape)
     return torch.Size((shape[0] // len(pair.theirs), *shape[1:]))
+
+
+def num_rows(value: Tensor) -> int:
+    """Size of the first dimension, 0 without one: the outputs of a linear layer by its weight."""
+    return value.shape[0] if value.dim() else 0
 
 
 def modern_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """Models as programs of ``torch.export``: PyTorch runs them without speechssl."""
 
+import io
 import json
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export._patches import _register_rnn_while_loop_decomposition as replaced_decomposition
 
-from speechssl.frames import samples_for_frames
 from speechssl.interop.imported import Architecture
 from speechssl.interop.portable import (
     DESCRIPTION_FILE,
@@ -27,6 +27,8 @@ from speechssl.interop.proof import proof_audio
 from speechssl.interop.torch_layers import torch_graph
 
 PROGRAM_FILE = "model.pt2"
+MIN_FRAMES = 2
+"""Of the longest utterance of a batch: torch.export takes a size of 1 for a constant."""
 
 
 def export_torch(
@@ -40,31 +42,38 @@ def export_torch(
 ) -> None:
     """Write ``model.pt2`` and ``model.json`` into an empty folder; arguments as of ``export_onnx``.
 
-    The program takes any number of utterances of at least two frames.
+    The program takes any number of utterances, the longest of at least ``MIN_FRAMES`` frames.
 
     Raises:
         CheckpointError: the program gives something else than our model; the folder is empty then.
     """
-    facts = describe(architecture)
+    facts = describe(architecture, min_frames=MIN_FRAMES)
     with emptied_on_error(folder):
         with without_warnings():
             extra = {DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}
-            torch.export.save(trace(module, architecture), folder / PROGRAM_FILE, extra_files=extra)
+            content = io.BytesIO()  # torch's own writer of files ends the process if the disk is full
+            torch.export.save(trace(module, architecture), content, extra_files=extra)
+            (folder / PROGRAM_FILE).write_bytes(content.getbuffer())
         write_description(folder, facts)
         if proof:
-            prove_program(folder / PROGRAM_FILE, architecture, module, audio, tolerance)
+            prove_program(folder / PROGRAM_FILE, architecture, module, audio, tolerance, facts["min_samples"])
 
 
 def prove_program(
-    path: Path, architecture: Architecture, module: nn.Module, audio: Tensor | None, tolerance: float
+    path: Path,
+    architecture: Architecture,
+    module: nn.Module,
+    audio: Tensor | None,
+    tolerance: float,
+    min_samples: int,
 ) -> None:
     """Compare a program with our model.
 
     Raises:
         CheckpointError: it differs.
     """
-    rate, layers = architecture.model.sample_rate, architecture.model.feature_encoder.conv_layers
-    batches = proof_batches(proof_audio(None, rate) if audio is None else audio, rate, samples_for_frames(2, layers))
+    rate = architecture.model.sample_rate
+    batches = proof_batches(proof_audio(None, rate) if audio is None else audio, rate, min_samples)
     with without_warnings():
         program = torch.export.load(path).module()
     judge(compare_runs(Graph(module), program, batches).differences, tolerance, runtime="torch.export")

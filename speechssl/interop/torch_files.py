@@ -1,13 +1,13 @@
 """PyTorch's files (.pt, .pth, .bin), zip archives and the older kind, read without executing anything.
 
-Tensors are read one by one, when they are asked for, so the optimiser state of a training checkpoint costs nothing. A
-file may not hold compressed parts, and a tensor may not reach out of its storage or stand for more numbers than that
-has: what is read takes no more memory than the file says it does.
+Numbers are read when tensors are asked for, each storage once, so the optimiser state of a training checkpoint costs
+nothing. A file may not hold compressed parts or parts that lie over each other, and a tensor may not reach out of its
+storage or stand for more numbers than that has: what is read takes no more memory than the file says it does.
 """
 
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -41,30 +41,34 @@ class TorchFile:
         self.content = content
         self._read = read
 
-    def tensor(self, stored: StoredTensor) -> Tensor:
-        """A tensor of the file.
-
-        Raises:
-            CheckpointError: its numbers are damaged or not there.
-        """
-        with _told(self.path):
-            if 0 in stored.shape:
-                return torch.empty(stored.shape, dtype=stored.storage.dtype)
-            values = torch.frombuffer(self._read(stored.storage), dtype=stored.storage.dtype)
-            return values.as_strided(stored.shape, stored.stride, stored.offset)
-
     def tensors(self, values: Mapping[Any, Any]) -> dict[str, Tensor]:
-        """The tensors among values by name.
+        """The tensors among values by name; those that share numbers in the file share them here too.
 
         Raises:
-            CheckpointError: a name that is no name, or as ``tensor``.
+            CheckpointError: a name that is no name, or numbers that are damaged or not there.
         """
         stored = {name: value for name, value in values.items() if isinstance(value, StoredTensor)}
         with _told(self.path):
             for name in stored:
                 if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
                     raise DamagedError("a tensor with a name that no module has")
-        return {name: self.tensor(value) for name, value in stored.items()}
+            # Each storage once: a file may hold a thousand views of its only, large one.
+            numbers = {item.storage.key: self._numbers(item.storage) for item in _with_numbers(stored.values())}
+            return {name: _view(item, numbers.get(item.storage.key)) for name, item in stored.items()}
+
+    def _numbers(self, storage: Storage) -> Tensor:
+        return torch.frombuffer(self._read(storage), dtype=storage.dtype)
+
+
+def _with_numbers(stored: Iterable[StoredTensor]) -> list[StoredTensor]:
+    """One tensor of each storage, of those that are not empty."""
+    return list({item.storage.key: item for item in stored if 0 not in item.shape}.values())
+
+
+def _view(stored: StoredTensor, numbers: Tensor | None) -> Tensor:
+    if numbers is None or 0 in stored.shape:
+        return torch.empty(stored.shape, dtype=stored.storage.dtype)
+    return numbers.as_strided(stored.shape, stored.stride, stored.offset)
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -110,6 +114,8 @@ def _read_archive(path: Path) -> TorchFile:
             # PyTorch writes neither; compressed zeros could fill any memory.
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size > size:
                 raise DamagedError(f"{info.filename[:80]!a} in it is compressed or encrypted")
+        if sum(info.file_size for info in parts.values()) > size:
+            raise DamagedError("parts in it that lie one over the other")
         order = f"{folder}byteorder"
         if order in parts and archive.read(order) != b"little":
             raise DamagedError("numbers in another byte order than this machine's")

@@ -7,6 +7,7 @@ What ``write_torchaudio`` makes is loaded by torchaudio alone (``LOADING``, prin
     model.load_state_dict(torch.load("model.pt", weights_only=True))
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +19,13 @@ from torch import Tensor
 
 from speechssl.config import ModelConfig
 from speechssl.errors import CheckpointError
-from speechssl.interop.huggingface_config import read_json
-from speechssl.interop.imported import Architecture, Family, Imported
+from speechssl.interop.fairseq_values import show
+from speechssl.interop.huggingface_labels import read_json
+from speechssl.interop.imported import Architecture, Family, Imported, without_numbers
 from speechssl.interop.labels import read_labels, write_labels
 from speechssl.interop.naming import TORCHAUDIO, Pair, encoder_pairs, linear_pairs
-from speechssl.interop.tensors import first_line, modern_name, to_ours, to_theirs
+from speechssl.interop.sizes import MAX_LAYERS
+from speechssl.interop.tensors import first_line, modern_name, num_rows, to_ours, to_theirs
 from speechssl.interop.torch_files import read_torch_file
 from speechssl.interop.torchaudio_config import (
     check_expressible,
@@ -87,7 +90,7 @@ def read_state_dict(
         )
     vocabulary = None
     if "aux.weight" in theirs:
-        vocabulary = read_labels(labels, theirs["aux.weight"].shape[0], source=str(path))
+        vocabulary = read_labels(labels, num_rows(theirs["aux.weight"]), source=str(path))
     kind: CheckpointKind = "encoder" if vocabulary is None else "ctc"
     family: Family = "wavlm" if model.context.relative_bias else "wav2vec2"
     if any(name.startswith(_PRETEXT) for name in theirs):
@@ -104,7 +107,7 @@ def read_folder(folder: Path) -> Imported:
     facts = read_facts(folder)
     file = read_torch_file(folder / WEIGHTS_FILE)
     theirs = file.tensors(file.content if isinstance(file.content, dict) else {})
-    with torch.device("meta"):
+    with without_numbers():
         module = module_of(facts, folder)
     model = model_of_module(module, sample_rate=facts["sample_rate"], normalize_audio=facts["normalize_waveform"])
     labels = folder / LABELS_FILE
@@ -119,7 +122,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     facts = read_json(folder / FACTS_FILE)
     kinds = {"function": str, "arguments": dict, "sample_rate": int, "normalize_waveform": bool}
-    wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name), kind)]
+    wrong = [name for name, kind in kinds.items() if type(facts.get(name)) is not kind]
     if wrong:
         raise CheckpointError(f"{folder / FACTS_FILE}: {', '.join(wrong)} missing or of another kind; export it again")
     return facts
@@ -135,6 +138,9 @@ def module_of(facts: Mapping[str, Any], source: Path) -> Any:
         raise CheckpointError(
             f"{source}: function is {str(facts['function'])[:40]!r}, expected {' or '.join(_FUNCTIONS)}"
         )
+    layers = facts["arguments"].get("encoder_num_layers", 1)  # without it, torchaudio says so
+    if type(layers) is not int or not 0 < layers <= MAX_LAYERS:
+        raise CheckpointError(f"{source}: encoder_num_layers is {show(layers)}, expected 1 to {MAX_LAYERS}")
     try:
         return getattr(torchaudio.models, facts["function"])(**facts["arguments"])
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, ZeroDivisionError) as error:
@@ -151,7 +157,7 @@ def imported_from(architecture: Architecture, theirs: Mapping[str, Tensor], sour
     ignored = [name for name in theirs if name.startswith(_PRETEXT)]
     if ignored:
         architecture.notes.append(f"{', '.join(ignored)}: of HuBERT's pretext task, left out")
-    shapes = architecture.shapes()
+    shapes = architecture.shapes(str(source))
     weights = to_ours(pairs, theirs, shapes, source=str(source), ignored=ignored)
     if _MASKS not in theirs:
         weights["encoder.mask_embedding"] = torch.zeros(shapes["encoder.mask_embedding"])
@@ -203,7 +209,9 @@ def write_torchaudio(folder: Path, architecture: Architecture, weights: Mapping[
         "normalize_waveform": architecture.model.normalize_audio,
     }
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    torch.save(to_theirs(pairs, weights), folder / WEIGHTS_FILE)
+    content = io.BytesIO()  # since torch's own writer of files hides that the disk is full
+    torch.save(to_theirs(pairs, weights), content)
+    (folder / WEIGHTS_FILE).write_bytes(content.getbuffer())
     if architecture.vocabulary is not None:
         write_labels(folder / LABELS_FILE, architecture.vocabulary)
     if architecture.kind == "pretrain":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
-from speechssl.config_files import to_dict
+from speechssl.config_files import from_dict, schema_of, to_dict
 from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.streams import StreamPlan
@@ -62,6 +62,7 @@ def check_same_run(
         kinds = ("a pretraining run", "a fine-tuning run")
         found, wanted = kinds if "train.shards" in now else kinds[::-1]
         raise ConfigError(f"{run} holds {found}, and this is {wanted}; give another --output")
+    before = with_defaults(type(config), before, source=f"the configuration of the run in {run}")
     problems = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in sorted(now.keys() | before.keys())
@@ -86,6 +87,16 @@ def check_same_run(
             + "\n  ".join(shown)
             + "\nGive the same configuration to resume it, or another --output to start anew."
         )
+
+
+def with_defaults(cls: type, before: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """An earlier configuration by dotted key; fields that are younger than it have the default that it ran with.
+
+    Raises:
+        ConfigError: a value of another kind than its field takes; ``source`` is where it is from.
+    """
+    known = {name: value for name, value in before.items() if name in schema_of(cls).leaves}
+    return {**before, **flatten(without_credentials(to_dict(from_dict(cls, known, source=source))))}
 
 
 def describe_plan(plan: StreamPlan) -> dict[str, Any]:

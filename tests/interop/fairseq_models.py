@@ -56,25 +56,55 @@ class Attention(nn.Module):
         self.q_proj, self.out_proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
 
+class GatedAttention(Attention):
+    """WavLM's, from Microsoft's code: the first block has the distances of all."""
+
+    def __init__(self, dim: int, heads: int, buckets: int) -> None:
+        super().__init__(dim)
+        if buckets:
+            self.relative_attention_bias = nn.Embedding(buckets, heads)
+        self.grep_linear = nn.Linear(dim // heads, 8)
+        self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
+
+
 class Layer(nn.Module):
-    def __init__(self, dim: int, ffn_dim: int) -> None:
+    def __init__(self, dim: int, ffn_dim: int, attention: nn.Module) -> None:
         super().__init__()
-        self.self_attn = Attention(dim)
+        self.self_attn = attention
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1, self.fc2 = nn.Linear(dim, ffn_dim), nn.Linear(ffn_dim, dim)
         self.final_layer_norm = nn.LayerNorm(dim)
 
 
+def positions(dim: int, kernel: int, groups: int, depth: int) -> nn.Module:
+    """One convolution with weight norm, or data2vec's several, of which each has its share of the kernel."""
+    if depth > 1:
+        size = max(3, kernel // depth)
+        convs = [nn.Conv1d(dim, dim, size, padding=size // 2, groups=groups) for _ in range(depth)]
+        return nn.Sequential(*(nn.Sequential(conv, nn.Identity(), nn.GELU()) for conv in convs))
+    conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the deprecated one has the names of fairseq's files
+        conv = nn.utils.weight_norm(conv, name="weight", dim=2)
+    return nn.Sequential(conv, nn.Identity(), nn.GELU())
+
+
+def attention(args: dict[str, Any], *, first: bool) -> nn.Module:
+    dim = args["encoder_embed_dim"]
+    if not args.get("relative_position_embedding"):
+        return Attention(dim)
+    return GatedAttention(dim, args["encoder_attention_heads"], args["num_buckets"] if first else 0)
+
+
 class TransformerEncoder(nn.Module):
     def __init__(self, args: dict[str, Any]) -> None:
         super().__init__()
-        dim, kernel = args["encoder_embed_dim"], args["conv_pos"]
-        conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=args["conv_pos_groups"])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the deprecated one has the names of fairseq's files
-            conv = nn.utils.weight_norm(conv, name="weight", dim=2)
-        self.pos_conv = nn.Sequential(conv, nn.Identity(), nn.GELU())
-        self.layers = nn.ModuleList(Layer(dim, args["encoder_ffn_embed_dim"]) for _ in range(args["encoder_layers"]))
+        dim = args["encoder_embed_dim"]
+        self.pos_conv = positions(dim, args["conv_pos"], args["conv_pos_groups"], args.get("pos_conv_depth", 1))
+        self.layers = nn.ModuleList(
+            Layer(dim, args["encoder_ffn_embed_dim"], attention(args, first=i == 0))
+            for i in range(args["encoder_layers"])
+        )
         self.layer_norm = nn.LayerNorm(dim)
 
 
@@ -87,7 +117,7 @@ class Quantizer(nn.Module):
 
 
 class Wav2Vec2(nn.Module):
-    """``task``: "wav2vec2" and "hubert" with their pretext tasks, or "" without."""
+    """``task``: "wav2vec2", "hubert" and "data2vec" with their pretext tasks, or "" without."""
 
     def __init__(self, args: dict[str, Any], task: str) -> None:
         super().__init__()

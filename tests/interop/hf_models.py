@@ -14,6 +14,7 @@ SMALL: dict[str, Any] = {
     "num_codevectors_per_group": 7, "codevector_dim": 12, "proj_codevector_dim": 10, "num_negatives": 6,
 }  # fmt: skip
 DATA2VEC: dict[str, Any] = {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+FEW_LAYERS = {"num_hidden_layers": 1, "conv_dim": [16] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
 LARGE: dict[str, Any] = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from hf_models import LARGE, save_model
+from hf_models import FEW_LAYERS, LARGE, save_model
 from torch import Tensor
 
 from speechssl.cli import main
 from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
+from speechssl.frames import samples_for_frames
 from speechssl.interop import onnx_models
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import export_onnx
@@ -43,7 +44,6 @@ CONFIG = {
 }
 
 
-FEW_LAYERS = {"num_hidden_layers": 1, "conv_dim": [16] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -140,13 +140,33 @@ WINDOW_IS_HOP = FeatureEncoderConfig([(40, 640, 640)], first_layer="log_mel")
     [ModelConfig(feature_encoder=WINDOW_IS_HOP, context=CONTEXT), replace(SMALL_ENCODER, context=RELATIVE)],
     ids=["window is hop", "position bias"],
 )
-def test_torch_programs_hold_for_every_length(config: ModelConfig, tmp_path: Path) -> None:
+def test_torch_programs_hold_for_every_length(
+    config: ModelConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     architecture = Architecture("encoder", "wav2vec2", config)
     folder = tmp_path / "out"
     folder.mkdir()
     export_torch(folder, architecture, architecture.build(), tolerance=1e-6)
     assert {path.name for path in folder.iterdir()} == {"model.json", "model.pt2"}
+    least = json.loads((folder / "model.json").read_text())["min_samples"]
+    assert least == samples_for_frames(2, config.feature_encoder.conv_layers)
+    assert f"  1 of {least} samples" in capsys.readouterr().out
+    program = torch.export.load(folder / "model.pt2").module()
+    assert program(torch.zeros(1, least), torch.tensor([least]))[1].tolist() == [2]
+    with pytest.raises((AssertionError, RuntimeError, IndexError)):
+        program(torch.zeros(1, least - 1), torch.tensor([least - 1]))
+
+
+@pytest.mark.slow
+def test_wavlm_goes_through_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx()
+    torch.manual_seed(0)
+    architecture = Architecture("encoder", "wavlm", replace(SMALL_ENCODER, context=RELATIVE))
+    export_onnx(tmp_path, architecture, architecture.build(), tolerance=1e-5)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert (facts["family"], facts["min_samples"]) == ("wavlm", facts["receptive_field_samples"])
+    assert f"  1 of {facts['min_samples']} samples" in capsys.readouterr().out
 
 
 def test_a_graph_that_computes_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +177,10 @@ def test_a_graph_that_computes_something_else_is_not_left(tmp_path: Path, monkey
     folder.mkdir()
     monkeypatch.setattr(onnx_models, "write_float", lambda path, *_: path.write_bytes(b"graph"))
     monkeypatch.setattr(onnx_models, "write_int8", lambda _, path: path.write_bytes(b"graph"))
-    for wrong, message in ((shifted, "differs on 1 of 1 s"), (short, "1 of 30 s: .*does not run .*expected 1 s")):
+    for wrong, message in (
+        (shifted, "differs on 1 of 325 samples"),
+        (short, "1 of 30 s: .*does not run .*expected 1 s"),
+    ):
         monkeypatch.setattr(onnx_models, "onnx_run", lambda path, wrong=wrong: partial(wrong, Graph(module)))
         with pytest.raises(CheckpointError, match=message):
             export_onnx(folder, architecture, module)

@@ -1,11 +1,16 @@
 """Hugging Face's folders, in and out: every tensor, the same numbers, the same transcripts, and nothing else let in."""
 
+import errno
 import json
 import os
 import pickle
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ import safetensors.torch
 import soundfile
 import torch
 from conftest import RATE
-from hf_models import DATA2VEC, LARGE, save_model
+from hf_models import CHARACTERS, DATA2VEC, FEW_LAYERS, LARGE, save_model
 from torch import Tensor
 
 from speechssl.cli import main
@@ -23,6 +28,7 @@ from speechssl.interop.huggingface import read_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.proof import made_voice, proof_audio, prove
 from speechssl.recogniser import load_recogniser
+from speechssl.training import checkpoints
 from speechssl.training.checkpoints import load_checkpoint
 from speechssl.transcribe import transcribe
 
@@ -159,7 +165,7 @@ def test_weights_in_pickles_in_parts_and_under_old_names_are_read(transformers: 
     (tmp_path / "theirs" / "model.safetensors.index.json").write_text(json.dumps(index))
     assert equal(read_huggingface(tmp_path / "theirs").weights, expected)
     (tmp_path / "theirs" / "b.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"its index names 'b.safetensors', which is not a file of the folder"):
+    with pytest.raises(CheckpointError, match=r"its index names 'b.safetensors', which is not a file of it"):
         read_huggingface(tmp_path / "theirs")
 
 
@@ -184,6 +190,11 @@ def truncated(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
 
 
+def indexed(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+
+
 def change(folder: Path, file: str, **values: Any) -> None:
     content = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(content | values))
@@ -193,6 +204,117 @@ def change_weights(folder: Path, action: Callable[[dict[str, Tensor]], Any]) -> 
     state = safetensors.torch.load_file(folder / "model.safetensors")
     action(state)
     safetensors.torch.save_file(state, folder / "model.safetensors")
+
+
+def in_half_precision(folder: Path) -> None:
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    halves = {name: value.half() for name, value in state.items()}
+    safetensors.torch.save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    change(folder, "config.json", dtype="float16", torch_dtype="float16")
+
+
+def test_half_precision_is_read_and_proved(transformers: Any, tmp_path: Path) -> None:
+    model = save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    in_half_precision(tmp_path / "theirs")
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+    found = load_checkpoint(tmp_path / "ours").model_state
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    assert torch.equal(found["head.weight"], model.lm_head.weight.half().float())
+
+
+def added_apart(folder: Path) -> None:
+    """As fine-tuning scripts leave it: two special labels in a file of their own, and one without an output."""
+    ids = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps({name: i for name, i in ids.items() if i < 30}))
+    added = {name: i for name, i in ids.items() if i >= 30}
+    (folder / "added_tokens.json").write_text(json.dumps(added | {"<none>": 32}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"pad_token": {"__type": "AddedToken", "content": "<pad>"}})
+    )
+
+
+def other_blank(folder: Path) -> None:
+    change(folder, "config.json", pad_token_id=CHARACTERS.index("D"))
+
+
+def phonemes(folder: Path) -> None:
+    change(folder, "tokenizer_config.json", tokenizer_class="Wav2Vec2PhonemeCTCTokenizer")
+
+
+@pytest.mark.parametrize("spoil", [added_apart, other_blank, phonemes])
+def test_odd_vocabularies_say_what_their_own_pipeline_says(
+    transformers: Any, tmp_path: Path, recordings: list[Path], spoil: Callable[[Path], None]
+) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    spoil(tmp_path / "theirs")
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
+    samples, rate = soundfile.read(recordings[0], dtype="float32")
+    pipeline = transformers.pipeline("automatic-speech-recognition", str(tmp_path / "theirs"))
+    expected = " ".join(pipeline({"raw": samples, "sampling_rate": rate})["text"].split())
+    recogniser = load_recogniser(tmp_path / "ours", torch.device("cpu"))
+    config = TranscribeConfig(tmp_path / "ours", recordings[:1])
+    assert [item.hypothesis.text for item in transcribe(recogniser, recordings[:1], config, [])] == [expected]
+
+
+def test_a_label_that_is_called_padding_makes_room_for_the_blank(transformers: Any, tmp_path: Path) -> None:
+    """As in every vocabulary of fairseq's: the blank is its ``<s>``, and ``<pad>`` is a label that means nothing."""
+    folder = tmp_path / "theirs"
+    save_model(transformers, "Wav2Vec2ForCTC", folder, pad_token_id=1)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<s>"}))
+    assert run_verb("import", folder, tmp_path / "ours") == 0
+    assert run_verb("export", tmp_path / "ours", tmp_path / "back") == 0
+    vocabulary = json.loads((tmp_path / "back" / "vocab.json").read_text())
+    assert sorted(vocabulary.values()) == list(range(32))
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "back")
+    assert processor.tokenizer.pad_token_id == 1
+    assert processor.decode([5, 1, 5, 4, 1, 6]) == "EE T"
+
+
+def test_two_labels_of_one_name_are_not_written(transformers: Any, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, "Wav2Vec2ForCTC", folder)
+    labels = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps({"e" if name == "'" else name: i for name, i in labels.items()}))
+    change(folder, "tokenizer_config.json", do_lower_case=True)
+    assert run_verb("import", folder, tmp_path / "ours", "--proof", "false") == 0
+    assert run_verb("export", tmp_path / "ours", tmp_path / "back") == 2
+    assert "the labels 'e' are there more than once" in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
+
+
+@contextmanager
+def short_files(limit: int) -> Iterator[None]:
+    """No file may become longer, as if the disk were full."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("to", ["huggingface", "torchaudio", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_line_and_leaves_nothing(transformers: Any, tmp_path: Path, to: str, capfd: Any) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **FEW_LAYERS)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
+    with short_files(9_000):
+        assert run_verb("export", tmp_path / "ours", tmp_path / "out", "--to", to, "--proof", "false") == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"speechssl: error: {tmp_path / 'out'}: cannot be written (")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "theirs"]
+
+
+def test_an_import_that_cannot_be_written_is_not_in_the_way(
+    transformers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    arguments = ("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false")
+    with monkeypatch.context() as full:
+        full.setattr(checkpoints, "_sync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        assert run_verb(*arguments) == 2
+    assert not (tmp_path / "ours").exists()
+    assert run_verb(*arguments) == 0
 
 
 NAME = "wav2vec2.encoder.layers.1.attention.k_proj.bias"
@@ -211,9 +333,20 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a missing tensor": (lambda f: change_weights(f, lambda s: s.pop(NAME)), rf"{NAME}: missing"),
     "an unknown tensor": (lambda f: change_weights(f, lambda s: s.update(x=torch.ones(1))), r"x: unknown"),
     "a short vocabulary": (lambda f: change(f, "vocab.json", extra=32), r"33 labels, expected one for each of the 32"),
-    "a wrong blank": (lambda f: change(f, "config.json", pad_token_id=99), r"pad_token_id is 99, expected one of"),
+    "a wrong blank": (
+        lambda f: (change(f, "config.json", pad_token_id=99), change(f, "tokenizer_config.json", pad_token="?")),
+        r"pad_token_id is 99, expected one of",
+    ),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), r"config.json: cannot be read as JSON"),
     "a list": (lambda f: (f / "vocab.json").write_text("[]"), r"vocab.json: holds a list, expected an object"),
+    "an index of nothing": (indexed, r"index.json: its weight_map names no files"),
+    "whole numbers": (lambda f: change_weights(f, lambda s: s.update({NAME: s[NAME].int()})), r"numbers of type int32"),
+    "no finite ones": (lambda f: change_weights(f, lambda s: s[NAME].fill_(torch.nan)), r"no finite numbers"),
+    "a name that steers": (lambda f: change_weights(f, lambda s: s.update({"\x1b[31m": s[NAME] + 1})), r"x1b\[31m'"),
+    "labels that are no numbers": (lambda f: change(f, "vocab.json", E=5.0), r"32 labels, expected one for each of"),
+    "quantised": (lambda f: change(f, "config.json", quantization_config={"bits": 8}), r"quantization_config is of"),
+    "indivisible": (lambda f: change(f, "config.json", num_attention_heads=5), r"num_heads is 5, expected a divisor"),
+    "endless": (lambda f: change(f, "config.json", num_hidden_layers=float("inf")), r"does not describe a wav2vec2"),
     "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"does not describe a wav2vec2 encoder"),
 }
 
@@ -237,6 +370,42 @@ def test_what_is_wrong_is_one_error_and_nothing_is_written(
     assert capsys.readouterr().err.startswith("speechssl: error: ")
     assert not (tmp_path / "ours").exists()
     assert not (tmp_path / "it_ran").exists()
+
+
+def test_what_transformers_refuses_is_one_line(transformers: Any, tmp_path: Path, capsys: Any) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    change(tmp_path / "theirs", "config.json", layerdrop="x")
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'theirs'}: transformers does not load this model (" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("theirs/model.safetensors", "a part of a model; give the folder that it lies in"),
+        ("theirs/config.json", "a part of a model; give the folder that it lies in"),
+        ("facebook/wav2vec2-base", "hf download facebook/wav2vec2-base --local-dir FOLDER"),
+    ],
+)
+def test_what_newcomers_give_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, path: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("theirs").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "theirs" / name).write_text("{}")
+    assert run_verb("import", path, "ours") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_audio_that_is_too_short_for_a_frame_is_told(transformers: Any, tmp_path: Path, capsys: Any) -> None:
+    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
+    soundfile.write(tmp_path / "short.wav", np.zeros(399), RATE)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--audio", tmp_path / "short.wav") == 2
+    assert "--audio has 399 samples at 16000 Hz, expected the 400" in capsys.readouterr().err
 
 
 def test_an_imported_encoder_is_finetuned_and_a_pretrained_one_goes_on(

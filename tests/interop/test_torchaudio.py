@@ -406,6 +406,9 @@ def test_a_folder_that_says_something_else(tmp_path: Path) -> None:
         ({"function": "os.system"}, "function is 'os.system', expected wav2vec2_model or wavlm_model"),
         ({"arguments": {}}, "no arguments of torchaudio.models.wav2vec2_model"),
         ({"sample_rate": "fast"}, "sample_rate missing or of another kind"),
+        ({"sample_rate": True}, "sample_rate missing or of another kind"),
+        ({"sample_rate": 1}, "no encoder has these sizes: sample_rate is 1"),
+        ({"arguments": facts["arguments"] | {"encoder_num_layers": 0}}, "encoder_num_layers is 0, expected 1 to 1000"),
         ({"arguments": facts["arguments"] | {"encoder_num_layers": 2}}, "layers.2.attention.k_proj.weight: unknown"),
     ):
         (tmp_path / "model.json").write_text(json.dumps(facts | change))
