@@ -19,7 +19,7 @@ def to_ours(
     source: str,
     ignored: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """Weights under our names, in float32.
+    """Weights under our names, in float32, or in float64 where theirs are.
 
     Args:
         pairs: every tensor of the model.
@@ -42,7 +42,7 @@ def to_ours(
             parts = [theirs[name] for name in pair.theirs]
             shape = shapes[pair.ours]
             if all(part.shape == their_shape(pair, shape) for part in parts):
-                ours[pair.ours] = torch.cat([part.float() for part in parts]).reshape(shape)
+                ours[pair.ours] = torch.cat([at_least_float32(part) for part in parts]).reshape(shape)
             else:
                 found = ", ".join(str(tuple(part.shape)) for part in parts)
                 problems.append(f"{', '.join(pair.theirs)}: {found}, expected {tuple(their_shape(pair, shape))}")
@@ -67,6 +67,11 @@ def to_theirs(pairs: Sequence[Pair], ours: Mapping[str, Tensor]) -> dict[str, Te
         for name, part in zip(pair.theirs, value.chunk(len(pair.theirs)), strict=True):
             theirs[name] = part.detach().clone(memory_format=torch.contiguous_format)
     return theirs
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """A tensor without half precision."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def fault_of(value: Tensor) -> str:

@@ -297,7 +297,7 @@ def load_weights(
         module: takes them.
         state: weights by name.
         source: where they come from, for messages.
-        copy: False makes the tensors themselves the module's.
+        copy: False makes the tensors themselves the module's, where they are of its type.
 
     Raises:
         CheckpointError: Some are missing, left over or of another shape; all are listed, and nothing is copied.
@@ -317,7 +317,7 @@ def load_weights(
             + "\n  ".join(shown)
             + f"\nUse the model section of {source / _CONFIG}, or another checkpoint."
         )
-    module.load_state_dict(dict(state), assign=not copy)
+    module.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=not copy)
 
 
 def _checkpoints(run: Path) -> list[Path]:

@@ -137,8 +137,10 @@ WINDOW_IS_HOP = FeatureEncoderConfig([(40, 640, 640)], first_layer="log_mel")
 
 @pytest.mark.parametrize(
     "config",
-    [ModelConfig(feature_encoder=WINDOW_IS_HOP, context=CONTEXT), replace(SMALL_ENCODER, context=RELATIVE)],
-    ids=["window is hop", "position bias"],
+    [
+        pytest.param(ModelConfig(feature_encoder=WINDOW_IS_HOP, context=CONTEXT), id="window is hop"),
+        pytest.param(replace(SMALL_ENCODER, context=RELATIVE), id="position bias", marks=pytest.mark.slow),
+    ],
 )
 def test_torch_programs_hold_for_every_length(
     config: ModelConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -38,6 +38,7 @@ def test_two_processes_learn_what_one_does(shards: Path, tmp_path: Path) -> None
     check_same_learning(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes_that_fabric_starts(shards: Path, tmp_path: Path) -> None:
     config = changed(SCORED, schedule=CONSTANT)
     train(command("pretrain", config, tmp_path / "straight", shards))
@@ -80,6 +81,7 @@ def test_what_goes_wrong_in_one_process_is_told_once_and_ends_all(tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_every_process_that_fabric_starts_is_told_once(shards: Path, tmp_path: Path) -> None:
     options = ("--training.num_threads", "0", "--optimizer.learning_rate", "1e30")
     done = run_as_user([*command("pretrain", SMALL, tmp_path / "run", shards, *options), *spread(2)])

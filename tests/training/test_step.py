@@ -50,11 +50,10 @@ def make(norm: Literal["group", "layer"] = "group") -> tuple[ContrastiveModel, T
     return model, 0.1 * torch.randn(2, SAMPLES), draw
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
-def test_the_forward_pass_is_one_graph(autocast: bool) -> None:
+def test_the_forward_pass_is_one_graph() -> None:
     model, audio, draw = make()
     torch._dynamo.reset()
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    with torch.autocast("cpu", torch.bfloat16):  # in which the positional convolution is tried first
         found = torch._dynamo.explain(model)(audio, draw, temperature=2.0)
     assert (found.graph_count, found.graph_break_count) == (1, 0), [reason.reason for reason in found.break_reasons]
 
