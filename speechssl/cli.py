@@ -52,7 +52,12 @@ VERBS = {
     "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON),
     "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),
     "evaluate": Verb(config.EvaluateConfig, "speechssl.evaluate", positionals=("checkpoint",)),
-    "transcribe": Verb(config.TranscribeConfig, "speechssl.transcribe", positionals=("checkpoint", "audio")),
+    "transcribe": Verb(
+        config.TranscribeConfig,
+        "speechssl.transcribe",
+        positionals=("checkpoint", "audio"),
+        when_interrupted="what was transcribed is above, or with --output in .partial_ and its name",
+    ),
     "import": Verb(config.ImportConfig, "speechssl.interop.importing", positionals=("checkpoint", "output")),
     "export": Verb(config.ExportConfig, "speechssl.interop.exporting", positionals=("checkpoint", "output")),
     "report": Verb(config.ReportConfig, "speechssl.report.run", positionals=("experiment",)),

@@ -361,7 +361,8 @@ class TrainingConfig:
     state each, for models that do not fit one device; "auto": ddp. What is learned does not depend on it."""
     compile: bool = False
     """Compile the model into one graph (torch.compile): minutes at the start, for faster updates on GPUs. On CPUs it
-    does not pay. Noise inside the network is drawn otherwise, so that losses agree but for chance."""
+    does not pay. Noise inside the network is drawn otherwise; a block that layer drop skips is computed and left, and
+    its weights still decay."""
     recompute: Literal["none", "context", "all"] = "none"
     """Activations that the backward pass computes again instead of keeping them: those inside the transformer blocks
     ("context"), or in the convolutions too ("all"). Less memory, a quarter to a third more time, the same results."""

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count
 from multiprocessing import get_context
@@ -13,15 +14,15 @@ from typing import Any, NamedTuple
 import torch
 
 from speechssl.config import PretrainConfig
-from speechssl.data.batches import Batch, load_batch
-from speechssl.data.corpus import Corpus
+from speechssl.data.augmented import make_augmenter
+from speechssl.data.batches import Batch, Quarantine, load_batch
+from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
-from speechssl.objectives.contrastive import ContrastiveModel
-from speechssl.pretrain import PretrainTask
+from speechssl.pretrain import PretrainTask, load_corpus, make_model
 from speechssl.training.loop import Meter, Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
-from speechssl.training.processes import make_fabric
+from speechssl.training.processes import make_fabric, num_cores
 
 REPEATS = 20
 """Most runs of one size."""
@@ -51,24 +52,33 @@ class Limits(NamedTuple):
     """Of one process, on a CPU; a GPU knows its own."""
 
 
-def probe_machine(
-    config: PretrainConfig, corpus: Corpus, sizes: Sequence[float], *, devices: int, limits: Limits
-) -> list[Probed]:
+def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: int, limits: Limits) -> list[Probed]:
     """Try sizes of micro-batches, smallest first, in a process per device.
 
     Args:
         config: of the run.
-        corpus: what it would learn from.
         sizes: padded audio of the micro-batches, in seconds, ascending.
         devices: processes that work at the same time; of several GPUs one is tried, which the others do not slow.
         limits: time and memory.
 
     Returns:
         Means over the devices, of those sizes that fit.
+
+    Raises:
+        DataError: a sample is damaged, or the system ended a process, most likely for want of memory.
     """
-    processes = devices if resolve_accelerator(config.training.accelerator) == "cpu" else 1
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        found = list(pool.map(_probe, *zip(*[(config, corpus, sizes, limits)] * processes, strict=True)))
+    on_cpu = resolve_accelerator(config.training.accelerator) == "cpu"
+    processes = devices if on_cpu else 1
+    if on_cpu and not config.training.num_threads:
+        config = replace(config, training=replace(config.training, num_threads=max(1, num_cores() // devices)))
+    try:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            found = list(pool.map(_probe, *zip(*[(config, sizes, limits)] * processes, strict=True)))
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"the system ended a process that tried micro-batches of {sizes[0]:g} s or more, most likely for want of "
+            "memory; give smaller ones with data.max_batch_seconds, or fewer devices"
+        ) from error
     return [mean_of(same) for same in zip(*found, strict=False)]
 
 
@@ -78,21 +88,24 @@ def mean_of(same: Sequence[Probed]) -> Probed:
     return Probed(size[0], statistics.mean(audio), statistics.mean(micro), statistics.mean(step), max(memory))
 
 
-def _probe(config: PretrainConfig, corpus: Corpus, sizes: Sequence[float], limits: Limits) -> list[Probed]:
+def _probe(config: PretrainConfig, sizes: Sequence[float], limits: Limits) -> list[Probed]:
     """The same on this process's device."""
     update = OneUpdate(config)
     found: list[Probed] = []
-    for number, size in enumerate(sizes):
+    for size in sizes:
         if found and size / found[-1].batch_seconds * found[-1].peak_bytes > limits.memory_bytes:
             break
+        plan = update.plan(size)
+        if plan is None:
+            continue
         try:
-            found.append(update.measure(corpus, size, limits.seconds / len(sizes)))
-        except torch.OutOfMemoryError:
+            found.append(update.measure(plan, limits.seconds / len(sizes)))
+        except (torch.OutOfMemoryError, MemoryError):
             break
-        except DataError:
-            # Samples longer than the batch: this size is too small for the corpus.
-            if number == len(sizes) - 1:
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
                 raise
+            break
     return found
 
 
@@ -108,10 +121,10 @@ class OneUpdate:
             os.environ.pop(name, None)
         self.fabric = make_fabric(training, 1, skips_parameters=False)
         self.fabric.launch()
-        self.task = PretrainTask(
-            self.config, ContrastiveModel(config.model, config.objective, config.dropout), dev=None
-        )
-        self.trainer: Trainer | None = None
+        store = make_store(config.data)
+        self.corpus = load_corpus(config.data.shards, config.model, store=store)
+        self.augment = make_augmenter(config.augmentation, self.corpus, training.seed, store=store, keeps_clean=True)
+        self.task = PretrainTask(self.config, make_model(config), dev=None)
         self.module: Any = None
         self.optimizer: Any = None
 
@@ -122,23 +135,33 @@ class OneUpdate:
             self.module, self.optimizer = trainer.set_up(None)
         return trainer
 
-    def measure(self, corpus: Corpus, size: float, budget: float) -> Probed:
-        """Time some micro-batches of one size.
+    def plan(self, size: float) -> StreamPlan | None:
+        """Micro-batches of one size, limit on their padded audio in seconds; None if a sample does not fit in them."""
+        data = replace(self.config.data, max_batch_seconds=size)
+        try:
+            return StreamPlan(self.corpus, data, seed=self.config.training.seed, crop=True)
+        except DataError:
+            return None
 
-        Args:
-            corpus: what they come from.
-            size: limit on their padded audio, in seconds.
-            budget: seconds to spend.
+    def batches(self, plan: StreamPlan) -> Iterator[Batch]:
+        """Micro-batches of the only stream, as they are heard."""
+        quarantine = Quarantine(int(plan.config.max_bad_share * plan.num_samples + 1e-9), plan.num_samples)
+        for update in count():
+            batch = load_batch(plan.batch(update, 0), plan.sample_rate, quarantine=quarantine)
+            yield batch if self.augment is None else self.augment(batch, update)
+
+    def measure(self, plan: StreamPlan, budget: float) -> Probed:
+        """Time some micro-batches of one size; ``budget`` is in seconds.
+
+        Raises:
+            DataError: a damaged sample.
         """
-        plan = StreamPlan(
-            corpus, replace(self.config.data, max_batch_seconds=size), seed=self.config.training.seed, crop=True
-        )
         trainer = self.prepare(plan)
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         reset_peak_memory(self.fabric.device.type)
         audio, micro, step = [], [], []
         ends = time.perf_counter() + budget
-        for update, batch in enumerate(batches_of(plan)):
+        for update, batch in enumerate(self.batches(plan)):
             started = self.now()
             num_targets = trainer.backward(self.module, [batch], update, Meter())
             passed = self.now()
@@ -153,16 +176,16 @@ class OneUpdate:
             if len(micro) == REPEATS or (micro and stepped >= ends):
                 break
         peak = peak_memory(self.fabric.device.type)
-        return Probed(size, statistics.median(audio), statistics.median(micro), statistics.median(step), peak)
+        return Probed(
+            plan.config.max_batch_seconds,
+            statistics.median(audio),
+            statistics.median(micro),
+            statistics.median(step),
+            peak,
+        )
 
     def now(self) -> float:
         """Time at which everything asked of the device is done."""
         if self.fabric.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
-
-
-def batches_of(plan: StreamPlan) -> Iterator[Batch]:
-    """Micro-batches of the only stream."""
-    for update in count():
-        yield load_batch(plan.batch(update, 0), plan.sample_rate)

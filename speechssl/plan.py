@@ -13,10 +13,9 @@ from speechssl.config_files import parse
 from speechssl.config_limits import check_limits
 from speechssl.data.corpus import Corpus
 from speechssl.data.remote.store import make_store
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
-from speechssl.objectives.contrastive import ContrastiveModel
-from speechssl.pretrain import check_config, count_parameters, load_corpus
+from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
 from speechssl.training.loop import write_json
 from speechssl.training.machine import available_memory
 from speechssl.training.processes import resolve_devices
@@ -62,21 +61,30 @@ def run(config: PlanConfig) -> list[Geometry]:
         DataError: shards are missing or damaged, or no micro-batch fits the memory.
     """
     check_limits(config)
+    if any(number < 1 for number in config.devices):
+        raise ConfigError(f"devices is {config.devices}, expected numbers of 1 or more")
     pretrain = parse(PretrainConfig, ["--config", str(config.pretraining), "--data.shards", *config.shards])
+    take_init(pretrain)
     check_config(pretrain)
     corpus = load_corpus(pretrain.data.shards, pretrain.model, store=make_store(pretrain.data))
     here = resolve_devices(pretrain.training, pretrain.data.num_streams)
     sizes = [pretrain.data.max_batch_seconds * factor for factor in SIZES]
     limits = Limits(config.probe_seconds, MEMORY_SHARE * available_memory() / here)
     audio = update_audio(pretrain, config)
-    probed = probe_machine(pretrain, corpus, sizes, devices=here, limits=limits)
+    probed = probe_machine(pretrain, sizes, devices=here, limits=limits)
     if not probed:
-        raise DataError(f"not even micro-batches of {sizes[0]:g} s fit into the memory of this machine")
-    num_parameters = count_parameters(ContrastiveModel(pretrain.model, pretrain.objective, pretrain.dropout))
+        raise DataError(
+            f"no micro-batch of {', '.join(f'{size:g}' for size in sizes)} s has room for the longest sample and fits "
+            "into the memory of this machine"
+        )
+    num_parameters = count_parameters(make_model(pretrain))
     found: list[Geometry] = []
-    for devices in config.devices or [here]:
+    for devices in config.devices or [here * pretrain.training.num_nodes]:
         exchange = exchange_seconds(num_parameters, devices, config)
-        found += [geometry(item, devices, pretrain, config, exchange) for item in fitting(probed, devices, audio)]
+        found += [
+            geometry(item, devices, pretrain, config, exchange, num_parameters)
+            for item in fitting(probed, devices, audio)
+        ]
     show(found, pretrain, corpus, config)
     if config.output is not None:
         config.output.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +111,14 @@ def exchange_seconds(num_parameters: int, devices: int, config: PlanConfig) -> f
     return traffic / (config.link_gigabytes_per_second * 1e9)
 
 
-def geometry(probed: Probed, devices: int, pretrain: PretrainConfig, config: PlanConfig, exchange: float) -> Geometry:
+def geometry(
+    probed: Probed,
+    devices: int,
+    pretrain: PretrainConfig,
+    config: PlanConfig,
+    exchange: float = 0.0,
+    num_parameters: int = 0,
+) -> Geometry:
     """A run with micro-batches of one size on so many devices.
 
     The exchange begins when the last micro-batch's backward pass does; what it takes longer is waited for.
@@ -117,7 +132,8 @@ def geometry(probed: Probed, devices: int, pretrain: PretrainConfig, config: Pla
         batch_seconds=probed.batch_seconds,
         num_streams=accumulation * devices,
         accumulation=accumulation,
-        peak_bytes=probed.peak_bytes,
+        # With several devices, another copy of the gradients in the buckets that are exchanged.
+        peak_bytes=probed.peak_bytes + (GRADIENT_BYTES * num_parameters if devices > 1 else 0),
         audio_seconds_per_second=devices * accumulation * probed.audio_seconds / seconds,
         update_seconds=seconds,
         hours=hours,
@@ -154,18 +170,21 @@ def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, co
         table.add_row(*cells, *([f"{item.cost:,.2f}"] if config.price_per_hour else []))
     console.print(table)
     lines = [
-        "batch: of one device at a time; update: devices x batches of each; time: of an update",
-        *(
-            f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"
-            for item in found
-            if item.num_streams * item.batch_seconds > audio * (1 + 1e-9)
-        ),
+        "batch: of one device at a time; update: devices x batches of each; time: of an update, without what reading",
+        "audio takes where it is slower than learning",
     ]
-    best = min(found, key=lambda item: item.hours)
-    lines.append(
-        f"fastest: --data.max_batch_seconds {best.batch_seconds:g} --data.num_streams {best.num_streams} "
-        f"--training.devices {best.devices}"
-    )
+    kept = [item for item in found if item.num_streams * item.batch_seconds <= audio * (1 + 1e-9)]
+    lines += [
+        f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"
+        for item in found
+        if item not in kept
+    ]
+    if kept:
+        best = min(kept, key=lambda item: item.hours)
+        lines.append(
+            f"fastest: --data.max_batch_seconds {best.batch_seconds:g} --data.num_streams {best.num_streams}, on "
+            f"{best.devices} device(s)"
+        )
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

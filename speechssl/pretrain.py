@@ -95,8 +95,7 @@ def train(
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
     fabric.launch()
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
-    model = ContrastiveModel(config.model, config.objective, config.dropout)
-    model.encoder.recompute(config.training.recompute)
+    model = make_model(config)
     if initial is not None:
         load_weights(model, initial.model_state, source=initial.path)
     origin = weights_digest(initial.model_state) if initial is not None else ""
@@ -112,6 +111,13 @@ def train(
             config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
         )
         Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment).run()
+
+
+def make_model(config: PretrainConfig) -> ContrastiveModel:
+    """The model of a run, with random weights."""
+    model = ContrastiveModel(config.model, config.objective, config.dropout)
+    model.encoder.recompute(config.training.recompute)
+    return model
 
 
 class PretrainTask:

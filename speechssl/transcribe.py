@@ -68,6 +68,8 @@ def run(config: TranscribeConfig) -> None:
             f"{2 * config.margin_seconds:g}: the margins of a window are not kept"
         )
     paths = find_audio(config.audio)
+    if config.output is not None and config.output.is_dir():
+        raise ConfigError(f"output is {config.output}, a folder; expected the name of a file")
     settle_cpu()
     recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
     problems: list[str] = []
@@ -87,9 +89,13 @@ def result_file(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".partial_{output.name}")
-    with partial.open("w", encoding="utf-8") as file:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"output is {output}, which cannot be written ({error.strerror})") from error
+    with file:
         yield file
     os.replace(partial, output)  # noqa: PTH105
 

@@ -8,6 +8,7 @@ import yaml
 
 from speechssl import plan
 from speechssl.config import PlanConfig, PretrainConfig, StreamConfig, TrainingConfig
+from speechssl.errors import ConfigError
 from speechssl.machine_probe import Probed
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
@@ -48,6 +49,11 @@ def test_updates_are_not_made_larger() -> None:
     sizes = [PROBED._replace(batch_seconds=seconds) for seconds in (10.0, 20.0, 40.0)]
     assert [item.batch_seconds for item in plan.fitting(sizes, 2, 40.0)] == [10.0, 20.0]
     assert [item.batch_seconds for item in plan.fitting(sizes, 8, 40.0)] == [10.0]
+
+
+def test_no_devices_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"devices is \[8, 0\], expected numbers of 1 or more"):
+        plan.run(PlanConfig(Path("run.yaml"), [], devices=[8, 0]))
 
 
 @pytest.mark.slow

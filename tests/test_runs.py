@@ -538,3 +538,9 @@ def test_windows_that_are_all_margin_are_refused(finetuned: Path, tmp_path: Path
     config = TranscribeConfig(finetuned, [tmp_path], window_seconds=5.0, margin_seconds=2.5)
     with pytest.raises(ConfigError, match="window_seconds is 5, expected more than twice margin_seconds, 5"):
         transcribe.run(config)
+
+
+def test_a_folder_is_no_file_for_transcripts(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [6000], rate=16000)
+    with pytest.raises(ConfigError, match=r"output is .*, a folder; expected the name of a file"):
+        transcribe.run(TranscribeConfig(finetuned, [tmp_path / "audio"], tmp_path, accelerator="cpu"))

@@ -1,5 +1,7 @@
 """Word and character error rates with their intervals."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,7 +103,8 @@ def count_words(
         result = jiwer.process_words(references[i], hypotheses[i])
         edits.append(result.substitutions + result.deletions + result.insertions)
         words.append(len(references[i].split()))
-    return WordCounts(np.array(edits), np.array(words), numbered([(speakers or {}).get(i) for i in ids]))
+    digest = hashlib.sha256(json.dumps([(i, references[i]) for i in ids]).encode()).hexdigest()
+    return WordCounts(np.array(edits), np.array(words), numbered([(speakers or {}).get(i) for i in ids]), digest)
 
 
 def numbered(speakers: list[str | None]) -> np.ndarray | None:

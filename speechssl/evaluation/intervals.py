@@ -36,6 +36,8 @@ class WordCounts:
     """(N,)."""
     speakers: np.ndarray | None = None
     """Number of each utterance's speaker, counted from 0, (N,); None unless all are known."""
+    texts: str = ""
+    """Digest of ids and references."""
 
 
 class Interval(NamedTuple):
@@ -171,7 +173,7 @@ def common_units(every: Sequence[WordCounts]) -> WordCounts:
         DataError: the references differ.
     """
     first = every[0]
-    if any(not np.array_equal(counts.words, first.words) for counts in every):
+    if any(counts.texts != first.texts or not np.array_equal(counts.words, first.words) for counts in every):
         raise DataError("the two arms were scored on different references; evaluate both on the same shards")
     known = all(counts.speakers is not None and np.array_equal(counts.speakers, first.speakers) for counts in every)  # type: ignore[arg-type]
     return WordCounts(first.edits, first.words, first.speakers if known else None)

@@ -54,6 +54,6 @@ def read_counts(folder: Path) -> WordCounts:
     Raises:
         OSError, ValueError, KeyError, TypeError: missing or damaged.
     """
-    lines = [json.loads(line) for line in (folder / HYPOTHESES_FILE).read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (folder / HYPOTHESES_FILE).read_text(encoding="utf-8").split("\n") if line]
     speakers = {x["id"]: x["speaker"] for x in lines if x.get("speaker")}
     return count_words({x["id"]: x["reference"] for x in lines}, {x["id"]: x["hypothesis"] for x in lines}, speakers)

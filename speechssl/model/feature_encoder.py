@@ -124,7 +124,16 @@ class ConvBlock(nn.Module):
         scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
         offset = self.norm.bias.double() - scale * (weight @ lags.mean(0))
         scaled, offset = (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
-        return lambda x, _: F.gelu(F.conv1d(x, scaled, offset, self.conv.stride))
+        device = audio.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else audio.dtype
+
+        def block(x: Tensor, _: Tensor | None) -> Tensor:
+            # Rounded weights would not take a constant in the audio away, as the exact mean does.
+            with torch.autocast(device, enabled=False):
+                x = F.conv1d(x, scaled, offset, self.conv.stride)
+            return F.gelu(x.to(dtype))
+
+        return block
 
 
 class LogMelBlock(nn.Module):

@@ -177,6 +177,7 @@ def compare(evaluated: Sequence[Evaluated]) -> list[Comparison]:
     for (split, minutes), arms in sorted(groups.items()):
         wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
         seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
+        check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
         reduction = None
         if all(arms.get(init) for init in ARMS):
             scratch, pretrained = ([item.counts for item in arms[init]] for init in ARMS)
@@ -186,3 +187,13 @@ def compare(evaluated: Sequence[Evaluated]) -> list[Comparison]:
                 raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
         comparisons.append(Comparison(split, minutes, wer, seeds, reduction))
     return comparisons
+
+
+def check_seeds(seeds: Mapping[Init, Sequence[int]], where: str) -> None:
+    """Raise DataError if runs of an arm share a seed: what lies between them is not what lies between seeds."""
+    for init, numbers in seeds.items():
+        if len(set(numbers)) < len(numbers):
+            raise DataError(
+                f"{where}: runs of the {init} arm have the seeds {numbers}, expected one run of each; give a trial "
+                "with other settings an experiment folder of its own"
+            )

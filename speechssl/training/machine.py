@@ -67,7 +67,22 @@ def settle_cpu(config: TrainingConfig | None = None) -> None:
 
 
 def available_memory() -> float:
-    """Bytes that new processes may take up without swapping; all there is where the system does not tell."""
+    """Bytes that new processes may take up without swapping, in a container within its limit; all there is where the
+    system does not tell."""
+    return min(free_memory(), container_limit())
+
+
+def container_limit() -> float:
+    """What the control group of this process allows."""
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123
+            return float(file.read())  # "max" is no number
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def free_memory() -> float:
+    """What the machine has free."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith("MemAvailable:"))
@@ -79,8 +94,13 @@ def peak_memory(device_type: str) -> int:
     """Most bytes that this process has had: on its device, or in memory on a CPU."""
     if device_type == "cuda":
         return torch.cuda.max_memory_reserved()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    try:
+        # getrusage would begin with what the parent had when it started this process.
+        with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def reset_peak_memory(device_type: str) -> None:

@@ -272,6 +272,15 @@ def test_features_in_blocks_are_those_of_the_whole(norm: Any, bias: bool) -> Non
             torch.testing.assert_close(found[row, :count], expected[row, :count], rtol=1e-9, atol=1e-9)
 
 
+def test_blocks_in_low_precision_take_an_offset_away() -> None:
+    torch.manual_seed(0)
+    encoder = FeatureEncoder(FeatureEncoderConfig(conv_layers=LAYERS), 16000)
+    audio = 0.02 * torch.randn(1, 80_000)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected, found = encoder(audio)[0].float(), encoder(audio + 0.5)[0].float()
+    assert float((found - expected).norm() / expected.norm()) < 0.02
+
+
 def test_low_precision_is_tried_in_inference_mode_too() -> None:
     convolution = PositionalConvolution(ContextConfig(dim=32, pos_conv_groups=4, pos_conv_kernel=16))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

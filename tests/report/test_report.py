@@ -214,3 +214,21 @@ def test_missing_and_damaged_evaluations_are_named(tmp_path: Path) -> None:
 
 def test_no_change_has_no_sign_of_a_reduction() -> None:
     assert [change(x) for x in (0.0, 0.001, -0.001, 0.313, -0.2)] == ["+0%", "+0%", "+0%", "-31%", "+20%"]
+
+
+def test_two_runs_of_one_seed_are_no_two_seeds(tmp_path: Path) -> None:
+    for folder, wrong in (("first", 20), ("second", 24)):
+        evaluated(tmp_path / folder, "scratch", 0, wrong)
+        evaluated(tmp_path / folder, "pretrained", 0, wrong // 2)
+    for path in (tmp_path / "second" / "seed0").iterdir():
+        path.rename(tmp_path / "first" / "seed0" / f"{path.name}_lr")
+    with pytest.raises(DataError, match=r"test, 10\.0 minutes of labels: runs of the \w+ arm have the seeds \[0, 0\]"):
+        run(ReportConfig(tmp_path / "first", "an4"))
+
+
+def test_arms_with_other_words_of_equal_number_are_not_paired(tmp_path: Path) -> None:
+    evaluated(tmp_path, "scratch", 0, 20)
+    path = evaluated(tmp_path, "pretrained", 0, 10) / "hypotheses.jsonl"
+    path.write_text(path.read_text().replace("ONE TWO", "NOT\u2028 TWO"))
+    with pytest.raises(DataError, match="scored on different references"):
+        run(ReportConfig(tmp_path, "an4"))
