@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -59,6 +60,8 @@ def start_ranks(argv: list[str], num_ranks: int, printed: Path) -> list[BaseProc
 def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, printed: Path) -> None:
     from speechssl.cli import main
 
+    # Ignored where a script has started the tests in the background; a person's terminal sends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if num_ranks > 1:
         variables = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks,
