@@ -13,13 +13,13 @@ import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from bench_models import DTYPES, RATE, model_config
 from contenders import Process, describe_machine, ratio, take_turns
+from our_update import OurUpdate
 from torch import Tensor
 
 from speechssl.config import DropoutConfig, FinetuneConfig, HeadConfig, MaskingConfig, TrainingConfig
@@ -29,9 +29,7 @@ from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.model.ctc import CtcModel
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.loop import Meter, Trainer
 from speechssl.training.machine import settle_cpu
-from speechssl.training.processes import make_fabric
 
 VOCABULARY = Vocabulary.of_characters("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
 DROPOUT = DropoutConfig(activation=0.1, layer_drop=0.0)
@@ -61,7 +59,7 @@ class Case(NamedTuple):
         return ["".join(chr(ord("A") + letter) for letter in row) for row in draws]
 
 
-class Ours:
+class Ours(OurUpdate):
     """An update as `speechssl finetune` makes it."""
 
     def __init__(self, case: Case) -> None:
@@ -77,29 +75,16 @@ class Ours:
         settle_cpu(training)
         model = CtcModel(config.model, config.dropout, len(VOCABULARY), HeadConfig())
         model.load_state_dict(torch.load(case.folder / "ours.pt", weights_only=True))
-        fabric = make_fabric(training, 1, skips_parameters=False)
-        fabric.launch()
         nothing: Any = None
-        plan: Any = SimpleNamespace(num_streams=1, sample_rate=RATE)
-        self.trainer = Trainer(config, FinetuneTask(config, model, VOCABULARY, nothing), plan, fabric, {})
-        self.module, self.optimizer = self.trainer.set_up(None)
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         lengths = torch.full((case.batch,), case.audio.shape[1])
-        self.batches = [Batch([], case.audio, lengths, list(case.texts), stream=0)]
-        self.update = 0
-
-    def run(self) -> None:
-        num_targets = self.trainer.backward(self.module, self.batches, self.update, Meter())
-        self.trainer.normalize_gradients(self.parameters, num_targets)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.update += 1
+        task = FinetuneTask(config, model, VOCABULARY, nothing)
+        super().__init__(config, task, Batch([], case.audio, lengths, list(case.texts), stream=0))
 
     @torch.no_grad()
     def check(self) -> float:
         """Loss in nats per label."""
         self.module.eval()
-        output = self.trainer.task.step(self.batches[0], 0)
+        output = self.task.step(self.batch, 0)
         self.module.train()
         return float(output.loss) / output.num_targets
 

@@ -14,7 +14,6 @@ import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -22,6 +21,7 @@ import torch
 from bench_models import DTYPES, RATE, model_config
 from contenders import Process, describe_machine, gemm_limit, ratio, take_turns
 from operations import pretraining_operations
+from our_update import OurUpdate
 from torch import Tensor
 
 from speechssl.config import (
@@ -37,9 +37,7 @@ from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
 from speechssl.pretrain import PretrainTask
-from speechssl.training.loop import Meter, Trainer
 from speechssl.training.machine import settle_cpu
-from speechssl.training.processes import make_fabric
 from speechssl.training.seeding import mask_generator
 
 # Nothing is skipped at random, or the two would not do the same work.
@@ -82,7 +80,7 @@ class Case(NamedTuple):
         return model.draw(self.batch, frames, mask_generator(0, update, 0))
 
 
-class Ours:
+class Ours(OurUpdate):
     """An update as `speechssl pretrain` makes it."""
 
     def __init__(self, case: Case) -> None:
@@ -91,30 +89,14 @@ class Ours:
         settle_cpu(training)
         model = ContrastiveModel(config.model, config.objective, config.dropout)
         model.load_state_dict(safetensors.torch.load_file(case.folder / "ours.safetensors"))
-        self.case = case
-        self.fabric = make_fabric(training, 1, skips_parameters=False)
-        self.fabric.launch()
-        plan: Any = SimpleNamespace(num_streams=1, sample_rate=RATE)
-        self.trainer = Trainer(config, PretrainTask(config, model, None), plan, self.fabric, {})
-        self.module, self.optimizer = self.trainer.set_up(None)
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.meter = Meter()
         lengths = torch.full((case.batch,), case.audio.shape[1])
-        self.batches = [Batch([], case.audio, lengths, [], stream=0)]
-        self.update = 0
-
-    def run(self) -> None:
-        num_targets = self.trainer.backward(self.module, self.batches, self.update, self.meter)
-        self.trainer.normalize_gradients(self.parameters, num_targets)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.update += 1
+        super().__init__(config, PretrainTask(config, model, None), Batch([], case.audio, lengths, [], stream=0))
 
     @torch.no_grad()
     def check(self) -> float:
         """Contrastive loss of the first update's masks, in nats per masked frame."""
         self.module.eval()
-        output = self.trainer.task.step(self.batches[0], 0)
+        output = self.task.step(self.batch, 0)
         self.module.train()
         return float(output.sums["loss"]) / output.num_targets
 
