@@ -56,6 +56,9 @@ class ContextConfig:
     a quarter of this, in frames, have one each; beyond, buckets widen."""
     max_distance: int = 800
     """Frames from which on all distances have the same relative bias; more than a quarter of num_buckets."""
+    squeeze: int = 1
+    """Neighbouring frames that are averaged into one before the blocks and spread out after them (SEW, Wu et al. 2022):
+    2 halves the cost of the blocks. pos_conv_kernel then counts averaged frames; context vectors stay as many."""
 
 
 @dataclass
@@ -146,6 +149,9 @@ class ContrastiveConfig:
     """Weight of the mean squared feature-encoder output."""
     feature_grad_scale: float = 0.1
     """Factor on the gradient that reaches the feature encoder."""
+    masked_from_block: int = 0
+    """First transformer block, from 0, that computes masked frames; those below see only the others, which saves their
+    share of the masked frames (as in masked autoencoders, He et al. 2022). Below model.context.num_layers."""
 
 
 @dataclass

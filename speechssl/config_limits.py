@@ -24,12 +24,12 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ONE_OR_MORE: (
         "max_updates", "checkpoint_every", "log_every", "num_streams", "num_negatives",
         "time_length", "channel_length", "num_groups", "num_entries", "final_dim", "num_layers", "dim", "ffn_dim",
-        "num_heads", "pos_conv_kernel", "pos_conv_groups", "sample_rate",
+        "num_heads", "squeeze", "pos_conv_kernel", "pos_conv_groups", "sample_rate",
     ),
     ZERO_OR_MORE: (
         "num_workers", "seed", "min_time_spans", "min_seconds", "diversity_weight", "feature_penalty",
-        "feature_grad_scale", "freeze_context_updates", "update_hours", "weight_decay", "patience_updates",
-        "price_per_hour", "link_gigabytes_per_second",
+        "feature_grad_scale", "masked_from_block", "freeze_context_updates", "update_hours", "weight_decay",
+        "patience_updates", "price_per_hour", "link_gigabytes_per_second",
     ),
     ABOVE_ZERO: (
         "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",

@@ -40,6 +40,7 @@ MODELS = {
         feature_encoder=LAYER,
         context=ContextConfig(**SHAPE, pos_conv_kernel=5, pos_conv_depth=3),  # type: ignore[arg-type]
     ),
+    "squeezed": ModelConfig(feature_encoder=GROUP, context=ContextConfig(**SHAPE, pos_conv_kernel=8, squeeze=2)),
 }
 # HuBERT's encoder is that of wav2vec 2.0, which tests/test_runs.py trains.
 
@@ -52,10 +53,10 @@ def finite_losses(run: Path) -> list[bool]:
     return [math.isfinite(line["loss"]) for line in read_log(run / "log.jsonl") if line["kind"] == "train"]
 
 
-def check_position_weights(before: Path, after: Path) -> None:
-    """Fine-tuning began from the weights that know position, and all of them have learned since."""
+def check_own_weights(before: Path, after: Path) -> None:
+    """Fine-tuning began from the weights that wav2vec 2.0 does not have, and all of them have learned since."""
     first, second = (load_checkpoint(path) for run in (before, after) if (path := latest_checkpoint(run)) is not None)
-    known = ("position_bias", "gate", "position.layers")
+    known = ("position_bias", "gate", "position.layers", "squeeze")
     names = [name for name in first.model_state if any(part in name for part in known)]
     assert names
     for name in names:
@@ -94,4 +95,4 @@ def test_pretraining_and_finetuning(name: str, precision: str, shards: Path, tmp
         )
     )
     assert finite_losses(tmp_path / "pretrain") == finite_losses(tmp_path / "finetune") == [True, True]
-    check_position_weights(tmp_path / "pretrain", tmp_path / "finetune")
+    check_own_weights(tmp_path / "pretrain", tmp_path / "finetune")

@@ -6,6 +6,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -406,6 +407,24 @@ def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path:
     config.masking.channel_length = 17
     with pytest.raises(ConfigError, match=r"masking.channel_length is 17, expected at most the model's 16 channels"):
         finetune.run(config)
+
+
+@pytest.mark.parametrize(
+    ("block", "context", "message"),
+    [
+        (2, {}, "masked_from_block is 2, expected less than the 2 blocks"),
+        (1, {"squeeze": 2}, "masked_from_block is 1, expected 0 where model.context.squeeze mixes"),
+        (1, {"relative_bias": True}, "masked_from_block is 1, expected 0 with model.context.relative_bias"),
+    ],
+)
+def test_blocks_that_cannot_leave_masked_frames_out_are_refused(
+    block: int, context: dict[str, Any], message: str, shards: Path, tmp_path: Path
+) -> None:
+    config = pretrain_config(shards, tmp_path / "run")
+    config.objective.masked_from_block = block
+    config.model.context = replace(config.model.context, **context)
+    with pytest.raises(ConfigError, match=message):
+        pretrain.run(config)
 
 
 def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:

@@ -213,6 +213,7 @@ def family_problems(model: ModelConfig, family: Family) -> list[str]:
     wanted: list[tuple[str, Any, Any]] = [
         ("context.relative_bias", model.context.relative_bias, family == "wavlm"),
         ("context.pos_conv_depth above 1", model.context.pos_conv_depth > 1, is_stack),
+        ("context.squeeze", model.context.squeeze, 1),
     ]
     if is_stack:
         wanted.append(("feature_encoder.norm", model.feature_encoder.norm, "layer"))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export._patches import _register_rnn_while_loop_decomposition as replaced_decomposition
 
+from speechssl.config import ModelConfig
 from speechssl.interop.imported import Architecture
 from speechssl.interop.portable import (
     DESCRIPTION_FILE,
@@ -27,8 +28,11 @@ from speechssl.interop.proof import proof_audio
 from speechssl.interop.torch_layers import torch_graph
 
 PROGRAM_FILE = "model.pt2"
-MIN_FRAMES = 2
-"""Of the longest utterance of a batch: torch.export takes a size of 1 for a constant."""
+
+
+def min_frames(model: ModelConfig) -> int:
+    """Of the longest utterance of a batch: two squeezed ones, because torch.export takes a size of 1 for a constant."""
+    return model.context.squeeze + 1
 
 
 def export_torch(
@@ -42,12 +46,12 @@ def export_torch(
 ) -> None:
     """Write ``model.pt2`` and ``model.json`` into an empty folder; arguments as of ``export_onnx``.
 
-    The program takes any number of utterances, the longest of at least ``MIN_FRAMES`` frames.
+    The program takes any number of utterances, the longest of at least ``min_frames`` frames.
 
     Raises:
         CheckpointError: the program gives something else than our model; the folder is empty then.
     """
-    facts = describe(architecture, min_frames=MIN_FRAMES)
+    facts = describe(architecture, min_frames=min_frames(architecture.model))
     with emptied_on_error(folder):
         with without_warnings():
             extra = {DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}

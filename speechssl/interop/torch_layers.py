@@ -1,4 +1,4 @@
-"""Layers of ours without overlapping views, whose sizes ``torch.export`` takes for constants; bit for bit the same."""
+"""Layers of ours without views whose sizes ``torch.export`` takes for constants; bit for bit the same."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from speechssl.interop.portable import Graph, frozen_graph
 from speechssl.model.feature_encoder import LogMelBlock
 from speechssl.model.relative_position import RelativePositionBias
+from speechssl.model.squeeze import Squeeze
 
 
 def torch_graph(module: nn.Module) -> Graph:
@@ -32,6 +33,8 @@ def torch_layer(layer: nn.Module) -> nn.Module:
             return GatheredLogMel(layer)
         case RelativePositionBias():
             return GatheredBias(layer)
+        case Squeeze():
+            return GatheredSqueeze(layer)
         case _:
             return layer
 
@@ -69,3 +72,22 @@ class GatheredBias(RelativePositionBias):
         offsets = torch.arange(1 - num_frames, num_frames, device=self.buckets.device)  # (2 T - 1,)
         values = self.embedding(self.bucket_of(offsets)).t()  # (heads, 2 T - 1)
         return values[:, frames - frames[:, None] + num_frames - 1]
+
+
+class GatheredSqueeze(Squeeze):
+    """Squeezing with frames that are looked up, where a slice's end would be guarded."""
+
+    def __init__(self, squeeze: Squeeze) -> None:
+        nn.Module.__init__(self)  # the parent's would draw weights
+        self.factor, self.expand, self.norm = squeeze.factor, squeeze.expand, squeeze.norm
+
+    def grouped(self, x: Tensor) -> Tensor:
+        groups = (x.shape[1] + self.factor - 1) // self.factor
+        frames = torch.arange(groups, device=x.device)[:, None] * self.factor + torch.arange(self.factor)
+        outside = (frames >= x.shape[1])[:, :, None]
+        return x[:, frames.clamp(max=x.shape[1] - 1)].masked_fill(outside, 0.0)
+
+    def spread(self, squeezed: Tensor, x: Tensor) -> Tensor:
+        expanded = self.expand(squeezed).unflatten(2, (self.factor, -1))  # (B, T / R, R, D)
+        frames = torch.arange(x.shape[1], device=x.device)
+        return self.norm(x + expanded[:, frames // self.factor, frames % self.factor])

@@ -124,6 +124,8 @@ def check_expressible(architecture: Architecture) -> None:
         )
     if model.context.pos_conv_depth > 1:
         problems.append(f"model.context.pos_conv_depth is {model.context.pos_conv_depth}, theirs is 1")
+    if model.context.squeeze > 1:
+        problems.append(f"model.context.squeeze is {model.context.squeeze}, theirs is 1")
     if head != HeadConfig(lstm_dim=head.lstm_dim):
         problems.append("the head has more than the linear layer that theirs have")
     if problems:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
+from speechssl.model.squeeze import Squeeze
 
 
 def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
@@ -37,6 +38,7 @@ class ContextNetwork(nn.Module):
         super().__init__()
         self.norm_first = config.norm_first
         self.layer_drop = dropout.layer_drop
+        self.squeeze = Squeeze(config.dim, config.squeeze) if config.squeeze > 1 else None
         self.position = build_position(config)
         # Outside the blocks: layer drop may skip any of them, and the others still have their bias.
         self.position_bias = build_position_bias(config)
@@ -46,27 +48,62 @@ class ContextNetwork(nn.Module):
         self.recomputes = False
         """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, *, keep_layers: bool = False) -> ContextOutput:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        visible: Tensor | None = None,
+        joins_at: int = 0,
+        keep_layers: bool = False,
+    ) -> ContextOutput:
         """Contextualise frames.
 
         Args:
             x: projected features, (B, T, D).
             lengths: frames of each utterance, (B,); None if all have T.
+            visible: indices of the only frames that the lowest blocks see, (B, V); None if those see all. Not with
+                lengths, a squeezed context or a relative bias.
+            joins_at: first block that sees all frames again.
             keep_layers: also return the output of every block.
         """
-        valid = attention_mask = None
+        valid = None
         if lengths is not None:
             valid = valid_frames(lengths, x.shape[1])
             # The positional convolution reaches across the end of an utterance, so what lies there must be zero.
             x = x.masked_fill(~valid[:, :, None], 0.0)
-            attention_mask = valid[:, None, None, :]  # (B, 1, 1, T)
+        if self.squeeze is None:
+            return self.transform(x, valid, visible, joins_at, keep_layers=keep_layers)
+        squeezed = self.squeeze(x, valid)  # (B, T / R, D)
+        if lengths is not None:
+            valid = valid_frames(self.squeeze.squeezed_lengths(lengths), squeezed.shape[1])
+        y, layers = self.transform(squeezed, valid, keep_layers=keep_layers)
+        return ContextOutput(self.squeeze.spread(y, x), [self.squeeze.repeat(layer, x.shape[1]) for layer in layers])
+
+    def transform(
+        self,
+        x: Tensor,
+        valid: Tensor | None,
+        visible: Tensor | None = None,
+        joins_at: int = 0,
+        *,
+        keep_layers: bool,
+    ) -> ContextOutput:
+        """Position, blocks and norm over frames (B, T, D), zero where not valid (B, T)."""
+        attention_mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, T)
         x = x + self.position(x, valid)
         if not self.norm_first:
             x = self.norm(x)
         x = self.dropout(x)
         position_bias = None if self.position_bias is None else self.position_bias(x.shape[1])
         layers = []
-        for block in self.blocks:
+        everything, index = x, None
+        if visible is not None and joins_at > 0:
+            index = visible[:, :, None].expand(-1, -1, x.shape[2])
+            x = x.gather(1, index)  # (B, V, D)
+        for i, block in enumerate(self.blocks):
+            if index is not None and i == joins_at:
+                x = everything.to(x.dtype).scatter(1, index, x)
             x = self.run_block(block, x, attention_mask, position_bias)
             if keep_layers:
                 layers.append(x)

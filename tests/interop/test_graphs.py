@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import soundfile
@@ -31,6 +31,7 @@ RATE = 16000
 SMALL = {"num_layers": 1, "dim": 16, "ffn_dim": 16, "num_heads": 2, "pos_conv_kernel": 4, "pos_conv_groups": 2}
 CONTEXT = ContextConfig(**SMALL)
 RELATIVE = replace(CONTEXT, relative_bias=True)
+SQUEEZED = replace(CONTEXT, squeeze=2)
 SMALL_ENCODER = ModelConfig(feature_encoder=FeatureEncoderConfig([(8, 10, 5), (8, 8, 8), (8, 8, 8)]), context=CONTEXT)
 CONFIG = {
     "model": {
@@ -140,6 +141,7 @@ WINDOW_IS_HOP = FeatureEncoderConfig([(40, 640, 640)], first_layer="log_mel")
     [
         pytest.param(ModelConfig(feature_encoder=WINDOW_IS_HOP, context=CONTEXT), id="window is hop"),
         pytest.param(replace(SMALL_ENCODER, context=RELATIVE), id="position bias", marks=pytest.mark.slow),
+        pytest.param(replace(SMALL_ENCODER, context=SQUEEZED), id="squeezed", marks=pytest.mark.slow),
     ],
 )
 def test_torch_programs_hold_for_every_length(
@@ -152,22 +154,26 @@ def test_torch_programs_hold_for_every_length(
     export_torch(folder, architecture, architecture.build(), tolerance=1e-6)
     assert {path.name for path in folder.iterdir()} == {"model.json", "model.pt2"}
     least = json.loads((folder / "model.json").read_text())["min_samples"]
-    assert least == samples_for_frames(2, config.feature_encoder.conv_layers)
+    frames = config.context.squeeze + 1
+    assert least == samples_for_frames(frames, config.feature_encoder.conv_layers)
     assert f"  1 of {least} samples" in capsys.readouterr().out
     program = torch.export.load(folder / "model.pt2").module()
-    assert program(torch.zeros(1, least), torch.tensor([least]))[1].tolist() == [2]
+    assert program(torch.zeros(1, least), torch.tensor([least]))[1].tolist() == [frames]
     with pytest.raises((AssertionError, RuntimeError, IndexError)):
         program(torch.zeros(1, least - 1), torch.tensor([least - 1]))
 
 
 @pytest.mark.slow
-def test_wavlm_goes_through_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("family", "context"), [("wavlm", RELATIVE), ("wav2vec2", SQUEEZED)])
+def test_other_contexts_go_through_onnx(
+    family: Literal["wavlm", "wav2vec2"], context: ContextConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     onnx()
     torch.manual_seed(0)
-    architecture = Architecture("encoder", "wavlm", replace(SMALL_ENCODER, context=RELATIVE))
+    architecture = Architecture("encoder", family, replace(SMALL_ENCODER, context=context))
     export_onnx(tmp_path, architecture, architecture.build(), tolerance=1e-5)
     facts = json.loads((tmp_path / "model.json").read_text())
-    assert (facts["family"], facts["min_samples"]) == ("wavlm", facts["receptive_field_samples"])
+    assert (facts["family"], facts["min_samples"]) == (family, facts["receptive_field_samples"])
     assert f"  1 of {facts['min_samples']} samples" in capsys.readouterr().out
 
 

@@ -350,8 +350,8 @@ def test_what_theirs_cannot_compute_is_not_written(tmp_path: Path) -> None:
     model = ModelConfig(feature_encoder=FeatureEncoderConfig(first_layer="log_mel"))
     with pytest.raises(CheckpointError, match="first_layer is log_mel, theirs learns from the waveform"):
         write_torchaudio(tmp_path, Architecture("encoder", "wav2vec2", model), {})
-    model = ModelConfig(context=ContextConfig(pos_conv_depth=5))
-    with pytest.raises(CheckpointError, match="pos_conv_depth is 5, theirs is 1"):
+    model = ModelConfig(context=ContextConfig(pos_conv_depth=5, squeeze=2))
+    with pytest.raises(CheckpointError, match=r"pos_conv_depth is 5, theirs is 1; .*squeeze is 2, theirs is 1"):
         write_torchaudio(tmp_path, Architecture("encoder", "data2vec-audio", model), {})
     head = HeadConfig(num_lstm_layers=1)
     with pytest.raises(CheckpointError, match="the head has more than the linear layer"):

@@ -44,6 +44,8 @@ CONFIGS = {
     "like WavLM base": small("group", norm_first=False, normalize_audio=False, relative_bias=True, num_buckets=32),
     "like WavLM large": small("layer", norm_first=True, normalize_audio=True, relative_bias=True, num_buckets=32),
     "like data2vec": small("layer", norm_first=False, normalize_audio=True, pos_conv_depth=3, pos_conv_kernel=5),
+    "squeezed": small("group", norm_first=False, normalize_audio=False, squeeze=2),
+    "squeezed, pre-norm": small("layer", norm_first=True, normalize_audio=True, squeeze=3),
     "tiny": parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/tiny.yaml")]).model,
 }
 

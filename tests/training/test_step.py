@@ -1,5 +1,6 @@
 """One step: a single graph, no waiting for the device, the same gradients when activations are computed again."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -36,22 +37,28 @@ OBJECTIVE = ContrastiveConfig(
 NOISY = DropoutConfig(features=0.1, quantizer_input=0.1, hidden=0.1, attention=0.1, layer_drop=0.3)
 
 
-def config_of(norm: Literal["group", "layer"] = "group") -> ModelConfig:
+def config_of(norm: Literal["group", "layer"] = "group", squeeze: int = 1) -> ModelConfig:
     return ModelConfig(
         feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=norm == "layer"),
-        context=ContextConfig(num_layers=3, dim=32, ffn_dim=48, num_heads=4, pos_conv_kernel=16, pos_conv_groups=2),
+        context=ContextConfig(
+            num_layers=3, dim=32, ffn_dim=48, num_heads=4, pos_conv_kernel=16, pos_conv_groups=2, squeeze=squeeze
+        ),
     )
 
 
-def make(norm: Literal["group", "layer"] = "group") -> tuple[ContrastiveModel, Tensor, PretextDraw]:
+def make(
+    norm: Literal["group", "layer"] = "group", squeeze: int = 1, masked_from_block: int = 0
+) -> tuple[ContrastiveModel, Tensor, PretextDraw]:
     torch.manual_seed(0)
-    model = ContrastiveModel(config_of(norm), OBJECTIVE, NOISY).train()
+    objective = replace(OBJECTIVE, masked_from_block=masked_from_block)
+    model = ContrastiveModel(config_of(norm, squeeze), objective, NOISY).train()
     draw = model.draw(2, num_frames(SAMPLES, LAYERS), torch.Generator().manual_seed(0))
     return model, 0.1 * torch.randn(2, SAMPLES), draw
 
 
-def test_the_forward_pass_is_one_graph() -> None:
-    model, audio, draw = make()
+@pytest.mark.parametrize(("squeeze", "masked_from_block"), [(1, 0), (2, 0), (1, 2)])
+def test_the_forward_pass_is_one_graph(squeeze: int, masked_from_block: int) -> None:
+    model, audio, draw = make(squeeze=squeeze, masked_from_block=masked_from_block)
     torch._dynamo.reset()
     with torch.autocast("cpu", torch.bfloat16):  # in which the positional convolution is tried first
         found = torch._dynamo.explain(model)(audio, draw, temperature=2.0)
