@@ -1,10 +1,15 @@
 """Small models of Hugging Face's with random weights, as folders."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import Tensor
+
+from speechssl.cli import main
 
 CHARACTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 """The labels of the published recognisers."""
@@ -31,3 +36,21 @@ def save_model(transformers: Any, name: str, folder: Path, **options: Any) -> An
         (folder / "vocab.json").write_text(json.dumps(vocabulary))
         transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
     return model
+
+
+def run_verb(*argv: object) -> int:
+    """Exit status of a command."""
+    return main([str(item) for item in argv])
+
+
+def change(folder: Path, file: str, **values: Any) -> None:
+    """Write other values into a JSON file of a folder."""
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | values))
+
+
+def change_weights(folder: Path, action: Callable[[dict[str, Tensor]], Any]) -> None:
+    """Write other weights into a folder."""
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    action(state)
+    safetensors.torch.save_file(state, folder / "model.safetensors")

@@ -1,16 +1,9 @@
 """Hugging Face's folders, in and out: every tensor, the same numbers, the same transcripts, and nothing else let in."""
 
-import errno
 import json
-import os
-import pickle
-import resource
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,17 +11,15 @@ import safetensors.torch
 import soundfile
 import torch
 from conftest import RATE
-from hf_models import CHARACTERS, DATA2VEC, FEW_LAYERS, LARGE, save_model
+from hf_models import CHARACTERS, DATA2VEC, LARGE, change, run_verb, save_model
 from torch import Tensor
 
-from speechssl.cli import main
 from speechssl.config import TranscribeConfig
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface import read_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.proof import made_voice, proof_audio, prove
 from speechssl.recogniser import load_recogniser
-from speechssl.training import checkpoints
 from speechssl.training.checkpoints import load_checkpoint
 from speechssl.transcribe import transcribe
 
@@ -47,10 +38,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "data2vec": ("Data2VecAudioModel", DATA2VEC),
     "data2vec recogniser": ("Data2VecAudioForCTC", DATA2VEC),
 }
-
-
-def run_verb(*argv: object) -> int:
-    return main([str(item) for item in argv])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -173,39 +160,6 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-class Hostile:
-    """Leaves a file when it is unpickled."""
-
-    def __reduce__(self) -> Any:
-        return os.system, ("touch it_ran",)
-
-
-def hostile(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Hostile()}))
-
-
-def truncated(folder: Path) -> None:
-    content = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def indexed(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
-
-
-def change(folder: Path, file: str, **values: Any) -> None:
-    content = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(content | values))
-
-
-def change_weights(folder: Path, action: Callable[[dict[str, Tensor]], Any]) -> None:
-    state = safetensors.torch.load_file(folder / "model.safetensors")
-    action(state)
-    safetensors.torch.save_file(state, folder / "model.safetensors")
-
-
 def in_half_precision(folder: Path) -> None:
     state = safetensors.torch.load_file(folder / "model.safetensors")
     halves = {name: value.half() for name, value in state.items()}
@@ -282,132 +236,6 @@ def test_two_labels_of_one_name_are_not_written(transformers: Any, tmp_path: Pat
     assert not (tmp_path / "back").exists()
 
 
-@contextmanager
-def short_files(limit: int) -> Iterator[None]:
-    """No file may become longer, as if the disk were full."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.parametrize("to", ["huggingface", "torchaudio", pytest.param("torch", marks=pytest.mark.slow)])
-def test_a_full_disk_is_one_line_and_leaves_nothing(transformers: Any, tmp_path: Path, to: str, capfd: Any) -> None:
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **FEW_LAYERS)
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
-    with short_files(9_000):
-        assert run_verb("export", tmp_path / "ours", tmp_path / "out", "--to", to, "--proof", "false") == 2
-    error = capfd.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"speechssl: error: {tmp_path / 'out'}: cannot be written (")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "theirs"]
-
-
-def test_an_import_that_cannot_be_written_is_not_in_the_way(
-    transformers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
-    arguments = ("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false")
-    with monkeypatch.context() as full:
-        full.setattr(checkpoints, "_sync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-        assert run_verb(*arguments) == 2
-    assert not (tmp_path / "ours").exists()
-    assert run_verb(*arguments) == 0
-
-
-NAME = "wav2vec2.encoder.layers.1.attention.k_proj.bias"
-FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "hostile pickle": (
-        hostile,
-        r"names posix.system, where only tensors and plain values were expected",
-    ),
-    "truncated": (truncated, r"model.safetensors: damaged or cut off"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has neither model.safetensors nor pytorch_model"),
-    "another model": (lambda f: change(f, "config.json", model_type="bert"), r"model_type is 'bert'; what can be"),
-    "another activation": (lambda f: change(f, "config.json", hidden_act="relu"), r"hidden_act is 'relu', only 'gelu'"),
-    "an adapter": (lambda f: change(f, "config.json", add_adapter=True), r"add_adapter is True, only False"),
-    "more layers": (lambda f: change(f, "config.json", num_hidden_layers=4), r"3.attention.q_proj.weight: missing"),
-    "another width": (lambda f: change(f, "config.json", intermediate_size=50), r"\(48, 32\), expected \(50, 32\)"),
-    "a missing tensor": (lambda f: change_weights(f, lambda s: s.pop(NAME)), rf"{NAME}: missing"),
-    "an unknown tensor": (lambda f: change_weights(f, lambda s: s.update(x=torch.ones(1))), r"x: unknown"),
-    "a short vocabulary": (lambda f: change(f, "vocab.json", extra=32), r"33 labels, expected one for each of the 32"),
-    "a wrong blank": (
-        lambda f: (change(f, "config.json", pad_token_id=99), change(f, "tokenizer_config.json", pad_token="?")),
-        r"pad_token_id is 99, expected one of",
-    ),
-    "no JSON": (lambda f: (f / "config.json").write_text("{"), r"config.json: cannot be read as JSON"),
-    "a list": (lambda f: (f / "vocab.json").write_text("[]"), r"vocab.json: holds a list, expected an object"),
-    "an index of nothing": (indexed, r"index.json: its weight_map names no files"),
-    "whole numbers": (lambda f: change_weights(f, lambda s: s.update({NAME: s[NAME].int()})), r"numbers of type int32"),
-    "no finite ones": (lambda f: change_weights(f, lambda s: s[NAME].fill_(torch.nan)), r"no finite numbers"),
-    "a name that steers": (lambda f: change_weights(f, lambda s: s.update({"\x1b[31m": s[NAME] + 1})), r"x1b\[31m'"),
-    "labels that are no numbers": (lambda f: change(f, "vocab.json", E=5.0), r"32 labels, expected one for each of"),
-    "quantised": (lambda f: change(f, "config.json", quantization_config={"bits": 8}), r"quantization_config is of"),
-    "indivisible": (lambda f: change(f, "config.json", num_attention_heads=5), r"num_heads is 5, expected a divisor"),
-    "endless": (lambda f: change(f, "config.json", num_hidden_layers=float("inf")), r"does not describe a wav2vec2"),
-    "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"does not describe a wav2vec2 encoder"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_is_one_error_and_nothing_is_written(
-    transformers: Any,
-    tmp_path: Path,
-    fault: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
-    spoil, message = FAULTS[fault]
-    spoil(tmp_path / "theirs")
-    with pytest.raises(CheckpointError, match=message):
-        read_huggingface(tmp_path / "theirs")
-    capsys.readouterr()
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 2
-    assert capsys.readouterr().err.startswith("speechssl: error: ")
-    assert not (tmp_path / "ours").exists()
-    assert not (tmp_path / "it_ran").exists()
-
-
-def test_what_transformers_refuses_is_one_line(transformers: Any, tmp_path: Path, capsys: Any) -> None:
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
-    change(tmp_path / "theirs", "config.json", layerdrop="x")
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 2
-    error = capsys.readouterr().err
-    assert f"{tmp_path / 'theirs'}: transformers does not load this model (" in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "ours").exists()
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("theirs/model.safetensors", "a part of a model; give the folder that it lies in"),
-        ("theirs/config.json", "a part of a model; give the folder that it lies in"),
-        ("facebook/wav2vec2-base", "hf download facebook/wav2vec2-base --local-dir FOLDER"),
-    ],
-)
-def test_what_newcomers_give_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, path: str, message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("theirs").mkdir()
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "theirs" / name).write_text("{}")
-    assert run_verb("import", path, "ours") == 2
-    assert message in capsys.readouterr().err
-
-
-def test_audio_that_is_too_short_for_a_frame_is_told(transformers: Any, tmp_path: Path, capsys: Any) -> None:
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
-    soundfile.write(tmp_path / "short.wav", np.zeros(399), RATE)
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--audio", tmp_path / "short.wav") == 2
-    assert "--audio has 399 samples at 16000 Hz, expected the 400" in capsys.readouterr().err
-
-
 def test_an_imported_encoder_is_finetuned_and_a_pretrained_one_goes_on(
     transformers: Any, tmp_path: Path, shards: Path
 ) -> None:
@@ -449,26 +277,6 @@ def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path) -> None:
     assert "| evaluate_test | 7 | 70 | 25.0% | 20.0 to 30.0 | 10.0% |" in card
     assert "imported from theirs (Hugging Face)" in card
     assert str(tmp_path) not in card, "no paths of this machine"
-
-
-def test_what_theirs_cannot_compute_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = {"conv_layers": [[40, 640, 640]], "first_layer": "log_mel"}
-    small = {"num_layers": 1, "dim": 16, "ffn_dim": 16, "num_heads": 2, "pos_conv_kernel": 4, "pos_conv_groups": 2}
-    (tmp_path / "c.yaml").write_text(
-        json.dumps(
-            {"model": {"feature_encoder": config, "context": small}, "head": {"num_lstm_layers": 1, "lstm_dim": 4}}
-        )
-    )
-    short = ("--training.max_updates", 1, "--training.accelerator", "cpu", "--train.max_batch_seconds", 4)
-    short += ("--masking.channel_prob", 0)
-    data = ("--train.shards", shards, "--dev.shards", shards)
-    assert run_verb("finetune", "--config", tmp_path / "c.yaml", "--output", tmp_path / "run", *data, *short) == 0
-    assert run_verb("export", tmp_path / "run", tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert "first_layer is log_mel" in error
-    assert "the head has more than the linear layer" in error
-    assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.glob(".partial*"))
 
 
 @pytest.mark.parametrize("options", [{}, LARGE], ids=["base", "large"])
