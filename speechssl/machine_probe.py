@@ -39,6 +39,8 @@ class Probed(NamedTuple):
     """Forward and backward pass of one."""
     step_seconds: float
     """Clipping and optimiser step."""
+    read_seconds: float
+    """Reading, decoding and augmenting one, in one worker."""
     peak_bytes: int
     """Of the device, or of the process on a CPU."""
 
@@ -84,8 +86,8 @@ def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: in
 
 def mean_of(same: Sequence[Probed]) -> Probed:
     """One size on several devices; the highest memory."""
-    size, audio, micro, step, memory = zip(*same, strict=True)
-    return Probed(size[0], statistics.mean(audio), statistics.mean(micro), statistics.mean(step), max(memory))
+    size, audio, micro, step, read, memory = zip(*same, strict=True)
+    return Probed(size[0], *(statistics.mean(values) for values in (audio, micro, step, read)), max(memory))
 
 
 def _probe(config: PretrainConfig, sizes: Sequence[float], limits: Limits) -> list[Probed]:
@@ -159,8 +161,9 @@ class OneUpdate:
         trainer = self.prepare(plan)
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         reset_peak_memory(self.fabric.device.type)
-        audio, micro, step = [], [], []
-        ends = time.perf_counter() + budget
+        audio, micro, step, read = [], [], [], []
+        asked = time.perf_counter()
+        ends = asked + budget
         for update, batch in enumerate(self.batches(plan)):
             started = self.now()
             num_targets = trainer.backward(self.module, [batch], update, Meter())
@@ -173,16 +176,12 @@ class OneUpdate:
                 audio.append(float(batch.lengths.sum()) / plan.sample_rate)
                 micro.append(passed - started)
                 step.append(stepped - passed)
+                read.append(started - asked)
+            asked = stepped
             if len(micro) == REPEATS or (micro and stepped >= ends):
                 break
-        peak = peak_memory(self.fabric.device.type)
-        return Probed(
-            plan.config.max_batch_seconds,
-            statistics.median(audio),
-            statistics.median(micro),
-            statistics.median(step),
-            peak,
-        )
+        medians = [statistics.median(values) for values in (audio, micro, step, read)]
+        return Probed(plan.config.max_batch_seconds, *medians, peak_memory(self.fabric.device.type))
 
     def now(self) -> float:
         """Time at which everything asked of the device is done."""

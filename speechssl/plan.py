@@ -17,7 +17,7 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
 from speechssl.training.loop import write_json
-from speechssl.training.machine import available_memory
+from speechssl.training.machine import available_memory, resolve_accelerator
 from speechssl.training.processes import resolve_devices
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -26,6 +26,8 @@ MEMORY_SHARE = 0.8
 """Of what is free, that the processes may take up."""
 GRADIENT_BYTES = 4
 """Of one gradient, as it is exchanged."""
+READING_SHARE = 0.02
+"""Of an update's time, from which on reading is spoken of."""
 BACKWARD_SHARE = 2 / 3
 """Of a micro-batch's time; behind it the exchange of gradients hides."""
 
@@ -51,6 +53,8 @@ class Geometry(NamedTuple):
     cost: float
     exchange_share: float
     """Of an update's time that devices wait for each other's gradients."""
+    reading_share: float
+    """Of an update's time that devices wait for audio, or on CPUs read it."""
 
 
 def run(config: PlanConfig) -> list[Geometry]:
@@ -121,11 +125,13 @@ def geometry(
 ) -> Geometry:
     """A run with micro-batches of one size on so many devices.
 
-    The exchange begins when the last micro-batch's backward pass does; what it takes longer is waited for.
+    The exchange begins when the last micro-batch's backward pass does; what it takes longer is waited for, and so is
+    what reading takes longer than learning.
     """
     accumulation = max(1, math.ceil(update_audio(pretrain, config) / (devices * probed.batch_seconds) - 1e-9))
     waiting = max(0.0, exchange - BACKWARD_SHARE * probed.micro_seconds)
-    seconds = accumulation * probed.micro_seconds + probed.step_seconds + waiting
+    learning = accumulation * probed.micro_seconds + probed.step_seconds + waiting
+    seconds = learning + reading_seconds(accumulation * probed.read_seconds, learning, pretrain)
     hours = pretrain.training.max_updates * seconds / 3600
     return Geometry(
         devices=devices,
@@ -139,7 +145,16 @@ def geometry(
         hours=hours,
         cost=hours * devices * config.price_per_hour,
         exchange_share=waiting / seconds,
+        reading_share=1 - learning / seconds,
     )
+
+
+def reading_seconds(reading: float, learning: float, pretrain: PretrainConfig) -> float:
+    """What reading adds to an update in which a device learns for so long: on CPUs all, for their cores do both."""
+    workers = pretrain.data.num_workers
+    if workers == 0 or resolve_accelerator(pretrain.training.accelerator) == "cpu":
+        return reading
+    return max(0.0, reading / workers - learning)
 
 
 def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, config: PlanConfig) -> None:
@@ -170,9 +185,14 @@ def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, co
         table.add_row(*cells, *([f"{item.cost:,.2f}"] if config.price_per_hour else []))
     console.print(table)
     lines = [
-        "batch: of one device at a time; update: devices x batches of each; time: of an update, without what reading",
-        "audio takes where it is slower than learning",
+        "batch: of one device at a time; update: devices x batches of each; time: of an update, reading included",
     ]
+    if slow := [item for item in found if item.reading_share > READING_SHARE]:
+        worst = max(slow, key=lambda item: item.reading_share)
+        lines.append(
+            f"reading audio takes up to {worst.reading_share:.0%} of an update: raise data.num_workers (now "
+            f"{pretrain.data.num_workers}), or make the shards anew as FLAC"
+        )
     kept = [item for item in found if item.num_streams * item.batch_seconds <= audio * (1 + 1e-9)]
     lines += [
         f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"

@@ -1,6 +1,7 @@
 """What a run would take: the arithmetic, and one real probe."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from speechssl.machine_probe import Probed
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
 """64 micro-batches of 87.5 s: the batch of wav2vec 2.0 base."""
-PROBED = Probed(batch_seconds=87.5, audio_seconds=87.0, micro_seconds=0.3, step_seconds=0.03, peak_bytes=2**34)
+PROBED = Probed(
+    batch_seconds=87.5, audio_seconds=87.0, micro_seconds=0.3, step_seconds=0.03, read_seconds=0.0, peak_bytes=2**34
+)
 
 NUM_PARAMETERS = 95_000_000
 
@@ -43,6 +46,23 @@ def test_gradients_are_exchanged_behind_the_backward_pass() -> None:
     assert slow.exchange_share == pytest.approx(waiting / (2.43 + waiting))
     assert planned(8, link_gigabytes_per_second=100.0).exchange_share == 0.0
     assert planned(1, link_gigabytes_per_second=1.0).exchange_share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "workers", "update_seconds"),
+    [
+        ("cuda", 1, 8.0),  # 8 micro-batches of 1 s each are longer than learning
+        ("cuda", 4, 2.43),  # 2 s of reading hide behind it
+        ("cuda", 0, 10.43),
+        ("cpu", 4, 10.43),  # the cores that read are those that learn
+    ],
+)
+def test_reading_is_waited_for_where_it_is_slower(accelerator: str, workers: int, update_seconds: float) -> None:
+    data = replace(PUBLISHED.data, num_workers=workers)
+    config = replace(PUBLISHED, data=data, training=replace(PUBLISHED.training, accelerator=accelerator))
+    found = plan.geometry(PROBED._replace(read_seconds=1.0), 8, config, PlanConfig(Path(), []))
+    assert found.update_seconds == pytest.approx(update_seconds)
+    assert found.reading_share == pytest.approx(1 - 2.43 / update_seconds)
 
 
 def test_updates_are_not_made_larger() -> None:
