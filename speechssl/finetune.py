@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.config import FinetuneConfig, MaskingConfig, ModelConfig
+from speechssl.config import FinetuneConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.config_limits import check_limits
 from speechssl.data.augmented import fastest, make_augmenter
@@ -25,7 +25,7 @@ from speechssl.evaluation.scoring import score
 from speechssl.frames import hop_samples, num_frames
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
-from speechssl.model.masking import sample_span_mask
+from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import (
@@ -170,27 +170,9 @@ class FinetuneTask:
         self, lengths: Tensor, padded_frames: int, generator: torch.Generator
     ) -> tuple[Tensor | None, Tensor | None]:
         """Time mask (B, T) over each utterance's frames (B,), and channel mask (B, D)."""
-        masking: MaskingConfig = self.config.masking
-        time_mask = channel_mask = None
-        if masking.time_prob > 0:
-            time_mask = sample_span_mask(
-                lengths,
-                padded_frames,
-                prob=masking.time_prob,
-                span_length=masking.time_length,
-                min_spans=masking.min_time_spans,
-                generator=generator,
-            )
-        if masking.channel_prob > 0:
-            dim = self.config.model.context.dim
-            channel_mask = sample_span_mask(
-                torch.full_like(lengths, dim),
-                dim,
-                prob=masking.channel_prob,
-                span_length=masking.channel_length,
-                min_spans=0,
-                generator=generator,
-            )
+        masking, dim = self.config.masking, self.config.model.context.dim
+        time_mask = sample_time_mask(lengths, padded_frames, masking, generator) if masking.time_prob > 0 else None
+        channel_mask = sample_channel_mask(lengths.shape[0], dim, masking, generator)
         return time_mask, channel_mask
 
     @torch.no_grad()

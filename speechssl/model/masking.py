@@ -7,6 +7,8 @@ processes run.
 import torch
 from torch import Tensor
 
+from speechssl.config import MaskingConfig
+
 
 def sample_span_mask(
     lengths: Tensor, size: int, *, prob: float, span_length: int, min_spans: int, generator: torch.Generator
@@ -35,6 +37,32 @@ def sample_span_mask(
     keep = used[:, :, None].expand_as(positions)
     mask[rows[keep], positions[keep]] = True
     return mask
+
+
+def sample_time_mask(lengths: Tensor, num_frames: int, masking: MaskingConfig, generator: torch.Generator) -> Tensor:
+    """Time spans of a masking configuration over each utterance's frames: (B,) lengths to a boolean (B, T) mask."""
+    return sample_span_mask(
+        lengths,
+        num_frames,
+        prob=masking.time_prob,
+        span_length=masking.time_length,
+        min_spans=masking.min_time_spans,
+        generator=generator,
+    )
+
+
+def sample_channel_mask(batch: int, dim: int, masking: MaskingConfig, generator: torch.Generator) -> Tensor | None:
+    """Channel spans of a masking configuration, boolean (B, D); None without them."""
+    if masking.channel_prob == 0:
+        return None
+    return sample_span_mask(
+        torch.full((batch,), dim),
+        dim,
+        prob=masking.channel_prob,
+        span_length=masking.channel_length,
+        min_spans=0,
+        generator=generator,
+    )
 
 
 def equalize_mask(mask: Tensor, generator: torch.Generator) -> Tensor:

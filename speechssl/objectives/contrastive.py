@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, ModelConfig
 from speechssl.model.encoder import Encoder
-from speechssl.model.masking import equalize_mask, masked_positions, sample_negatives, sample_span_mask
+from speechssl.model.masking import (
+    equalize_mask,
+    masked_positions,
+    sample_channel_mask,
+    sample_negatives,
+    sample_time_mask,
+)
 from speechssl.model.quantizer import GumbelQuantizer
 
 
@@ -65,18 +71,10 @@ class ContrastiveModel(nn.Module):
         """Draw masks and negatives for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking
         lengths = torch.full((batch,), num_frames)
-        mask = sample_span_mask(
-            lengths,
-            num_frames,
-            prob=masking.time_prob,
-            span_length=masking.time_length,
-            min_spans=masking.min_time_spans,
-            generator=generator,
-        )
-        mask = equalize_mask(mask, generator)
+        mask = equalize_mask(sample_time_mask(lengths, num_frames, masking, generator), generator)
         positions = masked_positions(mask)
         negatives = sample_negatives(batch, positions.shape[1], self.objective.num_negatives, generator)
-        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, self.objective, generator)
+        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, generator)
         visible = masked_positions(~mask) if self.objective.masked_from_block > 0 else None
         return PretextDraw(mask, positions, negatives, channel_mask, visible)
 
@@ -128,23 +126,6 @@ class ContrastiveModel(nn.Module):
             perplexity=quantized.perplexity,
             context=encoded.context.detach(),
         )
-
-
-def sample_channel_mask(
-    batch: int, dim: int, objective: ContrastiveConfig, generator: torch.Generator
-) -> Tensor | None:
-    """Channel spans of the masking configuration, boolean (B, D); None without them."""
-    masking = objective.masking
-    if masking.channel_prob == 0:
-        return None
-    return sample_span_mask(
-        torch.full((batch,), dim),
-        dim,
-        prob=masking.channel_prob,
-        span_length=masking.channel_length,
-        min_spans=0,
-        generator=generator,
-    )
 
 
 def gather_frames(x: Tensor, positions: Tensor) -> Tensor:

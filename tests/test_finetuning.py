@@ -1,0 +1,182 @@
+"""Fine-tuning a very small model, from a pretrained encoder and from scratch."""
+
+import json
+import shutil
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_corpus
+from small_chain import MODEL, finetune_config, pretrain_config, weights
+
+from speechssl import evaluate, finetune, ingest, pretrain
+from speechssl.config import (
+    DropoutConfig,
+    EvaluateConfig,
+    EvaluationSetConfig,
+    FeatureEncoderConfig,
+    HeadConfig,
+    OptimizerConfig,
+    ShardConfig,
+)
+from speechssl.errors import CheckpointError, ConfigError, DataError
+from speechssl.model.ctc import CtcModel, CtcOutput
+from speechssl.training.checkpoints import load_checkpoint, read_best
+from speechssl.training.loop import build_optimizer
+from speechssl.training.run_log import read_log
+
+
+def test_blanks_are_counted_inside_utterances() -> None:
+    logits = torch.zeros(2, 4, 3)
+    logits[0, :, 1] = 1.0  # four labels
+    logits[1, 0, 2] = 1.0  # a label, two blanks, and padding
+    assert float(finetune.blank_share(CtcOutput(logits, torch.tensor([4, 3]), logits))) == pytest.approx(2 / 7)
+
+
+def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: Path) -> None:
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=2))
+    config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    finetune.run(deepcopy(config))
+    finetune.run(deepcopy(config))
+    shutil.rmtree(tmp_path / "pretrain")
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=4))
+    with pytest.raises(ConfigError, match="init holds other weights than when the run began"):
+        finetune.run(deepcopy(config))
+
+
+def test_finetuning_does_not_go_on_with_another_dev_set(shards: Path, tmp_path: Path) -> None:
+    finetune.run(finetune_config(shards, tmp_path / "run", None))
+    manifest = write_corpus(tmp_path / "audio", [9000] * 23)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    with pytest.raises(ConfigError, match=r"dev: the shards held 24 samples, 0\.0072 h, now 23 samples, 0\.0036 h"):
+        finetune.run(config)
+    shutil.copytree(shards, tmp_path / "copy")
+    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "copy")], max_batch_seconds=4)
+    finetune.run(config)  # the same samples in another place, in other batches
+
+
+def test_an_unfinished_init_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=8))
+    config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    finetune.load_encoder_weights(config)
+    assert "--init" not in caplog.text
+    shutil.rmtree(tmp_path / "pretrain" / "checkpoints" / "update_00000008")  # as if it had been killed before
+    finetune.load_encoder_weights(config)
+    assert "update_00000004 has had 4 of the 8 updates of its run" in caplog.text
+    caplog.clear()
+    pretrain.take_init(replace(pretrain_config(shards, tmp_path / "other"), init=tmp_path / "pretrain"))
+    assert "has had 4 of the 8 updates" in caplog.text
+
+
+def test_finetuning_marks_the_best_checkpoint_and_takes_the_encoder(finetuned: Path, pretrained: Path) -> None:
+    best = json.loads((finetuned / "best.json").read_text())
+    dev = {line["update"]: line["wer"] for line in read_log(finetuned / "log.jsonl") if line["kind"] == "dev"}
+    assert best["wer"] == min(dev.values())
+    before, after = weights(pretrained), weights(finetuned)
+    name = "encoder.feature_encoder.blocks.0.conv.weight"
+    assert torch.equal(before[name], after[name])
+    name = "encoder.context.blocks.0.ffn_in.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+def test_from_scratch_is_the_same_command_without_init(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    finetune.run(finetune_config(shards, tmp_path / "run", None))
+    name = "encoder.feature_encoder.blocks.0.conv.weight"
+    assert not torch.equal(weights(tmp_path / "run")[name], weights(pretrained)[name])
+
+
+def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: Path) -> None:
+    features = FeatureEncoderConfig(conv_layers=[(16, 200, 80), (16, 3, 2), (16, 3, 2)], first_layer="log_mel")
+    config = pretrain_config(shards, tmp_path / "pretrain")
+    config.model.feature_encoder = features
+    config.training.precision = "bf16"
+    pretrain.run(config)
+    tuned = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
+    tuned.model = config.model
+    tuned.head = HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)
+    tuned.freeze_context_updates = 100
+    tuned.training.precision = "bf16"
+    finetune.run(tuned)
+    before, after = weights(tmp_path / "pretrain"), weights(tmp_path / "finetune")
+    assert all(torch.equal(before[name], value) for name, value in after.items() if name.startswith("encoder."))
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
+    rates = evaluate.run(EvaluateConfig(tmp_path / "finetune", data, tmp_path / "out", accelerator="cpu"))
+    assert rates.num_utterances == 24
+
+
+def test_the_head_has_its_own_learning_rate(shards: Path) -> None:
+    head = HeadConfig(normalize_context=True, num_lstm_layers=1, lstm_dim=8)
+    model = CtcModel(deepcopy(MODEL), DropoutConfig(), 5, head)
+    groups = build_optimizer(model, OptimizerConfig(learning_rate=0.1), 3.0).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        assert rates[id(p)] == pytest.approx(0.1 if name.startswith("encoder.") else 0.3), name
+
+
+def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", pretrained)
+    config.model.context.num_layers = 3
+    with pytest.raises(ConfigError, match="model differs from the encoder in"):
+        finetune.run(config)
+
+
+def test_what_is_wrong_with_the_dev_set_shows_before_training(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    pretraining = pretrain_config(shards, tmp_path / "a")
+    pretraining.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    finetuning = finetune_config(shards, tmp_path / "b", pretrained)
+    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    for run, config in ((pretrain.run, pretraining), (finetune.run, finetuning)):
+        with pytest.raises(DataError, match="nowhere"):
+            run(config)  # type: ignore[operator]
+    assert not list(tmp_path.glob("[ab]/checkpoints"))
+    manifest = write_corpus(tmp_path / "audio", [8000] * 5)
+    manifest.write_text("path\n" + "".join(f"u00{i}.wav\n" for i in range(5)))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "silent"))
+    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "silent")])
+    with pytest.raises(DataError, match="none of the 5 dev utterances has a transcript"):
+        finetune.run(finetuning)
+
+
+def test_scores_of_a_checkpoint_count_after_a_kill(shards: Path, tmp_path: Path, pretrained: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", pretrained)
+    finetune.run(config)
+    best = read_best(config.output)
+    assert best is not None
+    (config.output / "best.json").unlink()  # as if the run had been killed before it wrote this
+    finetune.run(config)
+    again = read_best(config.output)
+    assert again is not None
+    newest = load_checkpoint(config.output / "checkpoints" / "update_00000004")
+    assert (again.update, again.wer) == (4, newest.metrics["wer"])
+
+
+def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.masking.channel_length = 17
+    with pytest.raises(ConfigError, match=r"masking.channel_length is 17, expected at most the model's 16 channels"):
+        finetune.run(config)
+
+
+def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:
+    with pytest.raises(CheckpointError, match="fine-tuned recogniser"):
+        finetune.run(finetune_config(shards, tmp_path / "run", finetuned))
+
+
+def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [1200] * 5)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    config = finetune_config(tmp_path / "shards", tmp_path / "run", None)
+    with pytest.raises(DataError, match=r"u002: transcript needs 4 frames, the audio has \d"):
+        finetune.run(config)
+
+
+def test_untranscribed_shards_are_named_as_such(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 3)
+    manifest.write_text("path\n" + "".join(f"u{i:03d}.wav\n" for i in range(3)))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    with pytest.raises(DataError, match=r"none of the 3 utterances has a transcript.*--require_text"):
+        finetune.run(finetune_config(tmp_path / "shards", tmp_path / "run", None))

@@ -1,0 +1,141 @@
+"""Evaluating and transcribing with a very small recogniser."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import write_corpus
+from safetensors.torch import load_file, save_file
+
+from speechssl import evaluate, ingest, transcribe
+from speechssl.config import (
+    EvaluateConfig,
+    EvaluationSetConfig,
+    ShardConfig,
+    TranscribeConfig,
+)
+from speechssl.errors import CheckpointError, ConfigError, DataError
+from speechssl.evaluation.scoring import score
+from speechssl.recogniser import load_recogniser
+
+
+def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path: Path) -> None:
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
+    rates = evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
+    assert metrics["wer"] == rates.wer
+    assert metrics["init"] == "pretrained"
+    assert metrics["updates"] == 4
+    assert len(lines) == metrics["num_utterances"] == 24
+    assert metrics["warning"]
+
+
+def test_speakers_of_the_shards_reach_the_evaluation(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 20)
+    rows = [f"u{i:03d}.wav\tONE TWO\tvoice{i // 2}\n" for i in range(20)]
+    manifest.write_text("path\ttext\tspeaker\n" + "".join(rows))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    data = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    capsys.readouterr()
+    rates = evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()]
+    assert [line["speaker"] for line in lines] == [f"voice{i // 2}" for i in range(20)]
+    assert (rates.interval_unit, rates.num_speakers) == ("speakers", 10)
+    assert "95% interval over 10 speakers" in capsys.readouterr().out
+
+
+def test_a_whole_evaluation_of_the_same_is_not_repeated(
+    shards: Path, finetuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    data = EvaluationSetConfig(shards=[str(shards)])
+    config = EvaluateConfig(run, data, tmp_path / "out", bootstrap_samples=50, accelerator="cpu")
+    scored = []
+    monkeypatch.setattr(evaluate, "score", lambda *args, **options: scored.append(1) or score(*args, **options))
+    first = evaluate.run(config)
+    assert evaluate.run(config) == first
+    assert len(scored) == 1
+    assert "nothing was repeated" in capsys.readouterr().out
+    manifest = write_corpus(tmp_path / "audio", [9000] * 23)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
+    evaluate.run(replace(config, bootstrap_samples=60))
+    evaluate.run(replace(config, data=EvaluationSetConfig(shards=[str(tmp_path / "shards")])))
+    evaluate.run(config)
+    for path in run.glob("checkpoints/*/model.safetensors"):  # as if the run had been deleted and trained anew
+        save_file({name: weight * 0.5 for name, weight in load_file(path).items()}, path)
+    evaluate.run(config)
+    assert len(scored) == 5, "options, data and weights are each looked at"
+    (tmp_path / "out" / "hypotheses.jsonl").unlink()
+    evaluate.run(config)
+    assert len(scored) == 6
+
+
+def test_evaluation_asks_for_shards(finetuned: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.shards is empty"):
+        evaluate.run(EvaluateConfig(finetuned, EvaluationSetConfig(), tmp_path / "out", accelerator="cpu"))
+
+
+def test_encoder_without_head_is_not_evaluated(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+    data = EvaluationSetConfig(shards=[str(shards)])
+    with pytest.raises(CheckpointError, match="speechssl finetune"):
+        evaluate.run(EvaluateConfig(pretrained, data, tmp_path / "out", accelerator="cpu"))
+
+
+def test_transcribing_goes_on_past_a_bad_file(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path / "audio", [9000, 11000], rate=22050)
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    config = TranscribeConfig(finetuned, [bad, tmp_path / "audio"], format="jsonl", accelerator="cpu")
+    with pytest.raises(DataError, match=r"1 of 3 files were not transcribed:\n.*bad\.wav"):
+        transcribe.run(config)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["u000.wav", "u001.wav"]
+    assert lines[0]["seconds"] == pytest.approx(9000 / 22050, abs=0.01)
+
+
+def test_a_long_recording_is_heard_in_windows(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
+    config = TranscribeConfig(finetuned, [tmp_path / "audio"], format="jsonl", accelerator="cpu")
+    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    recogniser = load_recogniser(finetuned, torch.device("cpu"))
+    shapes = []
+    recogniser.model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    long, short = transcribe.transcribe(recogniser, transcribe.find_audio(config.audio), config, [])
+    assert (long.seconds, short.seconds) == (200_000 / 16000, 6000 / 16000)
+    assert shapes[0][0] > 10
+    assert all(num_samples < 2.2 * 16000 for _, num_samples in shapes)
+
+
+def test_a_long_recording_that_breaks_off_has_no_transcript(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
+    broken = np.zeros(600_000, np.float32)
+    broken[-1] = np.nan
+    soundfile.write(tmp_path / "audio" / "u000.wav", broken, 16000, subtype="FLOAT")
+    output = tmp_path / "transcripts.txt"
+    config = TranscribeConfig(finetuned, [tmp_path / "audio"], output, accelerator="cpu")
+    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    with pytest.raises(DataError, match=r"1 of 2 files were not transcribed:\n.*u000\.wav"):
+        transcribe.run(config)
+    assert [line.split("\t")[0] for line in output.read_text().splitlines()] == [str(tmp_path / "audio" / "u001.wav")]
+
+
+def test_windows_that_are_all_margin_are_refused(finetuned: Path, tmp_path: Path) -> None:
+    config = TranscribeConfig(finetuned, [tmp_path], window_seconds=5.0, margin_seconds=2.5)
+    with pytest.raises(ConfigError, match="window_seconds is 5, expected more than twice margin_seconds, 5"):
+        transcribe.run(config)
+
+
+def test_a_folder_is_no_file_for_transcripts(finetuned: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", [6000], rate=16000)
+    with pytest.raises(ConfigError, match=r"output is .*, a folder; expected the name of a file"):
+        transcribe.run(TranscribeConfig(finetuned, [tmp_path / "audio"], tmp_path, accelerator="cpu"))
