@@ -365,6 +365,15 @@ class TrainingConfig:
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several processes keep: "ddp", the whole model each; "fsdp", a part of its weights, gradients and optimiser
     state each, for models that do not fit one device; "auto": ddp. What is learned does not depend on it."""
+    gradient_bucket_megabytes: float = 25.0
+    """Gradients that ddp gathers before it sends them, in 2**20 bytes of float32. All buckets but the last travel while
+    the backward pass goes on: smaller ones leave less to wait for at its end, larger ones have fewer delays. What is
+    learned does not depend on it. fsdp sends each transformer block by itself and has no use for it."""
+    reduce_in_bf16: bool = False
+    """Send gradients between processes in bf16: half the traffic, for slow links. A process still sums its own in
+    float32; what it sends, and the sum over processes, is rounded to 8 significant bits, so several processes learn
+    what one does to that accuracy only. One process sends and rounds nothing. A run may be resumed with another
+    value."""
     compile: bool = False
     """Compile the model into one graph (torch.compile): minutes at the start, for faster updates on GPUs. On CPUs it
     does not pay. Noise inside the network is drawn otherwise; a block that layer drop skips is computed and left, and

@@ -34,7 +34,7 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ABOVE_ZERO: (
         "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",
         "max_batch_seconds", "max_seconds", "shuffle_hours", "cache_gigabytes", "head_learning_rate_scale",
-        "window_seconds", "margin_seconds", "probe_seconds",
+        "window_seconds", "margin_seconds", "probe_seconds", "gradient_bucket_megabytes",
     ),
     SHARE: ("time_prob", "channel_prob", "max_bad_share"),
 }  # fmt: skip

@@ -25,7 +25,9 @@ SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 MEMORY_SHARE = 0.8
 """Of what is free, that the processes may take up."""
 GRADIENT_BYTES = 4
-"""Of one gradient, as it is exchanged."""
+"""Of one gradient."""
+REDUCED_BYTES = {False: GRADIENT_BYTES, True: 2}
+"""Of one gradient as it is exchanged, by training.reduce_in_bf16."""
 READING_SHARE = 0.02
 """Of an update's time, from which on reading is spoken of."""
 BACKWARD_SHARE = 2 / 3
@@ -84,7 +86,7 @@ def run(config: PlanConfig) -> list[Geometry]:
     num_parameters = count_parameters(make_model(pretrain))
     found: list[Geometry] = []
     for devices in config.devices or [here * pretrain.training.num_nodes]:
-        exchange = exchange_seconds(num_parameters, devices, config)
+        exchange = exchange_seconds(num_parameters, devices, pretrain, config)
         found += [
             geometry(item, devices, pretrain, config, exchange, num_parameters)
             for item in fitting(probed, devices, audio)
@@ -107,11 +109,11 @@ def update_audio(pretrain: PretrainConfig, config: PlanConfig) -> float:
     return config.update_hours * 3600 or pretrain.data.num_streams * pretrain.data.max_batch_seconds
 
 
-def exchange_seconds(num_parameters: int, devices: int, config: PlanConfig) -> float:
+def exchange_seconds(num_parameters: int, devices: int, pretrain: PretrainConfig, config: PlanConfig) -> float:
     """Time in which a ring of devices sums its gradients: 2 (W - 1) / W times their bytes over the link's speed."""
     if devices == 1 or config.link_gigabytes_per_second == 0:
         return 0.0
-    traffic = 2 * (devices - 1) / devices * num_parameters * GRADIENT_BYTES
+    traffic = 2 * (devices - 1) / devices * num_parameters * REDUCED_BYTES[pretrain.training.reduce_in_bf16]
     return traffic / (config.link_gigabytes_per_second * 1e9)
 
 

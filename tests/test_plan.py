@@ -23,7 +23,7 @@ NUM_PARAMETERS = 95_000_000
 
 def planned(devices: int, **options: float) -> plan.Geometry:
     config = PlanConfig(Path("run.yaml"), [], **options)  # type: ignore[arg-type]
-    exchange = plan.exchange_seconds(NUM_PARAMETERS, devices, config)
+    exchange = plan.exchange_seconds(NUM_PARAMETERS, devices, PUBLISHED, config)
     return plan.geometry(PROBED, devices, PUBLISHED, config, exchange)
 
 
@@ -38,8 +38,11 @@ def test_accumulation_keeps_the_published_batch() -> None:
 
 
 def test_gradients_are_exchanged_behind_the_backward_pass() -> None:
-    seconds = plan.exchange_seconds(NUM_PARAMETERS, 8, PlanConfig(Path(), [], link_gigabytes_per_second=1.0))
+    config = PlanConfig(Path(), [], link_gigabytes_per_second=1.0)
+    seconds = plan.exchange_seconds(NUM_PARAMETERS, 8, PUBLISHED, config)
     assert seconds == pytest.approx(2 * 7 / 8 * 0.38)  # of four bytes each, at 1 GB/s
+    in_bf16 = replace(PUBLISHED, training=TrainingConfig(reduce_in_bf16=True))
+    assert plan.exchange_seconds(NUM_PARAMETERS, 8, in_bf16, config) == pytest.approx(seconds / 2)
     slow = planned(8, link_gigabytes_per_second=1.0)
     waiting = seconds - 0.2
     assert slow.update_seconds == pytest.approx(2.43 + waiting)

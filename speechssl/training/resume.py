@@ -21,9 +21,11 @@ FREE_FIELDS = frozenset(
         "training.log_every",
         "training.accelerator",
         "training.devices",
+        "training.gradient_bucket_megabytes",
         "training.num_nodes",
         "training.num_threads",
         "training.recompute",
+        "training.reduce_in_bf16",  # a matter of the link, as devices are; rounds differently from here on
         "training.strategy",
         *(f"{section}.{name}" for section in ("data", "train") for name in ("num_workers", "shards")),
         *(f"{section}.{name}" for section in ("data", "train", "dev") for name in ("cache", "cache_gigabytes")),

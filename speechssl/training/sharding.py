@@ -5,11 +5,13 @@ in any other way.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -22,10 +24,12 @@ class ShardedStrategy(ModelParallelStrategy):
 
     Args:
         num_processes: on all machines.
+        in_bf16: whether gradients are exchanged in bf16.
     """
 
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self, num_processes: int, *, in_bf16: bool = False) -> None:
         super().__init__(self.shard, data_parallel_size=num_processes, tensor_parallel_size=1)
+        self.in_bf16 = in_bf16
         self.layer_drop: SharedLayerDrop | None = None
 
     def shard(self, module: nn.Module, mesh: DeviceMesh) -> nn.Module:
@@ -34,9 +38,10 @@ class ShardedStrategy(ModelParallelStrategy):
         if context.layer_drop > 0:
             self.layer_drop = SharedLayerDrop(context)
         ranks = mesh["data_parallel"]
-        for block in context.blocks:
-            fully_shard(block, mesh=ranks)
-        fully_shard(module, mesh=ranks)
+        for group in (*context.blocks, module):
+            sharded = fully_shard(group, mesh=ranks)
+            if self.in_bf16:
+                sharded.set_custom_reduce_scatter(ReduceScatterInBf16())
         return module
 
     def forget_skipped(self) -> None:
@@ -54,6 +59,30 @@ class ShardedStrategy(ModelParallelStrategy):
         for module in unused:
             for parameter in module.parameters():
                 parameter.grad = None
+
+
+class ReduceScatterInBf16:
+    """How FSDP2 sends gradients: float32 in bf16, and gives back float32.
+
+    FSDP2's own ``reduce_dtype`` would also sum micro-batches in bf16, where small gradients vanish beside the sum.
+    """
+
+    def allocate(self, size: Sequence[int | torch.SymInt], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Memory for what is sent and received."""
+        return torch.empty(*size, dtype=dtype, device=device)
+
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: ProcessGroup,
+        op: Any,
+        async_op: bool = False,
+    ) -> None:
+        """Reduce (W x N,) of every rank to this rank's (N,)."""
+        received = torch.empty_like(output_tensor, dtype=torch.bfloat16)
+        torch.distributed.reduce_scatter_tensor(received, input_tensor.bfloat16(), op, group)
+        output_tensor.copy_(received)
 
 
 class SharedLayerDrop:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from forked_ranks import run_ranks
-from lightning_fabric.strategies import DDPStrategy
 from small_runs import (
     CONSTANT,
     FINETUNE,
@@ -24,9 +23,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from speechssl.config import ContextConfig, DropoutConfig
+from speechssl.config import ContextConfig, DropoutConfig, TrainingConfig
 from speechssl.model.context import ContextNetwork
-from speechssl.training.processes import build_strategy
+from speechssl.training.processes import ReplicatedStrategy, build_strategy
 from speechssl.training.sharding import ShardedStrategy, SharedLayerDrop
 
 SCORED = changed(SKIPPING, dev={"max_batch_seconds": 8})
@@ -80,9 +79,10 @@ def test_a_rank_whose_data_fails_ends_all(tmp_path: Path) -> None:
 
 
 def test_the_configured_strategy_is_taken() -> None:
-    strategies = [build_strategy(choice, 2, skips_parameters=False) for choice in ("auto", "ddp", "fsdp")]
-    assert [type(strategy) for strategy in strategies] == [DDPStrategy, DDPStrategy, ShardedStrategy]
-    assert build_strategy("fsdp", 1, skips_parameters=False) == "auto"
+    configs = [TrainingConfig(strategy=choice) for choice in ("auto", "ddp", "fsdp")]
+    strategies = [build_strategy(config, 2, skips_parameters=False) for config in configs]
+    assert [type(x) for x in strategies] == [ReplicatedStrategy, ReplicatedStrategy, ShardedStrategy]
+    assert build_strategy(configs[-1], 1, skips_parameters=False) == "auto"
 
 
 @pytest.fixture

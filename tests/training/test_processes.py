@@ -1,11 +1,13 @@
 """Runs of several processes: the same model, the same ends; Fabric starts them, or they are there already."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from forked_ranks import run_ranks
+from lightning_fabric.plugins.environments import LightningEnvironment
 from small_runs import (
     CONSTANT,
     FINETUNE,
@@ -13,6 +15,9 @@ from small_runs import (
     changed,
     check_same_learning,
     command,
+    losses,
+    newest,
+    newest_weights,
     run_as_user,
     shards_of_which_the_second_rank_fails,
     spread,
@@ -22,6 +27,7 @@ from small_runs import (
 from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError
 from speechssl.training import processes
+from speechssl.training.checkpoints import load_training_state
 from speechssl.training.machine import settle_cpu
 from speechssl.training.ranks import is_first_rank
 from speechssl.training.run_lock import run_lock
@@ -31,11 +37,84 @@ SMALL = changed(PRETRAIN, data={"num_streams": 2}, training={"log_every": 2})
 SCORED = changed(SMALL, dev={"max_batch_seconds": 8})
 
 
-def test_two_processes_learn_what_one_does(shards: Path, tmp_path: Path) -> None:
-    train(command("pretrain", SCORED, tmp_path / "one", shards))
+@pytest.fixture(scope="module")
+def one(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining run of one process."""
+    output = tmp_path_factory.mktemp("processes") / "one"
+    train(command("pretrain", SCORED, output, shards))
+    return output
+
+
+def test_two_processes_learn_what_one_does(shards: Path, one: Path, tmp_path: Path) -> None:
     text = train(command("pretrain", SCORED, tmp_path / "two", shards), ranks=2)
     assert text.count("2 process(es)") == 1
-    check_same_learning(tmp_path / "one", tmp_path / "two")
+    check_same_learning(one, tmp_path / "two")
+
+
+def test_gradients_in_small_buckets_are_the_same(shards: Path, one: Path, tmp_path: Path) -> None:
+    options = ("--training.gradient_bucket_megabytes", "0.001")
+    train(command("pretrain", SCORED, tmp_path / "two", shards, *options), ranks=2)
+    check_same_learning(one, tmp_path / "two")
+
+
+def test_gradients_in_bf16_are_those_of_one_process_to_its_accuracy(shards: Path, tmp_path: Path) -> None:
+    # Two streams per process, whose sum is not to be rounded before it is sent.
+    config = changed(SCORED, data={"num_streams": 4})
+    train(command("pretrain", config, tmp_path / "one", shards))
+    for strategy in ("ddp", "fsdp"):
+        argv = command("pretrain", config, tmp_path / strategy, shards, "--training.reduce_in_bf16", "true")
+        train(argv, ranks=2, strategy=strategy)
+    expected = [(update, pytest.approx(loss, rel=1e-3)) for update, loss in losses(tmp_path / "one")]
+    assert losses(tmp_path / "ddp") == expected
+    # Numbers are rounded by 2**-9 at most, and to nothing coarser than float32's 2**-24 without the option.
+    gradients, weights = (
+        relative_difference(values(tmp_path / "one"), values(tmp_path / "ddp"))
+        for values in (mean_gradients, all_weights)
+    )
+    assert 1e-4 < gradients < 2**-8
+    assert 1e-6 < weights < 1e-3
+    check_same_learning(tmp_path / "ddp", tmp_path / "fsdp")
+
+
+def test_a_run_may_go_on_with_other_exchanges(shards: Path, one: Path) -> None:
+    options = ("--training.gradient_bucket_megabytes", "2", "--training.reduce_in_bf16", "true")
+    assert "trained for 6 updates" in train(command("pretrain", SCORED, one, shards, *options))
+
+
+def all_weights(run: Path) -> torch.Tensor:
+    """Weights of the last checkpoint, all in one."""
+    return torch.cat([value.flatten() for value in newest_weights(run).values()])
+
+
+def mean_gradients(run: Path) -> torch.Tensor:
+    """AdamW's running means of gradients in the last checkpoint, all in one."""
+    state = load_training_state(newest(run))["optimizer"]["state"]
+    return torch.cat([values["exp_avg"].flatten() for values in state.values()])
+
+
+def relative_difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Norm of the difference over that of what is expected."""
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize(("megabytes", "sizes"), [(25.0, [7 * 2**20, 2**20]), (2.0, [2**20] + [2**21] * 3 + [2**20])])
+def test_gradients_are_exchanged_in_buckets_of_the_configured_size(megabytes: float, sizes: list[int]) -> None:
+    strategy = processes.build_strategy(TrainingConfig(gradient_bucket_megabytes=megabytes), 2, skips_parameters=True)
+    assert isinstance(strategy, processes.ReplicatedStrategy)
+    strategy.parallel_devices = [torch.device("cpu")]
+    strategy.cluster_environment = LightningEnvironment()
+    layers = [torch.nn.Linear(512, 512, bias=False) for _ in range(8)]  # 1 MiB each
+    wrapped = strategy.setup_module(torch.nn.Sequential(*layers))
+    assert wrapped._get_ddp_logging_data()["bucket_sizes"] == ", ".join(str(size) for size in sizes)
 
 
 @pytest.mark.slow
