@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench_models import RATE
+from torch import Tensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data.batches import Batch
@@ -12,18 +13,21 @@ from speechssl.training.processes import make_fabric
 
 
 class OurUpdate:
-    """Forward and backward pass, clipping and optimiser step on one batch, on one device.
+    """Forward and backward pass, clipping and optimiser step on one batch, on one device or this process's of several.
 
     Args:
         config: of the run.
         task: with its weights.
         batch: that every update hears.
+        num_streams: micro-batches of an update, one of which is this process's.
     """
 
-    def __init__(self, config: PretrainConfig | FinetuneConfig, task: Task, batch: Batch) -> None:
-        fabric = make_fabric(config.training, 1, skips_parameters=False)
+    def __init__(
+        self, config: PretrainConfig | FinetuneConfig, task: Task, batch: Batch, *, num_streams: int = 1
+    ) -> None:
+        fabric = make_fabric(config.training, num_streams, skips_parameters=False)
         fabric.launch()
-        plan: Any = SimpleNamespace(num_streams=1, sample_rate=RATE)
+        plan: Any = SimpleNamespace(num_streams=num_streams, sample_rate=RATE)
         self.task = task
         self.trainer = Trainer(config, task, plan, fabric, {})
         self.module, self.optimizer = self.trainer.set_up(None)
@@ -34,7 +38,14 @@ class OurUpdate:
 
     def run(self) -> None:
         """One update."""
-        num_targets = self.trainer.backward(self.module, [self.batch], self.update, self.meter)
+        self.step(self.backward())
+
+    def backward(self) -> Tensor:
+        """Gradients summed over the targets, whose number this returns, of all processes if they exchange them."""
+        return self.trainer.backward(self.module, [self.batch], self.update, self.meter)
+
+    def step(self, num_targets: Tensor) -> None:
+        """Division by the number of targets, clipping, optimiser step."""
         self.trainer.normalize_gradients(self.parameters, num_targets)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
