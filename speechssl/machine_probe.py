@@ -87,7 +87,8 @@ def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: in
 def mean_of(same: Sequence[Probed]) -> Probed:
     """One size on several devices; the highest memory."""
     size, audio, micro, step, read, memory = zip(*same, strict=True)
-    return Probed(size[0], *(statistics.mean(values) for values in (audio, micro, step, read)), max(memory))
+    mean = statistics.mean
+    return Probed(size[0], mean(audio), mean(micro), mean(step), mean(read), max(memory))
 
 
 def _probe(config: PretrainConfig, sizes: Sequence[float], limits: Limits) -> list[Probed]:
@@ -180,8 +181,9 @@ class OneUpdate:
             asked = stepped
             if len(micro) == REPEATS or (micro and stepped >= ends):
                 break
-        medians = [statistics.median(values) for values in (audio, micro, step, read)]
-        return Probed(plan.config.max_batch_seconds, *medians, peak_memory(self.fabric.device.type))
+        median, peak = statistics.median, peak_memory(self.fabric.device.type)
+        size = plan.config.max_batch_seconds
+        return Probed(size, median(audio), median(micro), median(step), median(read), peak)
 
     def now(self) -> float:
         """Time at which everything asked of the device is done."""
