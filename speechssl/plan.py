@@ -17,7 +17,8 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
 from speechssl.training.loop import write_json
-from speechssl.training.machine import available_memory, resolve_accelerator
+from speechssl.training.machine import resolve_accelerator
+from speechssl.training.memory import available_memory
 from speechssl.training.processes import resolve_devices
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)

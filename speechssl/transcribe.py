@@ -24,7 +24,7 @@ from speechssl.decoding.long_form import Window, cut_windows, shape_of
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
 from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.training.machine import resolve_accelerator, settle_cpu
+from speechssl.training.machine import release_freed_memory, resolve_accelerator, settle_cpu
 
 
 class Transcript(NamedTuple):
@@ -125,21 +125,24 @@ def transcribe(
 ) -> Iterator[Transcript]:
     """Transcribe in batches of neighbours, yield in order, each when it is done; problems are appended by file."""
     rate = recogniser.config.sample_rate
+    on_cpu = recogniser.model.head.weight.device.type == "cpu"
+    max_batch_seconds = config.max_batch_seconds or (40.0 if on_cpu else 80.0)
     waiting: list[Piece] = []
+    shapes: set[torch.Size] = set()
     for path in paths:
         recording = Recording(path)
         try:
             for window in windows_of(recording, recogniser, config):
                 longest = padded_length([window, *(piece.window for piece in waiting)])
-                if waiting and longest * (len(waiting) + 1) > config.max_batch_seconds * rate:
-                    yield from transcribe_batch(recogniser, waiting)
+                if waiting and longest * (len(waiting) + 1) > max_batch_seconds * rate:
+                    yield from transcribe_batch(recogniser, waiting, shapes)
                     waiting = []
                 waiting.append(Piece(recording, window))
         except DataError as error:
             problems.append(str(error))
             waiting = [piece for piece in waiting if piece.recording is not recording]
     if waiting:
-        yield from transcribe_batch(recogniser, waiting)
+        yield from transcribe_batch(recogniser, waiting, shapes)
 
 
 def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeConfig) -> Iterator[Window]:
@@ -166,8 +169,8 @@ def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeC
 
 
 @torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transcript]:
-    """One padded batch; returns the transcripts of the recordings that end in it."""
+def transcribe_batch(recogniser: Recogniser, pieces: list[Piece], shapes: set[torch.Size]) -> list[Transcript]:
+    """One padded batch; returns the transcripts of the recordings that end in it, adds its shape to those so far."""
     device = recogniser.model.head.weight.device
     windows = [piece.window for piece in pieces]
     lengths = torch.tensor([len(window.samples) for window in windows])
@@ -176,6 +179,10 @@ def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transc
         row[: len(window.samples)] = torch.from_numpy(window.samples)
     output = recogniser.model(audio.to(device), lengths.to(device))
     paths = best_paths(output.logits, [(window.first_frame, window.stop_frame) for window in windows])
+    if audio.shape not in shapes:
+        # What is kept for a new shape lies in freed memory, whose pieces are then too small for other shapes.
+        shapes.add(audio.shape)
+        release_freed_memory()
     done = []
     for (recording, window), path in zip(pieces, paths, strict=True):
         recording.parts.append(path)

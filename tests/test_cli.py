@@ -51,6 +51,16 @@ def test_help_answers_in_under_a_second_and_imports_no_torch(argv):
     assert done.stdout.startswith("usage: speechssl")
 
 
+@pytest.mark.parametrize("name", ["transcribe", "evaluate"])
+def test_using_a_recogniser_imports_what_it_needs_alone(name):
+    """Of a recording's minute in memory, imports are more than half: PyTorch's compiler alone would be 120 MiB."""
+    code = f"import sys\nimport {cli.VERBS[name].module}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    heavy = {"torch._dynamo", "torch._inductor", "sympy", "triton", "torchaudio", "lightning_fabric", "librosa"}
+    heavy |= {"numba", "matplotlib", "transformers", "onnx"}
+    assert not heavy & set(done.stdout.split())
+
+
 def test_the_overview_lists_every_verb_with_its_purpose(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out

@@ -116,6 +116,17 @@ def test_a_long_recording_is_heard_in_windows(finetuned: Path, tmp_path: Path) -
     assert all(num_samples < 2.2 * 16000 for _, num_samples in shapes)
 
 
+def test_windows_of_the_usual_length_are_heard_one_at_a_time_on_a_cpu(finetuned: Path, tmp_path: Path) -> None:
+    """Two of them take a published model above 1 GiB, and no less time."""
+    write_corpus(tmp_path / "audio", [60 * 16000], rate=16000)
+    recogniser = load_recogniser(finetuned, torch.device("cpu"))
+    sizes = []
+    recogniser.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    config = TranscribeConfig(finetuned, [tmp_path / "audio"], accelerator="cpu")
+    list(transcribe.transcribe(recogniser, transcribe.find_audio(config.audio), config, []))
+    assert sizes == [1, 1, 1]
+
+
 def test_a_long_recording_that_breaks_off_has_no_transcript(finetuned: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
     broken = np.zeros(600_000, np.float32)

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
+from speechssl.model.parts import goes_in_parts
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
 from speechssl.model.squeeze import Squeeze
 
@@ -20,6 +21,10 @@ from speechssl.model.squeeze import Squeeze
 def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
     """True where a frame lies inside its utterance: (B,) lengths to (B, T)."""
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
+FEED_FORWARD_FRAMES = 512
+"""Frames that go through a feed-forward layer at a time where no gradient is needed on a CPU."""
 
 
 class ContextOutput(NamedTuple):
@@ -105,6 +110,8 @@ class ContextNetwork(nn.Module):
             if index is not None and i == joins_at:
                 x = everything.to(x.dtype).scatter(1, index, x)
             x = self.run_block(block, x, attention_mask, position_bias)
+            if goes_in_parts(x):
+                torch.clear_autocast_cache()  # of the block's weights in bf16, which nobody needs again
             if keep_layers:
                 layers.append(x)
         if self.norm_first:
@@ -179,12 +186,14 @@ class PositionalConvolution(nn.Module):
                 return self.convolve(x.to(self.conv.weight.dtype))
         return self.convolve(x)
 
-    @torch.compiler.assume_constant_result
     def low_precision_works(self, dtype: torch.dtype) -> bool:
         """Whether this machine's kernels do; tried once."""
         if self._low_precision_works is None:
             self._low_precision_works = low_precision_works(self.conv, dtype)
         return self._low_precision_works
+
+    # As torch.compiler.assume_constant_result does it, which would import the compiler: 120 MiB and 2 s for everyone.
+    low_precision_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def convolve(self, x: Tensor) -> Tensor:
         """Convolution, norm and GELU over (B, T, D)."""
@@ -257,7 +266,14 @@ class Block(nn.Module):
         return self.ffn_norm(x + self.dropout(self.feed_forward(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(x))))
+        """Frames (B, T, D) to the same; what is widest in the network is not there as a whole if need not be."""
+        if not goes_in_parts(x) or x.shape[0] * x.shape[1] <= FEED_FORWARD_FRAMES:
+            return self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(x))))
+        frames = x.reshape(-1, x.shape[2])  # (B * T, D)
+        out = torch.empty_like(frames)
+        for part, found in zip(frames.split(FEED_FORWARD_FRAMES), out.split(FEED_FORWARD_FRAMES), strict=True):
+            found.copy_(self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(part)))))
+        return out.view_as(x)
 
 
 class SelfAttention(nn.Module):

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchaudio.functional import melscale_fbanks
 
 from speechssl.config import FeatureEncoderConfig
 from speechssl.frames import hop_samples, num_frames, samples_for_frames
+from speechssl.model.parts import goes_in_parts
 
-BLOCK_FRAMES = 100
+BLOCK_FRAMES = 50
 """Frames of an utterance that are encoded at a time where no gradient is needed."""
 
 
@@ -63,10 +63,8 @@ class FeatureEncoder(nn.Module):
         return x.transpose(1, 2), lengths  # (B, T, C)
 
     def fits_blocks(self, audio: Tensor) -> bool:
-        """Whether audio (B, S) is better encoded block by block: no gradient needs the whole, and caches are small."""
-        if torch.is_grad_enabled() or audio.device.type != "cpu" or torch.compiler.is_compiling():
-            return False
-        if not isinstance(self.blocks[0], ConvBlock) or torch.jit.is_tracing():
+        """Whether audio (B, S) is better encoded block by block."""
+        if not goes_in_parts(audio) or not isinstance(self.blocks[0], ConvBlock):
             return False
         return audio.shape[1] >= 2 * BLOCK_FRAMES * hop_samples(self.conv_layers)
 
@@ -87,14 +85,16 @@ class FeatureEncoder(nn.Module):
         first = self.blocks[0]
         assert isinstance(first, ConvBlock)
         first_layer = first.for_utterance(audio) if frames else first
-        parts = [audio.new_empty(0, self.out_channels)]
+        features = audio.new_empty(0, self.out_channels)
         for start in range(0, frames, BLOCK_FRAMES):
             stop = min(frames, start + BLOCK_FRAMES)
             x = audio[None, None, start * hop : start * hop + samples_for_frames(stop - start, layers)]
             for block in (first_layer, *self.blocks[1:]):
                 x = block(x, None)
-            parts.append(x[0].T)
-        return torch.cat(parts[1:] or parts)
+            if start == 0:  # of the type that the blocks give; parts of their own would lie between freed activations
+                features = x.new_empty(frames, self.out_channels)
+            features[start:stop] = x[0].T
+        return features
 
 
 class ConvBlock(nn.Module):
@@ -118,11 +118,11 @@ class ConvBlock(nn.Module):
         if not isinstance(self.norm, ChannelNorm):
             return self
         weight = self.conv.weight[:, 0].double()  # (C, kernel)
-        lags = audio.unfold(0, self.conv.kernel_size[0], self.conv.stride[0]).double()  # (T, kernel)
-        centred = lags - lags.mean(0)
-        variance = ((weight @ (centred.T @ centred / len(lags))) * weight).sum(1).clamp(min=0)
+        lags = audio.unfold(0, self.conv.kernel_size[0], self.conv.stride[0])  # (T, kernel)
+        mean = lags.mean(0, dtype=torch.float64)
+        variance = ((weight @ covariance(lags, mean)) * weight).sum(1).clamp(min=0)
         scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
-        offset = self.norm.bias.double() - scale * (weight @ lags.mean(0))
+        offset = self.norm.bias.double() - scale * (weight @ mean)
         scaled, offset = (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
         device = audio.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else audio.dtype
@@ -134,6 +134,12 @@ class ConvBlock(nn.Module):
             return F.gelu(x.to(dtype))
 
         return block
+
+
+def covariance(rows: Tensor, mean: Tensor, *, size: int = 1 << 14) -> Tensor:
+    """Of rows (T, N) around their mean (N,) in float64, (N, N), from so many rows at a time."""
+    centred = (part - mean for part in rows.split(size))  # (size, N)
+    return torch.stack([part.T @ part for part in centred]).sum(0) / len(rows)
 
 
 class LogMelBlock(nn.Module):
@@ -163,6 +169,8 @@ class LogMelBlock(nn.Module):
 
 def mel_filters(bands: int, window: int, sample_rate: int) -> Tensor:
     """Triangles of equal area over the frequencies of an even window, (window / 2 + 1, bands)."""
+    from torchaudio.functional import melscale_fbanks  # models without this layer start without torchaudio
+
     return melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
 
 

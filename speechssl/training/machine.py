@@ -3,7 +3,6 @@
 import ctypes
 import logging
 import os
-import resource
 import sys
 from typing import Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from speechssl.config import TrainingConfig
+from speechssl.training.memory import peak_process_memory
 
 logger = logging.getLogger(__name__)
 
@@ -66,41 +66,21 @@ def settle_cpu(config: TrainingConfig | None = None) -> None:
         logger.debug("no mallopt in this C library; allocator left as it is")
 
 
-def available_memory() -> float:
-    """Bytes that new processes may take up without swapping, in a container within its limit; all there is where the
-    system does not tell."""
-    return min(free_memory(), container_limit())
-
-
-def container_limit() -> float:
-    """What the control group of this process allows."""
+def release_freed_memory() -> None:
+    """Give back pages that the allocator keeps though nothing lies in them; they are faulted in again when needed."""
+    if sys.platform != "linux":
+        return
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123
-            return float(file.read())  # "max" is no number
-    except (OSError, ValueError):
-        return float("inf")
-
-
-def free_memory() -> float:
-    """What the machine has free."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        logger.debug("no malloc_trim in this C library; freed pages stay")
 
 
 def peak_memory(device_type: str) -> int:
     """Most bytes that this process has had: on its device, or in memory on a CPU."""
     if device_type == "cuda":
         return torch.cuda.max_memory_reserved()
-    try:
-        # getrusage would begin with what the parent had when it started this process.
-        with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_process_memory()
 
 
 def reset_peak_memory(device_type: str) -> None:

@@ -1,5 +1,6 @@
 """Padding never changes what an utterance gives; frames are counted as the convolutions count them."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 import reference
 import torch
 import torchaudio
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from speechssl.config import (
     ContextConfig,
@@ -18,7 +21,14 @@ from speechssl.config import (
 )
 from speechssl.config_files import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
-from speechssl.model.context import PositionalConvolution, SelfAttention, explicit_attention, low_precision_works
+from speechssl.model.context import (
+    FEED_FORWARD_FRAMES,
+    Block,
+    PositionalConvolution,
+    SelfAttention,
+    explicit_attention,
+    low_precision_works,
+)
 from speechssl.model.ctc import BidirectionalLstm, CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder, LogMelBlock
@@ -281,6 +291,38 @@ def test_blocks_in_low_precision_take_an_offset_away() -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected, found = encoder(audio)[0].float(), encoder(audio + 0.5)[0].float()
     assert float((found - expected).norm() / expected.norm()) < 0.02
+
+
+def test_feed_forward_in_parts_is_that_of_the_whole() -> None:
+    torch.manual_seed(0)
+    block = Block(ContextConfig(dim=8, ffn_dim=16, num_heads=2), DropoutConfig()).double().eval()
+    x = torch.randn(2, FEED_FORWARD_FRAMES + 3, 8, dtype=torch.float64)
+    seen: list[int] = []
+    block.ffn_in.register_forward_hook(lambda _, inputs, output: seen.append(output.shape[:-1].numel()))
+    expected = block.feed_forward(x)  # a gradient may be asked for
+    with torch.no_grad():
+        found = block.feed_forward(x)
+    assert seen == [2 * len(x[0]), FEED_FORWARD_FRAMES, FEED_FORWARD_FRAMES, 6]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_in_low_precision_are_let_go_block_by_block() -> None:
+    """Casts that autocast keeps to the end would be half as large again as the model."""
+    model = Encoder(CONFIGS["like base"], DropoutConfig()).eval()
+    weights: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten._to_copy.default and out.shape == (64, 32) and out.dtype == torch.bfloat16:
+                weights.append(weakref.ref(out))
+                alive.append(sum(reference() is not None for reference in weights))
+            return out
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Watch():
+        model(0.1 * torch.randn(1, 8000))
+    assert alive == [1, 1]
 
 
 def test_low_precision_is_tried_in_inference_mode_too() -> None:
