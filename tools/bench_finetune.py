@@ -9,16 +9,16 @@ length, because their base model depends on padding. The losses without dropout 
 
 import argparse
 import json
-import statistics
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from bench_models import DTYPES, RATE, model_config
-from contenders import Process, describe_machine, ratio, take_turns
+from bench_models import PRECISIONS, RATE, model_config
+from contenders import Contender, compare, describe_machine
 from our_update import OurUpdate
 from torch import Tensor
 
@@ -144,30 +144,22 @@ def write_weights(folder: Path, model: str, *, theirs: bool) -> None:
 
 def bench(case: Case, *, peer: bool, rounds: int) -> dict[str, Any]:
     """Time one precision, and the peer in the same, in turns."""
-    contenders = {"speechssl": Process(partial(Ours, case), case.device)}
+    contenders: dict[str, Callable[[], Contender]] = {"speechssl": partial(Ours, case)}
     if peer:
-        contenders["huggingface"] = Process(partial(HuggingFace, case), case.device)
-    losses = {name: contender.check() for name, contender in contenders.items()}
-    seconds = take_turns(contenders, rounds=rounds, warmup=3)
-    memory = {name: contender.peak_bytes() for name, contender in contenders.items()}
-    for contender in contenders.values():
-        contender.close()
+        contenders["huggingface"] = partial(HuggingFace, case)
     print(f"\n{case.model}, {case.precision}, {case.batch} x {case.seconds:g} s")
     audio = case.batch * case.seconds
-    for name, values in seconds.items():
-        print(
-            f"  {name:12s} {audio / statistics.median(values):8.1f} audio-s/s "
-            f"{1e3 * statistics.median(values):9.1f} ms {memory[name] / 2**30:6.2f} GiB   loss {losses[name]:.6f}"
-        )
+    outcomes = compare(
+        contenders, device=case.device, audio_seconds=audio, rounds=rounds, warmup=3, figure="loss without dropout"
+    )
     row: dict[str, Any] = {
         "model": case.model,
         "precision": case.precision,
-        "audio_seconds_per_second": audio / statistics.median(seconds["speechssl"]),
-        "peak_memory_bytes": memory["speechssl"],
+        "audio_seconds_per_second": audio / outcomes["speechssl"].seconds,
+        "peak_memory_bytes": outcomes["speechssl"].peak_bytes,
     }
     if peer:
-        found = ratio(seconds["speechssl"], seconds["huggingface"])
-        print(f"  {found.median:.2f} times huggingface ({found.low:.2f} to {found.high:.2f})")
+        found = outcomes["huggingface"].ratio
         row |= {"ratio_to_peer": found.median, "low": found.low, "high": found.high}
     return row
 
@@ -176,7 +168,7 @@ def main() -> None:
     """Run the cases that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["base"], choices=["base", "large", "small"])
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=sorted(DTYPES))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=PRECISIONS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, default=4, help="utterances")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each")

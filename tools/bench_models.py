@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import torch
 import yaml
 
 from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.config_files import from_dict
 
 RATE = 16000
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = ("bf16", "fp32")
 SMALL = ModelConfig(
     feature_encoder=FeatureEncoderConfig(conv_layers=[(256, k, s) for _, k, s in FeatureEncoderConfig().conv_layers]),
     context=ContextConfig(num_layers=4, dim=256, ffn_dim=1024, num_heads=4),

@@ -10,16 +10,16 @@ the figures of the log. The losses without dropout are printed beside each other
 
 import argparse
 import json
-import statistics
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from bench_models import DTYPES, RATE, model_config
-from contenders import Process, describe_machine, gemm_limit, ratio, take_turns
+from bench_models import PRECISIONS, RATE, model_config
+from contenders import Contender, compare, describe_machine, gemm_limit
 from operations import pretraining_operations
 from our_update import OurUpdate
 from torch import Tensor
@@ -164,41 +164,33 @@ def write_weights(folder: Path, model: str, *, theirs: bool) -> None:
 
 def bench(case: Case, *, peer: bool, rounds: int) -> dict[str, Any]:
     """Time one model in one precision, and the peer in float32 and in that precision, in turns."""
-    contenders = {"speechssl": Process(partial(Ours, case), case.device)}
+    contenders: dict[str, Callable[[], Contender]] = {"speechssl": partial(Ours, case)}
     if peer:
-        contenders["huggingface fp32"] = Process(partial(HuggingFace, case._replace(precision="fp32")), case.device)
+        contenders["huggingface fp32"] = partial(HuggingFace, case._replace(precision="fp32"))
         if case.precision != "fp32":
-            contenders[f"huggingface {case.precision}"] = Process(partial(HuggingFace, case), case.device)
-    losses = {name: contender.check() for name, contender in contenders.items()}
-    seconds = take_turns(contenders, rounds=rounds, warmup=3)
-    memory = {name: contender.peak_bytes() for name, contender in contenders.items()}
-    for contender in contenders.values():
-        contender.close()
+            contenders[f"huggingface {case.precision}"] = partial(HuggingFace, case)
     masked = case.draw(0).positions.shape[1]
     operations = pretraining_operations(case.config, ContrastiveConfig(), case.batch, case.audio.shape[1], masked)
-    limit = gemm_limit(case.device, DTYPES[case.precision])
     print(
         f"\n{case.model}, {case.precision}, {case.batch} x {case.seconds:g} s, {operations / 1e9:.0f} GFLOP per update"
     )
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(
-            f"  {name:18s} {case.batch * case.seconds / median:8.1f} audio-s/s {1e3 * median:9.1f} ms "
-            f"{memory[name] / 2**30:6.2f} GiB   loss {losses[name]:.6f}"
-        )
+    audio = case.batch * case.seconds
+    outcomes = compare(
+        contenders, device=case.device, audio_seconds=audio, rounds=rounds, warmup=3, figure="loss without dropout"
+    )
+    limit = gemm_limit(case.device, case.precision)
+    ours = outcomes["speechssl"]
     row: dict[str, Any] = {
         "model": case.model,
         "precision": case.precision,
-        "audio_seconds_per_second": case.batch * case.seconds / statistics.median(seconds["speechssl"]),
-        "gemm_share": operations / statistics.median(seconds["speechssl"]) / limit,
-        "peak_memory_bytes": memory["speechssl"],
+        "audio_seconds_per_second": audio / ours.seconds,
+        "gemm_share": operations / ours.seconds / limit,
+        "peak_memory_bytes": ours.peak_bytes,
     }
     print(f"  {row['gemm_share']:.0%} of the {limit / 1e9:.0f} GFLOP/s of a large matrix product")
-    for name in list(seconds)[1:]:
-        found = ratio(seconds["speechssl"], seconds[name])
-        print(f"  {found.median:.2f} times {name} ({found.low:.2f} to {found.high:.2f})")
-        if name == "huggingface fp32":
-            row |= {"ratio_to_peer_fp32": found.median, "low": found.low, "high": found.high}
+    if peer:
+        found = outcomes["huggingface fp32"].ratio
+        row |= {"ratio_to_peer_fp32": found.median, "low": found.low, "high": found.high}
     return row
 
 
@@ -206,7 +198,7 @@ def main() -> None:
     """Run the cases that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["base", "small"], choices=sorted(BATCHES))
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=sorted(DTYPES))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=PRECISIONS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, help="utterances (default: by model)")
     parser.add_argument("--seconds", type=float, help="length of each (default: by model)")

@@ -30,7 +30,7 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import torch
-from bench_models import DTYPES, RATE, model_config
+from bench_models import PRECISIONS, RATE, model_config
 from contenders import describe_machine
 from our_update import OurUpdate
 from torch import Tensor
@@ -207,7 +207,7 @@ def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base", choices=["base", "small", "large", "tiny"])
-    parser.add_argument("--precision", default="fp32", choices=sorted(DTYPES))
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     parser.add_argument("--processes", type=int, default=2, help="each has a core (default: 2)")
     parser.add_argument("--batch", type=int, default=4, help="utterances of a micro-batch (default: 4)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each (default: 5)")

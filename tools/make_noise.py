@@ -16,7 +16,8 @@ def utterance(seconds: float, seed: int) -> np.ndarray:
     draws = np.random.default_rng(seed)
     count = round(seconds * RATE)
     noise = draws.normal(0, 0.1, count)
-    envelope = np.interp(np.arange(count), np.arange(0, count + 4000, 4000), draws.random(count // 4000 + 2))
+    levels = draws.random(count // 4000 + 2)
+    envelope = np.interp(np.arange(count), 4000 * np.arange(len(levels)), levels)
     return (noise * envelope).astype(np.float32)
 
 
