@@ -149,9 +149,6 @@ class ContrastiveConfig:
     """Weight of the mean squared feature-encoder output."""
     feature_grad_scale: float = 0.1
     """Factor on the gradient that reaches the feature encoder."""
-    masked_from_block: int = 0
-    """First transformer block, from 0, that computes masked frames; those below see only the others, which saves their
-    share of the masked frames (as in masked autoencoders, He et al. 2022). Below model.context.num_layers."""
 
 
 @dataclass

@@ -214,7 +214,6 @@ def check_config(config: PretrainConfig) -> None:
             f"objective.masking.time_prob is {config.objective.masking.time_prob}, expected above 0 up to 1"
         )
     problems += mask_problems("objective.masking", config.objective.masking, config.model)
-    problems += visible_problems(config.objective.masked_from_block, config.model.context)
     if not config.data.shards:
         problems.append("data.shards is empty; name shard files or folders that `speechssl shard` made")
     shortest = samples_for_frames(2 * config.objective.masking.time_length, config.model.feature_encoder.conv_layers)
@@ -232,25 +231,6 @@ def mask_problems(section: str, masking: MaskingConfig, model: ModelConfig) -> l
             f"{section}.channel_length is {masking.channel_length}, expected at most the model's {model.context.dim} "
             "channels"
         ]
-    return []
-
-
-def visible_problems(masked_from_block: int, context: ContextConfig) -> list[str]:
-    """What keeps the lowest blocks from seeing unmasked frames alone."""
-    name = "objective.masked_from_block"
-    if masked_from_block == 0:
-        return []
-    if masked_from_block >= context.num_layers:
-        return [
-            f"{name} is {masked_from_block}, expected less than the {context.num_layers} blocks of the model: some "
-            "must see the masked frames"
-        ]
-    if context.squeeze > 1:
-        return [
-            f"{name} is {masked_from_block}, expected 0 where model.context.squeeze mixes masked frames with others"
-        ]
-    if context.relative_bias:
-        return [f"{name} is {masked_from_block}, expected 0 with model.context.relative_bias: it needs all distances"]
     return []
 
 

@@ -5,7 +5,6 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -185,21 +184,3 @@ def test_weights_of_training_sources_do_not_touch_the_dev_set(shards: Path, tmp_
     dev = pretrain.plan_dev(weighted)
     assert dev is not None
     assert dev.num_samples == 24
-
-
-@pytest.mark.parametrize(
-    ("block", "context", "message"),
-    [
-        (2, {}, "masked_from_block is 2, expected less than the 2 blocks"),
-        (1, {"squeeze": 2}, "masked_from_block is 1, expected 0 where model.context.squeeze mixes"),
-        (1, {"relative_bias": True}, "masked_from_block is 1, expected 0 with model.context.relative_bias"),
-    ],
-)
-def test_blocks_that_cannot_leave_masked_frames_out_are_refused(
-    block: int, context: dict[str, Any], message: str, shards: Path, tmp_path: Path
-) -> None:
-    config = pretrain_config(shards, tmp_path / "run")
-    config.objective.masked_from_block = block
-    config.model.context = replace(config.model.context, **context)
-    with pytest.raises(ConfigError, match=message):
-        pretrain.run(config)

@@ -53,23 +53,12 @@ class ContextNetwork(nn.Module):
         self.recomputes = False
         """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
-    def forward(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        visible: Tensor | None = None,
-        joins_at: int = 0,
-        keep_layers: bool = False,
-    ) -> ContextOutput:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, keep_layers: bool = False) -> ContextOutput:
         """Contextualise frames.
 
         Args:
             x: projected features, (B, T, D).
             lengths: frames of each utterance, (B,); None if all have T.
-            visible: indices of the only frames that the lowest blocks see, (B, V); None if those see all. Not with
-                lengths, a squeezed context or a relative bias.
-            joins_at: first block that sees all frames again.
             keep_layers: also return the output of every block.
         """
         valid = None
@@ -78,22 +67,14 @@ class ContextNetwork(nn.Module):
             # The positional convolution reaches across the end of an utterance, so what lies there must be zero.
             x = x.masked_fill(~valid[:, :, None], 0.0)
         if self.squeeze is None:
-            return self.transform(x, valid, visible, joins_at, keep_layers=keep_layers)
+            return self.transform(x, valid, keep_layers=keep_layers)
         squeezed = self.squeeze(x, valid)  # (B, T / R, D)
         if lengths is not None:
             valid = valid_frames(self.squeeze.squeezed_lengths(lengths), squeezed.shape[1])
         y, layers = self.transform(squeezed, valid, keep_layers=keep_layers)
         return ContextOutput(self.squeeze.spread(y, x), [self.squeeze.repeat(layer, x.shape[1]) for layer in layers])
 
-    def transform(
-        self,
-        x: Tensor,
-        valid: Tensor | None,
-        visible: Tensor | None = None,
-        joins_at: int = 0,
-        *,
-        keep_layers: bool,
-    ) -> ContextOutput:
+    def transform(self, x: Tensor, valid: Tensor | None, *, keep_layers: bool) -> ContextOutput:
         """Position, blocks and norm over frames (B, T, D), zero where not valid (B, T)."""
         attention_mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, T)
         x = x + self.position(x, valid)
@@ -102,13 +83,7 @@ class ContextNetwork(nn.Module):
         x = self.dropout(x)
         position_bias = None if self.position_bias is None else self.position_bias(x.shape[1])
         layers = []
-        everything, index = x, None
-        if visible is not None and joins_at > 0:
-            index = visible[:, :, None].expand(-1, -1, x.shape[2])
-            x = x.gather(1, index)  # (B, V, D)
-        for i, block in enumerate(self.blocks):
-            if index is not None and i == joins_at:
-                x = everything.to(x.dtype).scatter(1, index, x)
+        for block in self.blocks:
             x = self.run_block(block, x, attention_mask, position_bias)
             if goes_in_parts(x):
                 torch.clear_autocast_cache()  # of the block's weights in bf16, which nobody needs again

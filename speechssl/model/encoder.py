@@ -66,8 +66,6 @@ class Encoder(nn.Module):
         *,
         time_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
-        visible: Tensor | None = None,
-        joins_at: int = 0,
         keep_layers: bool = False,
     ) -> EncoderOutput:
         """Encode audio.
@@ -77,8 +75,6 @@ class Encoder(nn.Module):
             lengths: samples of each utterance, (B,); None if all have S.
             time_mask: frames that the mask embedding replaces, boolean (B, T).
             channel_mask: feature channels set to zero, boolean (B, D).
-            visible: indices of the only frames that the blocks below ``joins_at`` see, (B, V); None if those see all.
-            joins_at: first block that sees all frames.
             keep_layers: also return the output of every transformer block.
         """
         if self.config.normalize_audio:
@@ -90,7 +86,7 @@ class Encoder(nn.Module):
             x = torch.where(time_mask[:, :, None], self.mask_embedding.to(x.dtype), x)
         if channel_mask is not None:
             x = x.masked_fill(channel_mask[:, None, :], 0.0)
-        context = self.context(x, frame_lengths, visible=visible, joins_at=joins_at, keep_layers=keep_layers)
+        context = self.context(x, frame_lengths, keep_layers=keep_layers)
         energy = mean_square(raw_features, frame_lengths)
         return EncoderOutput(context.x, features, frame_lengths, energy, context.layers)
 

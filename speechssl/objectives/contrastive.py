@@ -29,8 +29,6 @@ class PretextDraw(NamedTuple):
     """Distractors as indices into the masked frames, (B, M, N)."""
     channel_mask: Tensor | None
     """Channels set to zero, boolean (B, D); None if the masking configuration has none."""
-    visible: Tensor | None = None
-    """Indices of the frames that are not masked, (B, T - M); None if every block sees all frames."""
 
 
 class ContrastiveOutput(NamedTuple):
@@ -75,8 +73,7 @@ class ContrastiveModel(nn.Module):
         positions = masked_positions(mask)
         negatives = sample_negatives(batch, positions.shape[1], self.objective.num_negatives, generator)
         channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, generator)
-        visible = masked_positions(~mask) if self.objective.masked_from_block > 0 else None
-        return PretextDraw(mask, positions, negatives, channel_mask, visible)
+        return PretextDraw(mask, positions, negatives, channel_mask)
 
     def forward(
         self,
@@ -96,13 +93,7 @@ class ContrastiveModel(nn.Module):
             noise: Gumbel noise (B, M, G, V) instead of a fresh draw.
             clean: waveforms for the targets, (B, S), if the audio was augmented.
         """
-        encoded = self.encoder(
-            audio,
-            time_mask=draw.time_mask,
-            channel_mask=draw.channel_mask,
-            visible=draw.visible,
-            joins_at=self.objective.masked_from_block,
-        )
+        encoded = self.encoder(audio, time_mask=draw.time_mask, channel_mask=draw.channel_mask)
         target_features = encoded.features if clean is None else self.encoder.normalized_features(clean)
         features = gather_frames(self.quantizer_dropout(target_features), draw.positions)  # (B, M, C)
         quantized = self.quantizer(features, temperature=temperature, noise=noise)

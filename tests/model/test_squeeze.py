@@ -1,8 +1,6 @@
-"""What makes the context network cheaper: squeezed frames, and blocks that leave masked frames out."""
+"""A squeezed context: means of an utterance's own frames, spread out over them again."""
 
-import pytest
 import torch
-from torch import Tensor
 
 from speechssl.config import ContextConfig, DropoutConfig
 from speechssl.model.context import ContextNetwork
@@ -47,27 +45,3 @@ def test_a_squeezed_network_has_as_many_vectors_and_layers_as_frames() -> None:
     assert [tuple(layer.shape) for layer in output.layers] == [(2, 7, 16)] * 3
     for layer in output.layers:
         assert torch.equal(layer[:, 0::2][:, :3], layer[:, 1::2])
-
-
-def lower_blocks_alone(net: ContextNetwork, x: Tensor, visible: list[int], joins_at: int) -> Tensor:
-    """Oracle: the lower blocks over the visible frames of one utterance (T, D), the upper ones over all."""
-    x = net.norm(x[None] + net.position(x[None]))
-    seen = torch.stack([x[:, i] for i in visible], 1)
-    for block in list(net.blocks)[:joins_at]:
-        seen = block(seen, None)
-    frames = [seen[:, visible.index(i)] if i in visible else x[:, i] for i in range(x.shape[1])]
-    y = torch.stack(frames, 1)
-    for block in list(net.blocks)[joins_at:]:
-        y = block(y, None)
-    return y[0]
-
-
-@pytest.mark.parametrize("joins_at", [1, 2])
-def test_the_lower_blocks_see_visible_frames_alone(joins_at: int) -> None:
-    net = network()
-    x = torch.randn(2, 6, 16, dtype=torch.float64)
-    visible = [[0, 2, 5], [1, 3, 4]]
-    found = net(x, visible=torch.tensor(visible), joins_at=joins_at).x
-    for row, seen in enumerate(visible):
-        torch.testing.assert_close(found[row], lower_blocks_alone(net, x[row], seen, joins_at))
-    assert not torch.allclose(found, net(x).x)

@@ -176,16 +176,6 @@ def test_masked_frames_do_not_leak_into_the_context() -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_blocks_below_the_masked_frames_see_all_others() -> None:
-    model, audio, drawn, noise = make(masked_from_block=1)
-    assert drawn.visible is not None
-    for seen, mask in zip(drawn.visible, drawn.time_mask, strict=True):
-        assert seen.tolist() == (~mask).nonzero()[:, 0].tolist()
-    found = model(audio, drawn, temperature=1.0, noise=noise)
-    seeing_all = model(audio, drawn._replace(visible=None), temperature=1.0, noise=noise)
-    assert not torch.equal(found.contrastive_loss, seeing_all.contrastive_loss)
-
-
 def test_targets_come_from_the_clean_audio() -> None:
     model, audio, draw, noise = make()
     noisy = audio + 0.3 * torch.randn_like(audio)
