@@ -57,8 +57,8 @@ class ContextConfig:
     max_distance: int = 800
     """Frames from which on all distances have the same relative bias; more than a quarter of num_buckets."""
     squeeze: int = 1
-    """Neighbouring frames that are averaged into one before the blocks and spread out after them (SEW, Wu et al. 2022):
-    2 halves the cost of the blocks. pos_conv_kernel then counts averaged frames; context vectors stay as many."""
+    """Neighbouring frames that are averaged into one before the blocks and spread out behind them, after SEW (Wu et al.
+    2022): 2 halves the blocks' cost. pos_conv_kernel then counts averaged frames; context vectors stay as many."""
 
 
 @dataclass
@@ -367,7 +367,8 @@ class TrainingConfig:
     the backward pass goes on: smaller ones leave less to wait for at its end, larger ones have fewer delays. What is
     learned does not depend on it. fsdp sends each transformer block by itself and has no use for it."""
     reduce_in_bf16: bool = False
-    """Send gradients between processes in bf16: half the traffic, for slow links. A process still sums its own in
+    """Send gradients between processes in bf16: half their traffic, for slow links; fsdp still sends weights round in
+    float32. A process still sums its own in
     float32; what it sends, and the sum over processes, is rounded to 8 significant bits, so several processes learn
     what one does to that accuracy only. One process sends and rounds nothing. A run may be resumed with another
     value."""

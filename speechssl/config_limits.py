@@ -17,6 +17,7 @@ class Limit(NamedTuple):
 ONE_OR_MORE = Limit(lambda value: value >= 1, "1 or more")
 ZERO_OR_MORE = Limit(lambda value: value >= 0, "0 or more")
 ABOVE_ZERO = Limit(lambda value: value > 0, "more than 0")
+UP_TO_A_TERABYTE = Limit(lambda value: 0 < value <= 1e6, "more than 0, up to 1,000,000")
 SHARE = Limit(lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_ONE = Limit(lambda value: 0 <= value < 1, "from 0 to below 1")
 
@@ -34,8 +35,9 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ABOVE_ZERO: (
         "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",
         "max_batch_seconds", "max_seconds", "shuffle_hours", "cache_gigabytes", "head_learning_rate_scale",
-        "window_seconds", "margin_seconds", "probe_seconds", "gradient_bucket_megabytes",
+        "window_seconds", "margin_seconds", "probe_seconds",
     ),
+    UP_TO_A_TERABYTE: ("gradient_bucket_megabytes",),
     SHARE: ("time_prob", "channel_prob", "max_bad_share"),
 }  # fmt: skip
 LIMITS = {name: limit for limit, names in _NAMES.items() for name in names}

@@ -192,10 +192,14 @@ def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, co
     ]
     if slow := [item for item in found if item.reading_share > READING_SHARE]:
         worst = max(slow, key=lambda item: item.reading_share)
+        on_cpu = resolve_accelerator(pretrain.training.accelerator) == "cpu"
+        more = "" if on_cpu else f"raise data.num_workers (now {pretrain.data.num_workers}), or "
         lines.append(
-            f"reading audio takes up to {worst.reading_share:.0%} of an update: raise data.num_workers (now "
-            f"{pretrain.data.num_workers}), or make the shards anew as FLAC"
+            f"reading audio takes up to {worst.reading_share:.0%} of an update: {more}make the shards anew as FLAC or "
+            "WAV, or augment less"
         )
+    if pretrain.training.strategy == "fsdp":
+        lines.append("planned as ddp: fsdp needs less memory, and sends weights round twice for every micro-batch")
     kept = [item for item in found if item.num_streams * item.batch_seconds <= audio * (1 + 1e-9)]
     lines += [
         f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"

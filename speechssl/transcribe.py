@@ -158,7 +158,8 @@ def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeC
             recording.num_samples += len(block)
             yield block
 
-    shape = shape_of(config.window_seconds, config.margin_seconds, rate, conv_layers)
+    squeeze = recogniser.config.context.squeeze
+    shape = shape_of(config.window_seconds, config.margin_seconds, rate, conv_layers, squeeze=squeeze)
     for window in cut_windows(counted(), conv_layers, shape):
         if window.stop_frame == 0:
             raise DataError(

@@ -24,6 +24,7 @@ def test_the_defaults_are_within_their_limits() -> None:
         ("training.max_updates", -5, "training.max_updates is -5, expected 1 or more"),
         ("training.seed", -1, "expected 0 or more"),
         ("training.gradient_bucket_megabytes", 0, "expected more than 0"),
+        ("training.gradient_bucket_megabytes", float("inf"), "expected more than 0, up to 1,000,000"),
         ("data.num_streams", 0, "expected 1 or more"),
         ("data.num_workers", -1, "expected 0 or more"),
         ("data.shuffle_hours", 0, "expected more than 0"),

@@ -121,6 +121,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
+    if arguments.batch < 2 or arguments.batch % 2:
+        parser.error(f"--batch is {arguments.batch}, expected an even number: longer crops are half as many")
     print(json.dumps(describe_machine(arguments.device)))
     print(f"{arguments.model}, {arguments.precision}, {arguments.batch} x {arguments.seconds:g} s")
     with tempfile.TemporaryDirectory() as folder:

@@ -32,11 +32,15 @@ class Window(NamedTuple):
     is_last: bool
 
 
-def shape_of(window_seconds: float, margin_seconds: float, sample_rate: int, conv_layers: ConvLayers) -> WindowShape:
-    """Windows of so many seconds, margins included, in whole frames."""
-    frames_per_second = sample_rate / hop_samples(conv_layers)
-    margin = max(1, round(margin_seconds * frames_per_second))
-    return WindowShape(max(1, round(window_seconds * frames_per_second) - 2 * margin), margin)
+def shape_of(
+    window_seconds: float, margin_seconds: float, sample_rate: int, conv_layers: ConvLayers, *, squeeze: int = 1
+) -> WindowShape:
+    """Windows of so many seconds, margins included, in whole frames, and whole groups of those that a squeezed context
+    makes one of: it groups those of a window as it would those of the recording."""
+    groups_per_second = sample_rate / hop_samples(conv_layers) / squeeze
+    margin = max(1, round(margin_seconds * groups_per_second))
+    kept = max(1, round(window_seconds * groups_per_second) - 2 * margin)
+    return WindowShape(squeeze * kept, squeeze * margin)
 
 
 def cut_windows(blocks: Iterable[np.ndarray], conv_layers: ConvLayers, shape: WindowShape) -> Iterator[Window]:

@@ -52,7 +52,7 @@ def _context_problems(model: ModelConfig) -> Iterator[str]:
             yield f"{name} is {divisor}, expected a divisor of dim, which is {context.dim}"
     if max(context.num_layers, context.pos_conv_depth) > MAX_LAYERS:
         yield f"{max(context.num_layers, context.pos_conv_depth)} layers, expected at most {MAX_LAYERS}"
-    names = ("dim", "ffn_dim", "pos_conv_kernel", "num_buckets", "max_distance")
+    names = ("dim", "ffn_dim", "squeeze", "pos_conv_kernel", "num_buckets", "max_distance")
     yield from _too_large({name: getattr(context, name) for name in names})
     if context.relative_bias and (context.num_buckets < 4 or context.num_buckets % 4):
         yield f"num_buckets is {context.num_buckets}, expected a multiple of 4"

@@ -83,7 +83,8 @@ class GatheredSqueeze(Squeeze):
 
     def grouped(self, x: Tensor) -> Tensor:
         groups = (x.shape[1] + self.factor - 1) // self.factor
-        frames = torch.arange(groups, device=x.device)[:, None] * self.factor + torch.arange(self.factor)
+        frames = torch.arange(groups, device=x.device)[:, None] * self.factor
+        frames = frames + torch.arange(self.factor, device=x.device)  # (T / R, R)
         outside = (frames >= x.shape[1])[:, :, None]
         return x[:, frames.clamp(max=x.shape[1] - 1)].masked_fill(outside, 0.0)
 

@@ -33,7 +33,8 @@ class ContextOutput(NamedTuple):
     x: Tensor
     """Context vectors, (B, T, D); frames past an utterance's length hold no meaning."""
     layers: list[Tensor]
-    """Output of every block, (B, T, D) each; empty unless asked for."""
+    """Output of every block, (B, T, D) each; empty unless asked for. Every R frames are equal where the context is
+    squeezed: they are spread out behind the last block."""
 
 
 class ContextNetwork(nn.Module):

@@ -1,7 +1,7 @@
 """Fewer frames for the transformer: neighbours averaged before its blocks, spread out again after them.
 
-SEW (Wu et al. 2022, section 4.2) squeezes wav2vec 2.0 this way; the residual connection around the squeezed part is the
-hourglass transformer's (Nawrot et al. 2022, section 2).
+After SEW (Wu et al. 2022), which squeezes wav2vec 2.0; the residual connection around the squeezed part is that of the
+hourglass transformer (Nawrot et al. 2022). docs/decisions.md says how it differs from both.
 """
 
 import torch

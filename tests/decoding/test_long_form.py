@@ -33,3 +33,11 @@ def test_kept_frames_are_those_of_the_recording(num_samples: int, shape: WindowS
 def test_seconds_become_frames() -> None:
     assert shape_of(2.0, 0.5, 16000, [(1, 400, 320)]) == WindowShape(50, 25)
     assert shape_of(2.0, 0.001, 16000, [(1, 400, 320)]) == WindowShape(98, 1)
+
+
+def test_windows_begin_where_a_squeezed_context_begins_a_group() -> None:
+    shape = shape_of(0.05, 0.01, 16000, CONV_LAYERS, squeeze=3)
+    windows = list(cut_windows([np.arange(9000, dtype=np.float32)], CONV_LAYERS, shape))
+    starts = [int(window.samples[0]) // HOP for window in windows]
+    assert len(starts) > 3
+    assert [start % 3 for start in starts] == [0] * len(starts)

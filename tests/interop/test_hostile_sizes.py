@@ -108,6 +108,7 @@ RELATIVE = {"relative_bias": True}
         ({"pos_conv_groups": 7}, {}, 16000, "pos_conv_groups is 7, expected a divisor"),
         ({"num_layers": 10**9}, {}, 16000, "1000000000 layers, expected at most 1000"),
         ({"ffn_dim": 10**15}, {}, 16000, r"ffn_dim is 1e\+15, expected at most 1000000"),
+        ({"squeeze": 10**9}, {}, 16000, r"squeeze is 1e\+09, expected at most 1000000"),
         (RELATIVE | {"num_buckets": 30}, {}, 16000, "num_buckets is 30, expected a multiple of 4"),
         (RELATIVE | {"max_distance": 80}, {}, 16000, "max_distance is 80, expected more than a quarter"),
         ({}, {"conv_layers": []}, 16000, "conv_layers are none"),
