@@ -57,14 +57,13 @@ class Ours(OurUpdate):
         model = make_model(config)
         audio = 0.1 * torch.randn(case.batch, round(case.seconds * RATE))
         lengths = torch.full((case.batch,), audio.shape[1])
+        frames = num_frames(audio.shape[1], config.model.feature_encoder.conv_layers)
+        self.num_masked = model.draw(case.batch, frames, mask_generator(0, 0, 0)).positions.numel()
         super().__init__(config, PretrainTask(config, model, None), Batch([], audio, lengths, [], stream=0))
 
     def check(self) -> float:
         """Masked frames of the first update."""
-        layers = self.task.config.model.feature_encoder.conv_layers
-        frames = num_frames(self.batch.audio.shape[1], layers)
-        draw = self.task.model.draw(self.batch.audio.shape[0], frames, mask_generator(0, 0, 0))
-        return float(draw.positions.numel())
+        return float(self.num_masked)
 
 
 def cases(model: str, precision: str, device: str, batch: int, seconds: float, folder: Path) -> dict[str, Case]:
