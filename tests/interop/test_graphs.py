@@ -117,6 +117,7 @@ torch.save((scores, frames), sys.argv[1] + "/found.pt")
 """
 
 
+@pytest.mark.slow
 def test_torch_programs_take_any_batch_and_length_without_speechssl(tiny: Path, tmp_path: Path) -> None:
     assert run_verb("export", tiny, tmp_path / "out", "--to", "torch") == 0
     with zipfile.ZipFile(tmp_path / "out" / "model.pt2") as archive:

@@ -54,6 +54,7 @@ def train_in_parts(shards: Path, output: Path, parts: Iterable[tuple[int, int, s
         train(argv, ranks=ranks, strategy=strategy)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_spread_in_another_way(shards: Path, pretrained: Path, tmp_path: Path) -> None:
     train_in_parts(shards, tmp_path / "run", [(2, 2, "ddp"), (4, 2, "fsdp"), (6, 1, "auto")])
     check_same_checkpoint(pretrained, tmp_path / "run")

@@ -42,6 +42,7 @@ def finish(started: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
     return written
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_of_one_machine(shards: Path, one: Path, tmp_path: Path) -> None:
     argv = [*TORCHRUN, "--standalone", "--nproc_per_node", "2"]
     [(output, _)] = finish([start([*argv, *pretraining(tmp_path / "run", shards, *spread(2, "fsdp"))])])

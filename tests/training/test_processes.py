@@ -57,6 +57,7 @@ def test_gradients_in_small_buckets_are_the_same(shards: Path, one: Path, tmp_pa
     check_same_learning(one, tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_gradients_in_bf16_are_those_of_one_process_to_its_accuracy(shards: Path, tmp_path: Path) -> None:
     # Two streams per process, whose sum is not to be rounded before it is sent.
     config = changed(SCORED, data={"num_streams": 4})
