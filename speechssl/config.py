@@ -368,10 +368,9 @@ class TrainingConfig:
     learned does not depend on it. fsdp sends each transformer block by itself and has no use for it."""
     reduce_in_bf16: bool = False
     """Send gradients between processes in bf16: half their traffic, for slow links; fsdp still sends weights round in
-    float32. A process still sums its own in
-    float32; what it sends, and the sum over processes, is rounded to 8 significant bits, so several processes learn
-    what one does to that accuracy only. One process sends and rounds nothing. A run may be resumed with another
-    value."""
+    float32. A process sums its own in float32; what it sends, and the sum over processes, is rounded to 8 significant
+    bits, so several processes learn what one does to that accuracy only. One process sends and rounds nothing. A run
+    may be resumed with another value."""
     compile: bool = False
     """Compile the model into one graph (torch.compile): minutes at the start, for faster updates on GPUs. On CPUs it
     does not pay. Noise inside the network is drawn otherwise; a block that layer drop skips is computed and left, and
