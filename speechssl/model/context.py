@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
+from speechssl.model.dropout import Dropout, dropout
 from speechssl.model.parts import goes_in_parts
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
 from speechssl.model.squeeze import Squeeze
@@ -50,7 +51,7 @@ class ContextNetwork(nn.Module):
         self.position_bias = build_position_bias(config)
         self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(dropout.hidden)
+        self.dropout = Dropout(dropout.hidden)
         self.recomputes = False
         """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
@@ -227,8 +228,8 @@ class Block(nn.Module):
         self.ffn_in = nn.Linear(config.dim, config.ffn_dim)
         self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
         self.ffn_norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(dropout.hidden)
-        self.activation_dropout = nn.Dropout(dropout.activation)
+        self.dropout = Dropout(dropout.hidden)
+        self.activation_dropout = Dropout(dropout.activation)
         for layer in (self.attention.qkv, self.attention.out, self.ffn_in, self.ffn_out):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
@@ -286,9 +287,10 @@ class SelfAttention(nn.Module):
             bias = self.gate(x).to(query.dtype) * position_bias.to(query.dtype)  # (B, heads, T, T)
             attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, float("-inf"))
         dropout = self.dropout if self.training else 0.0
-        # PyTorch's fused attention trains slowly in bf16 on CPUs: two to four times as long as these products.
-        slow_fused = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
-        attend = explicit_attention if slow_fused else F.scaled_dot_product_attention
+        # PyTorch's attention trains slowly on CPUs: in bf16 two to four times as long as these products take, and with
+        # dropout it is not the fused one.
+        slow = query.requires_grad and (query.dtype == torch.bfloat16 or dropout > 0)
+        attend = explicit_attention if slow and query.device.type == "cpu" else F.scaled_dot_product_attention
         x = attend(query, key, value, attn_mask=attention_mask, dropout_p=dropout)
         return self.out(x.transpose(1, 2).reshape(batch, frames, dim))
 
@@ -296,7 +298,9 @@ class SelfAttention(nn.Module):
 def explicit_attention(
     query: Tensor, key: Tensor, value: Tensor, *, attn_mask: Tensor | None, dropout_p: float
 ) -> Tensor:
-    """Scaled dot-product attention as written in Vaswani et al. 2017, section 3.2.1; softmax in float32 or wider.
+    """Scaled dot-product attention as written in Vaswani et al. 2017, section 3.2.1.
+
+    PyTorch computes the softmax of numbers in bf16 in float32, and rounds what comes out.
 
     Args:
         query: (B, heads, T, D / heads); key and value likewise.
@@ -309,5 +313,4 @@ def explicit_attention(
         scores = scores.masked_fill(~attn_mask, float("-inf"))
     elif attn_mask is not None:
         scores = scores + attn_mask
-    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    return F.dropout(weights, dropout_p, training=dropout_p > 0).to(value.dtype) @ value
+    return dropout(scores.softmax(-1), dropout_p) @ value

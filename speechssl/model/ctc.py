@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
+from speechssl.model.dropout import Dropout
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm
 
@@ -28,7 +29,7 @@ class CtcModel(nn.Module):
         super().__init__()
         self.encoder = Encoder(config, dropout)
         self.normalize = ChannelNorm(config.context.dim) if head.normalize_context else None
-        self.output_dropout = nn.Dropout(dropout.output)
+        self.output_dropout = Dropout(dropout.output)
         dims = [config.context.dim] + [2 * head.lstm_dim] * head.num_lstm_layers
         self.recurrent = nn.ModuleList(BidirectionalLstm(dim, head.lstm_dim) for dim in dims[:-1])
         self.head = nn.Linear(dims[-1], num_labels)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, ModelConfig
 from speechssl.model.context import ContextNetwork, valid_frames
+from speechssl.model.dropout import Dropout
 from speechssl.model.feature_encoder import FeatureEncoder
 
 
@@ -38,7 +39,7 @@ class Encoder(nn.Module):
         self.feature_encoder = FeatureEncoder(config.feature_encoder, config.sample_rate)
         self.feature_norm = nn.LayerNorm(self.feature_encoder.out_channels)
         self.projection = nn.Linear(self.feature_encoder.out_channels, config.context.dim)
-        self.projection_dropout = nn.Dropout(dropout.features)
+        self.projection_dropout = Dropout(dropout.features)
         self.mask_embedding = nn.Parameter(torch.empty(config.context.dim).uniform_())
         self.context = ContextNetwork(config.context, dropout)
         self.feature_grad_scale = 1.0

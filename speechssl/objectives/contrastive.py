@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, ModelConfig
+from speechssl.model.dropout import Dropout
 from speechssl.model.encoder import Encoder
 from speechssl.model.masking import (
     equalize_mask,
@@ -60,7 +61,7 @@ class ContrastiveModel(nn.Module):
         self.objective = objective
         self.encoder = Encoder(config, dropout)
         self.encoder.feature_grad_scale = objective.feature_grad_scale
-        self.quantizer_dropout = nn.Dropout(dropout.quantizer_input)
+        self.quantizer_dropout = Dropout(dropout.quantizer_input)
         self.quantizer = GumbelQuantizer(objective.quantizer, self.encoder.feature_encoder.out_channels)
         self.project_targets = nn.Linear(objective.quantizer.dim, objective.final_dim)
         self.project_context = nn.Linear(config.context.dim, objective.final_dim)

@@ -210,8 +210,12 @@ def dropout_as_a_factor() -> Iterator[None]:
     def scale(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         return x * (1 + p) if training else x
 
+    def keep_all(shape: torch.Size, p: float, dtype: torch.dtype) -> tuple[Tensor, float]:
+        return torch.ones(shape, dtype=dtype), 1 + p
+
     with (
         mock.patch("torch.nn.functional.dropout", scale),
+        mock.patch("speechssl.model.dropout.draw_kept", keep_all),
         mock.patch("torch.nn.functional.scaled_dot_product_attention", explicit_attention),
     ):
         yield
