@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import FeatureEncoderConfig
 from speechssl.frames import hop_samples, num_frames, samples_for_frames
+from speechssl.model.convolution import StridedConv1d, convolve, goes_by_products, product_dtype
 from speechssl.model.parts import goes_in_parts
 
 BLOCK_FRAMES = 50
@@ -102,38 +103,51 @@ class ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, *, norm: str, bias: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, bias=bias)
+        self.conv = StridedConv1d(in_channels, out_channels, kernel, stride, bias=bias)
         nn.init.kaiming_normal_(self.conv.weight)
         self.norm = build_norm(norm, out_channels)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if isinstance(self.norm, ChannelNorm) and goes_by_products(x) and x.shape[2] >= self.conv.kernel_size[0]:
+            return F.gelu(self.convolve_normalized(x, lengths))
         return F.gelu(self.norm(self.conv(x), lengths))
 
-    def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
-        """This block as a first layer, for any part of an utterance (S,): a group norm's statistics are of all of it.
+    def convolve_normalized(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Convolution and group norm of audio (B, 1, S), valid for lengths (B,) frames, in one pass: (B, C, T)."""
+        valid = [None] * len(x) if lengths is None else lengths.tolist()
+        found = []
+        for audio, frames in zip(x, valid, strict=True):
+            weight, bias = self.normalizing(audio[0], frames)
+            found.append(convolve(audio[None], weight, bias, self.conv.stride[0], product_dtype(x)))
+        return torch.cat([y.transpose(1, 2) for y in found]).transpose(1, 2)  # channels last in memory
+
+    def normalizing(self, audio: Tensor, frames: int | None = None) -> tuple[Tensor, Tensor]:
+        """Weights (C, 1, kernel) and offsets (C,) of a convolution that gives what group norm makes of this one's.
 
         A convolution is linear, so its output's mean and variance follow from the audio's at its kernel's lags, and
-        the norm's scale and offset go into its weights.
+        the norm's scale and offset go into the weights.
+
+        Args:
+            audio: of one utterance, (S,).
+            frames: how many of them the norm is over; all if None.
         """
-        if not isinstance(self.norm, ChannelNorm):
-            return self
+        assert isinstance(self.norm, ChannelNorm)
         weight = self.conv.weight[:, 0].double()  # (C, kernel)
         lags = audio.unfold(0, self.conv.kernel_size[0], self.conv.stride[0])  # (T, kernel)
+        lags = lags if frames is None else lags[: max(1, frames)]
         mean = lags.mean(0, dtype=torch.float64)
         variance = ((weight @ covariance(lags, mean)) * weight).sum(1).clamp(min=0)
         scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
         offset = self.norm.bias.double() - scale * (weight @ mean)
-        scaled, offset = (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
-        device = audio.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else audio.dtype
+        # Not in bf16: rounded weights would not take a constant in the audio away, as the exact mean does.
+        return (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
 
-        def block(x: Tensor, _: Tensor | None) -> Tensor:
-            # Rounded weights would not take a constant in the audio away, as the exact mean does.
-            with torch.autocast(device, enabled=False):
-                x = F.conv1d(x, scaled, offset, self.conv.stride)
-            return F.gelu(x.to(dtype))
-
-        return block
+    def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
+        """This as a first layer, for any part of an utterance (S,); a group norm's statistics are of all of it."""
+        if not isinstance(self.norm, ChannelNorm):
+            return self
+        weight, bias = self.normalizing(audio)
+        return lambda x, _: F.gelu(convolve(x, weight, bias, self.conv.stride[0], product_dtype(x)))
 
 
 def covariance(rows: Tensor, mean: Tensor, *, size: int = 1 << 14) -> Tensor:

@@ -1,0 +1,152 @@
+"""Convolution over time as matrix products, for CPUs."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+ROWS = 1024
+"""Frames that go through a product at a time where they have to be copied or converted for it."""
+
+
+class StridedConv1d(nn.Conv1d):
+    """A convolution without padding over (B, C, T), on CPUs as by :func:`convolve`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames (B, C, T) to (B, O, (T - kernel) // stride + 1)."""
+        if not goes_by_products(x) or x.shape[2] < self.kernel_size[0]:
+            return super().forward(x)
+        weight, bias, dtype = self.weight, self.bias, product_dtype(x)
+        bias = None if bias is None else bias.to(dtype)
+        return convolve(x.to(dtype), weight.to(dtype), bias, self.stride[0])
+
+
+def goes_by_products(x: Tensor) -> bool:
+    """Whether a convolution is better made of matrix products; compiled and recorded graphs keep it as it is."""
+    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Of the products of x on a CPU, under autocast or not."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dtype: torch.dtype | None = None) -> Tensor:
+    """A convolution over time without padding as the matrix products it amounts to, and its gradients likewise.
+
+    oneDNN's convolutions and their gradients take up to three times as long (docs/performance.md). In memory the output
+    has its channels last, which is how the next convolution takes it; the usual order is copied into that one.
+
+    Args:
+        x: frames, (B, C, T).
+        weight: (O, C, kernel), of the same type.
+        bias: (O,), or None.
+        stride: frames of x from one frame of the output to the next.
+        dtype: of the output, if not that of x.
+
+    Returns:
+        Frames (B, O, (T - kernel) // stride + 1).
+    """
+    y: Tensor = MatrixConvolution.apply(x, weight, bias, Form(stride, dtype or x.dtype))
+    return y
+
+
+class Form(NamedTuple):
+    """What a convolution is told besides its tensors."""
+
+    stride: int
+    dtype: torch.dtype
+
+
+class MatrixConvolution(torch.autograd.Function):
+    """What :func:`convolve` describes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
+        """One product for so many rows of an utterance; where it reads a frame more than once, of a copy."""
+        frames = x.transpose(1, 2).contiguous()  # (B, T, C)
+        ctx.save_for_backward(frames, weight)
+        ctx.stride, ctx.bias_dtype = form.stride, None if bias is None else bias.dtype
+        ctx.time_is_last = x.is_contiguous()
+        kernel = weight.shape[2]
+        taps = weight.permute(2, 1, 0).flatten(0, 1)  # (kernel * C, O)
+        y = x.new_empty(x.shape[0], (x.shape[2] - kernel) // form.stride + 1, taps.shape[1], dtype=form.dtype)
+        with torch.autocast("cpu", enabled=False):
+            for utterance, found in zip(frames, y, strict=True):
+                windows = inputs_of_taps(utterance, len(found), range(kernel), form.stride)
+                for part, out in zip(windows.split(ROWS), found.split(ROWS), strict=True):
+                    if form.dtype != x.dtype:
+                        out.copy_(F.linear(part, taps.T, bias))
+                    elif bias is None:
+                        torch.mm(part, taps, out=out)
+                    else:
+                        torch.addmm(bias, part, taps, out=out)
+        return y.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """For every group of taps that reads no frame twice, products without copies."""
+        frames, weight = ctx.saved_tensors
+        stride, bias_dtype = ctx.stride, ctx.bias_dtype
+        grad = grad.transpose(1, 2).contiguous()  # (B, T', O)
+        grad_x = grad_weight = grad_bias = None
+        with torch.autocast("cpu", enabled=False):
+            if ctx.needs_input_grad[0]:
+                grad_x = gradient_of_frames(grad, frames, weight, stride).transpose(1, 2)
+                if ctx.time_is_last:
+                    grad_x = grad_x.contiguous()  # else what comes before would read in two orders at once, slowly
+            if ctx.needs_input_grad[1]:
+                grad_weight = gradient_of_weight(grad, frames, weight, stride)
+            if bias_dtype is not None and ctx.needs_input_grad[2]:
+                grad_bias = grad.sum((0, 1), dtype=torch.promote_types(grad.dtype, torch.float32)).to(bias_dtype)
+        return grad_x, grad_weight, grad_bias, None
+
+
+def inputs_of_taps(utterance: Tensor, frames: int, taps: range, stride: int) -> Tensor:
+    """What some neighbouring taps of a kernel read for each of the frames that come out, as a view.
+
+    From (T, C), contiguous, to (frames, taps * C); rows overlap in memory where there are more taps than the stride.
+    """
+    channels = utterance.shape[1]
+    offset = utterance.storage_offset() + taps.start * channels
+    return utterance.as_strided((frames, len(taps) * channels), (stride * channels, 1), offset)
+
+
+def taps_apart(kernel: int, stride: int) -> Iterator[range]:
+    """A kernel's taps in groups that read no frame twice."""
+    return (range(start, min(start + stride, kernel)) for start in range(0, kernel, stride))
+
+
+def gradient_of_frames(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """From gradients of the output (B, T', O) to those of frames (B, T, C)."""
+    kernel = weight.shape[2]
+    found = torch.empty_like(frames) if kernel >= stride else torch.zeros_like(frames)
+    for group in taps_apart(kernel, stride):
+        by_tap = weight[:, :, group.start : group.stop].transpose(1, 2).flatten(1)  # (O, taps * C)
+        for out, utterance in zip(grad.to(weight.dtype), found, strict=True):
+            place = inputs_of_taps(utterance, len(out), group, stride)
+            if group.start == 0:
+                torch.mm(out, by_tap, out=place)
+                utterance[len(out) * stride :] = 0.0
+            else:
+                place += out @ by_tap
+    return found
+
+
+def gradient_of_weight(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """From gradients of the output (B, T', O) to (O, C, kernel), added up in float32 or wider."""
+    outputs, channels, kernel = weight.shape
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    groups = []
+    for group in taps_apart(kernel, stride):
+        found = torch.zeros(outputs, len(group) * channels, dtype=wide)
+        for out, utterance in zip(grad, frames, strict=True):
+            inputs = inputs_of_taps(utterance, len(out), group, stride)
+            for part, part_in in zip(out.split(ROWS), inputs.split(ROWS), strict=True):
+                found += part.to(weight.dtype).T @ part_in
+        groups.append(found.view(outputs, len(group), channels))
+    return torch.cat(groups, 1).transpose(1, 2).to(weight.dtype)
