@@ -24,7 +24,7 @@ from speechssl.decoding.long_form import Window, cut_windows, shape_of
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
 from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.training.machine import release_freed_memory, resolve_accelerator, settle_cpu
+from speechssl.training.machine import release_after_new_shapes, resolve_accelerator, settle_cpu
 
 
 class Transcript(NamedTuple):
@@ -72,6 +72,9 @@ def run(config: TranscribeConfig) -> None:
         raise ConfigError(f"output is {config.output}, a folder; expected the name of a file")
     settle_cpu()
     recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
+    encoder = recogniser.model.encoder
+    for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):
+        release_after_new_shapes(module)
     problems: list[str] = []
     with result_file(config.output) as file:
         console = Console(stderr=True)
@@ -128,21 +131,20 @@ def transcribe(
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     max_batch_seconds = config.max_batch_seconds or (40.0 if on_cpu else 80.0)
     waiting: list[Piece] = []
-    shapes: set[torch.Size] = set()
     for path in paths:
         recording = Recording(path)
         try:
             for window in windows_of(recording, recogniser, config):
                 longest = padded_length([window, *(piece.window for piece in waiting)])
                 if waiting and longest * (len(waiting) + 1) > max_batch_seconds * rate:
-                    yield from transcribe_batch(recogniser, waiting, shapes)
+                    yield from transcribe_batch(recogniser, waiting)
                     waiting = []
                 waiting.append(Piece(recording, window))
         except DataError as error:
             problems.append(str(error))
             waiting = [piece for piece in waiting if piece.recording is not recording]
     if waiting:
-        yield from transcribe_batch(recogniser, waiting, shapes)
+        yield from transcribe_batch(recogniser, waiting)
 
 
 def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeConfig) -> Iterator[Window]:
@@ -170,8 +172,8 @@ def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeC
 
 
 @torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, pieces: list[Piece], shapes: set[torch.Size]) -> list[Transcript]:
-    """One padded batch; returns the transcripts of the recordings that end in it, adds its shape to those so far."""
+def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transcript]:
+    """One padded batch; returns the transcripts of the recordings that end in it."""
     device = recogniser.model.head.weight.device
     windows = [piece.window for piece in pieces]
     lengths = torch.tensor([len(window.samples) for window in windows])
@@ -180,10 +182,6 @@ def transcribe_batch(recogniser: Recogniser, pieces: list[Piece], shapes: set[to
         row[: len(window.samples)] = torch.from_numpy(window.samples)
     output = recogniser.model(audio.to(device), lengths.to(device))
     paths = best_paths(output.logits, [(window.first_frame, window.stop_frame) for window in windows])
-    if audio.shape not in shapes:
-        # What is kept for a new shape lies in freed memory, whose pieces are then too small for other shapes.
-        shapes.add(audio.shape)
-        release_freed_memory()
     done = []
     for (recording, window), path in zip(pieces, paths, strict=True):
         recording.parts.append(path)

@@ -7,7 +7,7 @@ import sys
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechssl.config import TrainingConfig
 from speechssl.training.memory import peak_process_memory
@@ -74,6 +74,22 @@ def release_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         logger.debug("no malloc_trim in this C library; freed pages stay")
+
+
+def release_after_new_shapes(module: nn.Module) -> None:
+    """Have a module release freed memory whenever its first input was of a new shape.
+
+    What is kept for a new shape, such as prepared kernels, lies amid what was freed. Its pieces are then too small for
+    the activations of the next module and of other shapes, which take up new memory on a CPU.
+    """
+    shapes: set[torch.Size] = set()
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        if inputs[0].shape not in shapes:
+            shapes.add(inputs[0].shape)
+            release_freed_memory()
+
+    module.register_forward_hook(hook)
 
 
 def peak_memory(device_type: str) -> int:
