@@ -1,7 +1,5 @@
 """``python -m speechssl``, the same as the ``speechssl`` command."""
 
-import sys
+from speechssl.cli import command
 
-from speechssl.cli import main
-
-sys.exit(main())
+command()

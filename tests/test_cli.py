@@ -61,6 +61,35 @@ def test_using_a_recogniser_imports_what_it_needs_alone(name):
     assert not heavy & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(("verb", "at_once"), [("transcribe", True), ("pretrain", False)])
+def test_a_command_ends_with_its_status(verb, at_once, monkeypatch):
+    class EndsAtOnceError(Exception):
+        pass
+
+    def end(status):
+        raise EndsAtOnceError(status)
+
+    monkeypatch.setattr(cli.os, "_exit", end)
+    monkeypatch.setattr(cli.sys, "argv", ["speechssl", verb, "--no_such_option", "1"])
+    with pytest.raises(EndsAtOnceError if at_once else SystemExit) as ended:
+        cli.command()
+    assert ended.value.args == (2,)
+
+
+@pytest.mark.parametrize("ends_at_once", [True, False])
+def test_all_output_arrives(ends_at_once):
+    """Though Python, which would flush it, is not there at the end."""
+    code = (
+        "import dataclasses, sys, types\nfrom speechssl import cli\n"
+        "sys.modules['talk'] = types.SimpleNamespace(run=lambda config: print('a line\\n' * 10_000))\n"
+        f"verb = dataclasses.replace(cli.VERBS['verify'], module='talk', ends_at_once={ends_at_once})\n"
+        "cli.VERBS['verify'] = verb\ncli.command()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "verify", "shards"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("a line\n") == 10_000
+
+
 def test_the_overview_lists_every_verb_with_its_purpose(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
