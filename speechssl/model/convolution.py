@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ROWS = 1024
-"""Frames that go through a product at a time where they have to be copied or converted for it."""
+PART_BYTES = 1 << 22
+"""How much is copied or converted for a product at a time."""
 
 
 class StridedConv1d(nn.Conv1d):
@@ -77,7 +77,8 @@ class MatrixConvolution(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             for utterance, found in zip(frames, y, strict=True):
                 windows = inputs_of_taps(utterance, len(found), range(kernel), form.stride)
-                for part, out in zip(windows.split(ROWS), found.split(ROWS), strict=True):
+                rows = rows_of_part(windows)
+                for part, out in zip(windows.split(rows), found.split(rows), strict=True):
                     if form.dtype != x.dtype:
                         out.copy_(F.linear(part, taps.T, bias))
                     elif bias is None:
@@ -116,6 +117,11 @@ def inputs_of_taps(utterance: Tensor, frames: int, taps: range, stride: int) -> 
     return utterance.as_strided((frames, len(taps) * channels), (stride * channels, 1), offset)
 
 
+def rows_of_part(x: Tensor) -> int:
+    """Rows (T, N) that are copied or converted at a time."""
+    return max(1, PART_BYTES // (x.shape[1] * x.element_size()))
+
+
 def taps_apart(kernel: int, stride: int) -> Iterator[range]:
     """A kernel's taps in groups that read no frame twice."""
     return (range(start, min(start + stride, kernel)) for start in range(0, kernel, stride))
@@ -142,11 +148,13 @@ def gradient_of_weight(grad: Tensor, frames: Tensor, weight: Tensor, stride: int
     outputs, channels, kernel = weight.shape
     wide = torch.promote_types(weight.dtype, torch.float32)
     groups = []
-    for group in taps_apart(kernel, stride):
+    # Of audio all at once, which is quickly copied.
+    for group in taps_apart(kernel, stride) if channels > 1 else [range(kernel)]:
         found = torch.zeros(outputs, len(group) * channels, dtype=wide)
         for out, utterance in zip(grad, frames, strict=True):
             inputs = inputs_of_taps(utterance, len(out), group, stride)
-            for part, part_in in zip(out.split(ROWS), inputs.split(ROWS), strict=True):
+            rows = len(out) if out.dtype == weight.dtype else rows_of_part(out)
+            for part, part_in in zip(out.split(rows), inputs.split(rows), strict=True):
                 found += part.to(weight.dtype).T @ part_in
         groups.append(found.view(outputs, len(group), channels))
     return torch.cat(groups, 1).transpose(1, 2).to(weight.dtype)

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechssl.model.convolution import ROWS, StridedConv1d
+from speechssl.model import convolution
+from speechssl.model.convolution import StridedConv1d
 from speechssl.model.feature_encoder import ConvBlock
 
 
@@ -36,14 +37,19 @@ def test_values_and_gradients_are_those_of_pytorch(kernel: int, stride: int, fra
     assert_same([y, *gradients(y, inputs)], [reference, *gradients(reference, inputs)])
 
 
-def test_recordings_longer_than_a_part() -> None:
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_recordings_longer_than_a_part(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    convolution = StridedConv1d(2, 3, 3, 2).double()
-    x = torch.randn(2, 2, 5 * ROWS + 1, dtype=torch.float64)
-    y = convolution(x)
-    reference = F.conv1d(x, convolution.weight, convolution.bias, 2)
-    inputs = list(convolution.parameters())
-    assert_same([y, *gradients(y, inputs)], [reference, *gradients(reference, inputs)], 1e-8)
+    block = ConvBlock(1 if norm == "group" else 2, 3, 3, 2, norm=norm, bias=norm == "none")
+    x = torch.randn(2, block.conv.in_channels, 101)
+    inputs = list(block.parameters())
+    found = []
+    for size in (1 << 22, 100):  # 100 bytes: four rows of six numbers in float32
+        monkeypatch.setattr(convolution, "PART_BYTES", size)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = block(x, None)
+        found.append([y.float(), *gradients(y, inputs)])
+    assert_same(found[1], found[0], 0.01)
 
 
 def test_orders_in_memory() -> None:
