@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, TextIO
 
@@ -77,7 +78,10 @@ def command() -> NoReturn:
     status = main()
     verb = VERBS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if verb is not None and verb.ends_at_once:
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.flush()
         os._exit(status)
     sys.exit(status)
 
@@ -91,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who began the process
+            sys.stdout.flush()
         return status
     except UserError as error:
         # What comes up on every rank is said by the first; its own streams' data only a rank itself can speak of.

@@ -90,6 +90,13 @@ def test_all_output_arrives(ends_at_once):
     assert done.stdout.count("a line\n") == 10_000
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-"])
+def test_closed_streams_change_no_status(closed):
+    for arguments, status in (("transcribe --no_such_option 1", 2), ("transcribe --help", 0)):
+        command = f"{sys.executable} -m speechssl {arguments} {closed}"
+        assert subprocess.run(command, shell=True, capture_output=True, timeout=60).returncode == status
+
+
 def test_the_overview_lists_every_verb_with_its_purpose(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out

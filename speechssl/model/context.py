@@ -285,7 +285,7 @@ class SelfAttention(nn.Module):
         if self.gate is not None and position_bias is not None:
             # Gated in the precision of the scores: in bf16 a wider tensor of all pairs would only cost memory.
             bias = self.gate(x).to(query.dtype) * position_bias.to(query.dtype)  # (B, heads, T, T)
-            attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, float("-inf"))
+            attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, least(bias))
         dropout = self.dropout if self.training else 0.0
         # PyTorch's attention trains slowly on CPUs: in bf16 two to four times as long as these products take, and with
         # dropout it is not the fused one.
@@ -310,7 +310,12 @@ def explicit_attention(
     """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, T, T)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, float("-inf"))
+        scores = scores.masked_fill(~attn_mask, least(scores))
     elif attn_mask is not None:
         scores = scores + attn_mask
     return dropout(scores.softmax(-1), dropout_p) @ value
+
+
+def least(scores: Tensor) -> float:
+    """A score for keys that are not attended to: as good as minus infinity, but a row of nothing else has a softmax."""
+    return torch.finfo(scores.dtype).min

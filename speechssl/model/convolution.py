@@ -1,12 +1,14 @@
 """Convolution over time as matrix products, for CPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from speechssl.model.parts import runs_on_cpu
 
 PART_BYTES = 1 << 22
 """How much is copied or converted for a product at a time."""
@@ -15,30 +17,41 @@ PART_BYTES = 1 << 22
 class StridedConv1d(nn.Conv1d):
     """A convolution without padding over (B, C, T), on CPUs as by :func:`convolve`."""
 
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, bias=bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """Frames (B, C, T) to (B, O, (T - kernel) // stride + 1)."""
-        if not goes_by_products(x) or x.shape[2] < self.kernel_size[0]:
+        dtype = product_dtype(x)
+        fits = x.is_floating_point() and (lowers_precision(x) or dtype == self.weight.dtype)
+        if not fits or not runs_on_cpu(x) or x.shape[-1] < self.kernel_size[0]:
             return super().forward(x)
-        weight, bias, dtype = self.weight, self.bias, product_dtype(x)
-        bias = None if bias is None else bias.to(dtype)
-        return convolve(x.to(dtype), weight.to(dtype), bias, self.stride[0])
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return convolve(x.to(dtype), self.weight.to(dtype), bias, self.stride[0])
 
-
-def goes_by_products(x: Tensor) -> bool:
-    """Whether a convolution is better made of matrix products; compiled and recorded graphs keep it as it is."""
-    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    def fixed(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The same for several inputs on a CPU, none of which needs a gradient: weights are converted once."""
+        taps, bias = rows_of_taps(self.weight.to(dtype)), None if self.bias is None else self.bias.to(dtype)
+        form = Form(self.kernel_size[0], self.stride[0], dtype)
+        return lambda x: products(x.transpose(1, 2).to(dtype).contiguous(), taps, bias, form).transpose(1, 2)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
     """Of the products of x on a CPU, under autocast or not."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return torch.get_autocast_dtype("cpu") if lowers_precision(x) else x.dtype
+
+
+def lowers_precision(x: Tensor) -> bool:
+    """Whether autocast does."""
+    return torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dtype: torch.dtype | None = None) -> Tensor:
     """A convolution over time without padding as the matrix products it amounts to, and its gradients likewise.
 
-    oneDNN's convolutions and their gradients take up to three times as long (docs/performance.md). In memory the output
-    has its channels last, which is how the next convolution takes it; the usual order is copied into that one.
+    PyTorch's convolutions and their gradients take longer on CPUs (docs/decisions.md). In memory the output has its
+    channels last, which is how the next convolution takes it; the usual order is copied into that one. Gradients of
+    gradients are not to be had.
 
     Args:
         x: frames, (B, C, T).
@@ -50,13 +63,15 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dtype:
     Returns:
         Frames (B, O, (T - kernel) // stride + 1).
     """
-    y: Tensor = MatrixConvolution.apply(x, weight, bias, Form(stride, dtype or x.dtype))
+    form = Form(weight.shape[2], stride, dtype or x.dtype)
+    y: Tensor = MatrixConvolution.apply(x, weight, bias, form)
     return y
 
 
 class Form(NamedTuple):
     """What a convolution is told besides its tensors."""
 
+    kernel: int
     stride: int
     dtype: torch.dtype
 
@@ -66,33 +81,19 @@ class MatrixConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
-        """One product for so many rows of an utterance; where it reads a frame more than once, of a copy."""
+        """Keeps the frames as they are multiplied."""
         frames = x.transpose(1, 2).contiguous()  # (B, T, C)
         ctx.save_for_backward(frames, weight)
-        ctx.stride, ctx.bias_dtype = form.stride, None if bias is None else bias.dtype
+        ctx.form, ctx.bias_dtype = form, None if bias is None else bias.dtype
         ctx.time_is_last = x.is_contiguous()
-        kernel = weight.shape[2]
-        taps = weight.permute(2, 1, 0).flatten(0, 1)  # (kernel * C, O)
-        y = x.new_empty(x.shape[0], (x.shape[2] - kernel) // form.stride + 1, taps.shape[1], dtype=form.dtype)
-        with torch.autocast("cpu", enabled=False):
-            for utterance, found in zip(frames, y, strict=True):
-                windows = inputs_of_taps(utterance, len(found), range(kernel), form.stride)
-                rows = rows_of_part(windows)
-                for part, out in zip(windows.split(rows), found.split(rows), strict=True):
-                    if form.dtype != x.dtype:
-                        out.copy_(F.linear(part, taps.T, bias))
-                    elif bias is None:
-                        torch.mm(part, taps, out=out)
-                    else:
-                        torch.addmm(bias, part, taps, out=out)
-        return y.transpose(1, 2)
+        return products(frames, rows_of_taps(weight), bias, form).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """For every group of taps that reads no frame twice, products without copies."""
         frames, weight = ctx.saved_tensors
-        stride, bias_dtype = ctx.stride, ctx.bias_dtype
+        stride = ctx.form.stride
         grad = grad.transpose(1, 2).contiguous()  # (B, T', O)
         grad_x = grad_weight = grad_bias = None
         with torch.autocast("cpu", enabled=False):
@@ -102,9 +103,36 @@ class MatrixConvolution(torch.autograd.Function):
                     grad_x = grad_x.contiguous()  # else what comes before would read in two orders at once, slowly
             if ctx.needs_input_grad[1]:
                 grad_weight = gradient_of_weight(grad, frames, weight, stride)
-            if bias_dtype is not None and ctx.needs_input_grad[2]:
-                grad_bias = grad.sum((0, 1), dtype=torch.promote_types(grad.dtype, torch.float32)).to(bias_dtype)
+            if ctx.bias_dtype is not None and ctx.needs_input_grad[2]:
+                grad_bias = grad.sum((0, 1), dtype=torch.promote_types(grad.dtype, torch.float32)).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None
+
+
+def products(frames: Tensor, taps: Tensor, bias: Tensor | None, form: Form) -> Tensor:
+    """Frames (B, T, C), contiguous, and rows of taps (kernel * C, O) to (B, T', O).
+
+    One product for so many rows of an utterance; where it reads a frame more than once, of a copy.
+    """
+    y = frames.new_empty(
+        len(frames), (frames.shape[1] - form.kernel) // form.stride + 1, taps.shape[1], dtype=form.dtype
+    )
+    with torch.autocast("cpu", enabled=False):
+        for utterance, found in zip(frames, y, strict=True):
+            windows = inputs_of_taps(utterance, len(found), range(form.kernel), form.stride)
+            rows = rows_of_part(windows)
+            for part, out in zip(windows.split(rows), found.split(rows), strict=True):
+                if form.dtype != frames.dtype:
+                    out.copy_(F.linear(part, taps.T, bias))
+                elif bias is None:
+                    torch.mm(part, taps, out=out)
+                else:
+                    torch.addmm(bias, part, taps, out=out)
+    return y
+
+
+def rows_of_taps(weight: Tensor) -> Tensor:
+    """Weights (O, C, kernel) as (kernel * C, O)."""
+    return weight.permute(2, 1, 0).flatten(0, 1)
 
 
 def inputs_of_taps(utterance: Tensor, frames: int, taps: range, stride: int) -> Tensor:
@@ -144,7 +172,7 @@ def gradient_of_frames(grad: Tensor, frames: Tensor, weight: Tensor, stride: int
 
 
 def gradient_of_weight(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """From gradients of the output (B, T', O) to (O, C, kernel), added up in float32 or wider."""
+    """From gradients of the output (B, T', O) to (O, C, kernel), of utterances added up in float32 or wider."""
     outputs, channels, kernel = weight.shape
     wide = torch.promote_types(weight.dtype, torch.float32)
     groups = []

@@ -1,12 +1,14 @@
-"""Dropout (Srivastava et al. 2014) whose random numbers cost less than what it is applied to."""
+"""Dropout (Srivastava et al. 2014) with quick random numbers on CPUs."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechssl.model.parts import runs_on_cpu
+
 LEVELS = 1 << 16
-"""A share is drawn in steps of one in so many."""
+"""A share is met to one in so many."""
 
 
 class Dropout(nn.Dropout):
@@ -19,12 +21,11 @@ class Dropout(nn.Dropout):
 def dropout(x: Tensor, p: float) -> Tensor:
     """Set a share ``p`` of any tensor to zero and scale the others by 1 / (1 - p).
 
-    PyTorch draws each number by itself on CPUs, on one core: ten times as long as it takes here, and a fifth of an
-    update of `base` (docs/performance.md).
+    PyTorch draws each number by itself on CPUs, on one core, which takes several times as long (docs/decisions.md).
     """
     if p == 0:
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not runs_on_cpu(x) or not 0 < p <= 1:
         return F.dropout(x, p)
     kept, scale = draw_kept(x.shape, p, x.dtype)
     return x * kept * scale
@@ -37,9 +38,9 @@ def draw_kept(shape: torch.Size, p: float, dtype: torch.dtype) -> tuple[Tensor, 
     """
     dropped = round(p * LEVELS)
     if dropped == LEVELS:
-        return torch.zeros(shape, dtype=dtype), 0.0
-    seed = int(torch.empty((), dtype=torch.int64).random_())
+        return torch.zeros(shape, dtype=dtype, device="cpu"), 0.0
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
     numbers = np.random.SFC64(seed).random_raw(-(-shape.numel() // 4)).view(np.int16)[: shape.numel()]
-    kept = torch.empty(shape, dtype=dtype)
+    kept = torch.empty(shape, dtype=dtype, device="cpu")
     torch.ge(torch.from_numpy(numbers).view(shape), dropped - LEVELS // 2, out=kept)
     return kept, LEVELS / (LEVELS - dropped)

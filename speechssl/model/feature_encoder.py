@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import FeatureEncoderConfig
 from speechssl.frames import hop_samples, num_frames, samples_for_frames
-from speechssl.model.convolution import StridedConv1d, convolve, goes_by_products, product_dtype
-from speechssl.model.parts import goes_in_parts
+from speechssl.model.convolution import StridedConv1d, convolve, product_dtype
+from speechssl.model.parts import goes_in_parts, runs_on_cpu
 
 BLOCK_FRAMES = 50
 """Frames of an utterance that are encoded at a time where no gradient is needed."""
@@ -83,14 +83,12 @@ class FeatureEncoder(nn.Module):
         """Features (T, C) of one utterance (S,)."""
         layers, hop = self.conv_layers, hop_samples(self.conv_layers)
         frames = num_frames(len(audio), layers)
-        first = self.blocks[0]
-        assert isinstance(first, ConvBlock)
-        first_layer = first.for_utterance(audio) if frames else first
+        blocks = [block.for_utterance(audio) for block in self.blocks if isinstance(block, ConvBlock)] if frames else []
         features = audio.new_empty(0, self.out_channels)
         for start in range(0, frames, BLOCK_FRAMES):
             stop = min(frames, start + BLOCK_FRAMES)
             x = audio[None, None, start * hop : start * hop + samples_for_frames(stop - start, layers)]
-            for block in (first_layer, *self.blocks[1:]):
+            for block in blocks:
                 x = block(x, None)
             if start == 0:  # of the type that the blocks give; parts of their own would lie between freed activations
                 features = x.new_empty(frames, self.out_channels)
@@ -108,7 +106,8 @@ class ConvBlock(nn.Module):
         self.norm = build_norm(norm, out_channels)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        if isinstance(self.norm, ChannelNorm) and goes_by_products(x) and x.shape[2] >= self.conv.kernel_size[0]:
+        has_frames = len(x) > 0 and x.shape[2] >= self.conv.kernel_size[0]
+        if isinstance(self.norm, ChannelNorm) and has_frames and runs_on_cpu(x):
             return F.gelu(self.convolve_normalized(x, lengths))
         return F.gelu(self.norm(self.conv(x), lengths))
 
@@ -118,18 +117,19 @@ class ConvBlock(nn.Module):
         found = []
         for audio, frames in zip(x, valid, strict=True):
             weight, bias = self.normalizing(audio[0], frames)
-            found.append(convolve(audio[None], weight, bias, self.conv.stride[0], product_dtype(x)))
+            found.append(convolve(audio[None].to(weight.dtype), weight, bias, self.conv.stride[0], product_dtype(x)))
         return torch.cat([y.transpose(1, 2) for y in found]).transpose(1, 2)  # channels last in memory
 
     def normalizing(self, audio: Tensor, frames: int | None = None) -> tuple[Tensor, Tensor]:
-        """Weights (C, 1, kernel) and offsets (C,) of a convolution that gives what group norm makes of this one's.
+        """Weights (C, 1, kernel) and offsets (C,) of a convolution that gives what group norm makes of this one's, in
+        float32 or wider: rounded ones would not take a constant in the audio away, as the exact mean does.
 
         A convolution is linear, so its output's mean and variance follow from the audio's at its kernel's lags, and
         the norm's scale and offset go into the weights.
 
         Args:
             audio: of one utterance, (S,).
-            frames: how many of them the norm is over; all if None.
+            frames: frames of the output that the norm is over; all if None.
         """
         assert isinstance(self.norm, ChannelNorm)
         weight = self.conv.weight[:, 0].double()  # (C, kernel)
@@ -138,16 +138,21 @@ class ConvBlock(nn.Module):
         mean = lags.mean(0, dtype=torch.float64)
         variance = ((weight @ covariance(lags, mean)) * weight).sum(1).clamp(min=0)
         scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
-        offset = self.norm.bias.double() - scale * (weight @ mean)
-        # Not in bf16: rounded weights would not take a constant in the audio away, as the exact mean does.
-        return (scale[:, None] * weight)[:, None].to(audio.dtype), offset.to(audio.dtype)
+        offset = weight @ mean
+        if self.conv.bias is not None:  # which the norm takes away: its gradient is zero, as others wait for
+            offset = offset + self.conv.bias.double() - self.conv.bias.double()
+        offset = self.norm.bias.double() - scale * offset
+        dtype = torch.promote_types(audio.dtype, torch.float32)
+        return (scale[:, None] * weight)[:, None].to(dtype), offset.to(dtype)
 
     def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
         """This as a first layer, for any part of an utterance (S,); a group norm's statistics are of all of it."""
+        dtype = product_dtype(audio)
         if not isinstance(self.norm, ChannelNorm):
-            return self
+            convolution = self.conv.fixed(dtype)
+            return lambda x, _: F.gelu(self.norm(convolution(x), None))
         weight, bias = self.normalizing(audio)
-        return lambda x, _: F.gelu(convolve(x, weight, bias, self.conv.stride[0], product_dtype(x)))
+        return lambda x, _: F.gelu(convolve(x.to(weight.dtype), weight, bias, self.conv.stride[0], dtype))
 
 
 def covariance(rows: Tensor, mean: Tensor, *, size: int = 1 << 14) -> Tensor:

@@ -44,7 +44,7 @@ def test_recordings_longer_than_a_part(norm: str, monkeypatch: pytest.MonkeyPatc
     x = torch.randn(2, block.conv.in_channels, 101)
     inputs = list(block.parameters())
     found = []
-    for size in (1 << 22, 100):  # 100 bytes: four rows of six numbers in float32
+    for size in (1 << 22, 100):
         monkeypatch.setattr(convolution, "PART_BYTES", size)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = block(x, None)
@@ -86,21 +86,70 @@ def test_audio_shorter_than_the_kernel_is_pytorchs_error() -> None:
         StridedConv1d(1, 2, 10, 5)(torch.zeros(1, 1, 9))
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("lengths", [None, [40, 25, 1]])
-def test_the_first_layer_is_normalised_within_its_product(lengths: list[int] | None) -> None:
+def test_the_first_layer_is_normalised_within_its_product(lengths: list[int] | None, bias: bool) -> None:
     torch.manual_seed(0)
-    block = ConvBlock(1, 6, 10, 5, norm="group", bias=False).double()
+    block = ConvBlock(1, 6, 10, 5, norm="group", bias=bias).double()
     with torch.no_grad():
         for parameter in block.norm.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    audio = torch.randn(3, 1, 5 * 39 + 10, dtype=torch.float64) + 0.5
+    audio = (torch.randn(3, 1, 5 * 39 + 10, dtype=torch.float64) + 0.5).requires_grad_()
     frames = None if lengths is None else torch.tensor(lengths)
     found = block(audio, frames)
     expected = F.gelu(block.norm(block.conv(audio), frames))
     for i, length in enumerate(lengths or [40, 40, 40]):
         found[i, :, length:] = expected[i, :, length:] = 0.0
-    inputs = list(block.parameters())
-    assert_same([found, *gradients(found, inputs)], [expected, *gradients(expected, inputs)])
+    inputs = [audio, block.conv.weight, *block.norm.parameters()]
+    assert_same(gradients(expected, inputs), gradients(found, inputs))
+    assert_same([found], [expected])
+    if bias:  # which the norm takes away; with several processes, one may wait for its gradient
+        (gradient,) = torch.autograd.grad(block(audio, frames).sum(), block.conv.bias)
+        assert gradient.abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("audio", [torch.zeros(2, 1, 60), torch.full((2, 1, 60), 0.7), torch.randn(2, 1, 60)])
+def test_gradients_are_finite_for_silence_and_utterances_without_frames(audio: Tensor) -> None:
+    block = ConvBlock(1, 6, 10, 5, norm="group", bias=False)
+    y = block(audio, torch.tensor([11, 0]))
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(y[:1], list(block.parameters())))
+    assert block(audio[:0], torch.tensor([], dtype=torch.long)).shape == (0, 6, 11)
+
+
+def test_weights_and_audio_in_bf16_are_normalised_as_in_float32() -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(1, 16, 10, 5, norm="group", bias=False).bfloat16()
+    audio = (torch.randn(2, 1, 4000) + 3.0).bfloat16()
+    found = block(audio, None)
+    assert found.dtype == torch.bfloat16
+    expected = block.float()(audio.float(), None)
+    assert (found - expected).norm() < 0.01 * expected.norm()
+
+
+def test_many_utterances_in_bf16_are_added_up_in_float32() -> None:
+    torch.manual_seed(0)
+    convolution = StridedConv1d(8, 8, 2, 2).bfloat16()
+    x = (torch.randn(1, 8, 20) + 1.0).bfloat16().expand(64, -1, -1)
+    (found,) = torch.autograd.grad(convolution(x).sum(), convolution.weight)
+    (one,) = torch.autograd.grad(convolution(x[:1]).sum(), convolution.weight)
+    assert torch.equal(found, 64 * one)  # 64 numbers alike in bf16 would not add up to 64 times one of them
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_a_recorded_graph_holds_is_a_convolution() -> None:
+    convolution = StridedConv1d(6, 5, 3, 2)
+    traced = torch.jit.trace(convolution, torch.randn(1, 6, 20))
+    x = torch.randn(2, 6, 31)
+    assert torch.allclose(traced(x), convolution(x), atol=1e-5)
+    assert "conv" in str(traced.inlined_graph)
+
+
+def test_types_that_pytorch_refuses_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="type"):
+        StridedConv1d(6, 5, 3, 2)(torch.zeros(1, 6, 20, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="type"):
+        StridedConv1d(6, 5, 3, 2).bfloat16()(torch.zeros(1, 6, 20))
 
 
 def test_the_first_layers_gradients_in_bf16_are_near() -> None:

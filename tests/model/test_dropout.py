@@ -42,6 +42,8 @@ def test_nothing_all_and_evaluation() -> None:
     x = torch.randn(4, 5)
     assert torch.equal(dropout(x, 0.0), x)
     assert torch.equal(dropout(x, 1.0), torch.zeros(4, 5))
+    with pytest.raises(ValueError, match="probability"):
+        dropout(x, 1.5)
     assert dropout(torch.ones(0, 3), 0.5).shape == (0, 3)
     layer = Dropout(0.5)
     assert torch.equal(layer.eval()(x), x)

@@ -116,6 +116,27 @@ def test_explicit_attention_equals_the_fused_one(masked: bool) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("low", [False, True])
+def test_an_utterance_without_frames_leaves_the_others_their_gradients(low: bool, dropout: float) -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(32, 4, dropout=dropout).train()
+    mask = torch.arange(50) < torch.tensor([50, 0])[:, None]
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        y = attention(torch.randn(2, 50, 32), mask[:, None, None, :])
+    for gradient in torch.autograd.grad(y[0].float().square().sum(), list(attention.parameters())):
+        assert torch.isfinite(gradient).all()
+
+
+def test_attention_weights_are_dropped_in_training() -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 2, 3, 64, 8)
+    everywhere = torch.eye(64).expand(2, 3, 64, 64)  # what is attended to is then the weights
+    kept, exact = (explicit_attention(query, key, everywhere, attn_mask=None, dropout_p=p) for p in (0.25, 0.0))
+    assert abs((kept == 0).double().mean() - 0.25) < 0.02
+    torch.testing.assert_close(kept[kept != 0], exact[kept != 0] / 0.75)
+
+
 def test_bf16_attention_trains_as_float32_attention_does() -> None:
     torch.manual_seed(0)
     attention = SelfAttention(32, 4, dropout=0.0).train()
