@@ -1,5 +1,6 @@
 """What many tests share: small corpora of real files, and checkouts in which the shell scripts can run."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -29,6 +30,14 @@ dependencies = ["{needs}"]
 optional-dependencies = {{ quickstart = [], dev = [] }}
 """
 WORDS = ["YES", "NO", "STOP", "GO", "HELP"]
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_a_command_line() -> None:
+    """Commands that earlier tests ran in this process have set the log's level, and thus which records are made."""
+    logger = logging.getLogger("speechssl")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 def write_corpus(folder: Path, lengths: list[int], *, rate: int = RATE) -> Path:
