@@ -1,7 +1,9 @@
 """Runs of one or several ranks without the seconds that each process of a user's takes to import PyTorch."""
 
+import contextlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
@@ -13,6 +15,7 @@ from typing import NamedTuple
 # A server imports once, computes nothing, and forks a process per rank.
 RANKS = multiprocessing.get_context("forkserver")
 RANKS.set_forkserver_preload(["speechssl.pretrain", "speechssl.finetune"])
+FIRST_PORT = 15_000
 
 
 class Ended(NamedTuple):
@@ -77,7 +80,12 @@ def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, printed: Pat
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of this machine that nobody listens at, nor is given by the system before it is used.
+
+    Systems give ports from 32768 on to whoever asks for any. These ones are what Fabric makes of a SLURM job's number.
+    """
+    for port in random.SystemRandom().sample(range(FIRST_PORT, FIRST_PORT + 10_000), 100):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked_ranks import free_port
+from forked_ranks import FIRST_PORT, free_port
 from small_runs import SKIPPING, SPEECHSSL, check_same_learning, command, spread, train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -68,8 +68,9 @@ def test_torchrun_starts_the_processes_of_two_machines(
 def test_the_variables_that_slurm_sets_are_enough(shards: Path, one: Path, tmp_path: Path) -> None:
     options = ("--training.devices", "auto", "--training.num_nodes", "2")
     argv = [sys.executable, *pretraining(tmp_path / "run", shards, *options)]
-    job = {  # Fabric takes the port from the last four digits of the job's number
-        "SLURM_JOB_ID": str(free_port()), "SLURM_JOB_NAME": "pretrain", "SLURM_NTASKS": "2", "SLURM_NNODES": "2",
+    job = {  # Fabric adds the last four digits of the job's number to its first port
+        "SLURM_JOB_ID": str(free_port() - FIRST_PORT), "SLURM_JOB_NAME": "pretrain",
+        "SLURM_NTASKS": "2", "SLURM_NNODES": "2",
         "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1", "SLURM_LOCALID": "0",
     }  # fmt: skip
     tasks = [start(argv, **job, SLURM_PROCID=str(task), SLURM_NODEID=str(task)) for task in (0, 1)]
