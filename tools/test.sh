@@ -3,8 +3,9 @@
 #
 #     bash tools/test.sh tests/model -k masking -x
 #
-# Paths in them count from the root of the repository. Every check runs even if one before it fails; the exit status
-# is 0 only if all pass.
+# Paths in them count from the root of the repository. The whole suite runs in two processes, part of it in one unless
+# -n says otherwise; -n 0 runs all in one. Every check runs even if one before it fails; the exit status is 0 only if
+# all pass.
 set -uo pipefail
 
 tools=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
