@@ -152,6 +152,8 @@ class ConvBlock(nn.Module):
             convolution = self.conv.fixed(dtype)
             return lambda x, _: F.gelu(self.norm(convolution(x), None))
         weight, bias = self.normalizing(audio)
+        if dtype == weight.dtype:
+            return lambda x, _: F.gelu(F.conv1d(x, weight, bias, self.conv.stride))
         return lambda x, _: F.gelu(convolve(x.to(weight.dtype), weight, bias, self.conv.stride[0], dtype))
 
 
