@@ -120,7 +120,7 @@ def test_gradients_are_finite_for_silence_and_utterances_without_frames(audio: T
 def test_weights_and_audio_in_bf16_are_normalised_as_in_float32() -> None:
     torch.manual_seed(0)
     block = ConvBlock(1, 16, 10, 5, norm="group", bias=False).bfloat16()
-    audio = (torch.randn(2, 1, 4000) + 3.0).bfloat16()
+    audio = (torch.randn(2, 1, 4000) + 30.0).bfloat16()
     found = block(audio, None)
     assert found.dtype == torch.bfloat16
     expected = block.float()(audio.float(), None)
