@@ -146,7 +146,7 @@ class ConvBlock(nn.Module):
         return (scale[:, None] * weight)[:, None].to(dtype), offset.to(dtype)
 
     def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
-        """This as a first layer, for any part of an utterance (S,); a group norm's statistics are of all of it."""
+        """The block for any part of an utterance (S,), all of which a group norm is over; no gradients."""
         dtype = product_dtype(audio)
         if not isinstance(self.norm, ChannelNorm):
             convolution = self.conv.fixed(dtype)

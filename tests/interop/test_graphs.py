@@ -152,7 +152,7 @@ def test_torch_programs_hold_for_every_length(
     architecture = Architecture("encoder", "wav2vec2", config)
     folder = tmp_path / "out"
     folder.mkdir()
-    export_torch(folder, architecture, architecture.build(), tolerance=1e-6)
+    export_torch(folder, architecture, architecture.build(), tolerance=1e-5)
     assert {path.name for path in folder.iterdir()} == {"model.json", "model.pt2"}
     least = json.loads((folder / "model.json").read_text())["min_samples"]
     frames = config.context.squeeze + 1
