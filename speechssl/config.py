@@ -543,6 +543,12 @@ class ShardConfig:
     """Quieter recordings (mean level, dB below full scale) are left out and counted; silent ones always are."""
     max_clipped_share: float = 1.0
     """Recordings with a larger share of samples at full scale are left out and counted."""
+    max_bad_share: float = 0.5
+    """Largest share of the recordings that may be damaged, missing or wrongly listed; up to it they are left out, named
+    and counted, beyond it nothing is made. What options leave out does not count."""
+    channel: Literal["mix", "each"] | int = "mix"
+    """Of recordings of several channels: their mean, a recording of each, or one of them, counted from 0. A column
+    channel of a list goes first."""
     split: Literal["none", "source", "draw"] = "none"
     """"source": a folder per part that the sources name (Common Voice, LibriSpeech, a column split); "draw": folders
     train, dev and test, by speaker, or by recording where the speaker is not known."""

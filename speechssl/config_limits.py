@@ -30,7 +30,7 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ZERO_OR_MORE: (
         "num_workers", "seed", "min_time_spans", "min_seconds", "diversity_weight", "feature_penalty",
         "feature_grad_scale", "freeze_context_updates", "update_hours", "weight_decay",
-        "patience_updates", "price_per_hour", "link_gigabytes_per_second",
+        "patience_updates", "price_per_hour", "channel", "link_gigabytes_per_second",
     ),
     ABOVE_ZERO: (
         "learning_rate", "eps", "temperature", "temperature_start", "temperature_end", "temperature_decay",

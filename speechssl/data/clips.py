@@ -16,7 +16,7 @@ import numpy as np
 from speechssl.audio.blocks import AudioInfo, probe_with_begin, read_range
 from speechssl.audio.segmentation import cut
 from speechssl.config import ShardConfig
-from speechssl.data.recordings import Member, Recording, Rejected
+from speechssl.data.recordings import Member, Note, Recording, Rejected
 from speechssl.errors import DataError
 from speechssl.text.normalisation import normalize_text
 
@@ -43,16 +43,23 @@ class Clip(NamedTuple):
     recording: str
     begin: str = ""
     """Hash of its beginning; empty if it was not heard yet."""
+    channel: int | None = None
+    """Channel of the file that is taken, from 0; None for the mean of all."""
 
     @property
     def name(self) -> str:
         """File, and member of a tar, for messages."""
-        return f"{self.path}: {self.member.name}" if self.member else self.path
+        return name_of(self)
 
     @property
     def seconds(self) -> float:
         """How long it is."""
         return self.num_frames / self.sample_rate
+
+
+def name_of(item: Recording | Clip) -> str:
+    """File, and member of a tar, for messages."""
+    return f"{item.path}: {item.member.name}" if item.member else item.path
 
 
 class Scanned(NamedTuple):
@@ -66,14 +73,16 @@ class Scanned(NamedTuple):
     format: str
     dropped_seconds: float
     """Of a long recording: what lies between its pieces."""
+    notes: list[Note]
+    """What was noticed, where it is used all the same."""
 
 
 def scan(recording: Recording, config: ShardConfig) -> Scanned:
     """Clips of one recording; what cannot be used is named, never raised."""
-    name = f"{recording.path}: {recording.member.name}" if recording.member else recording.path
+    name = name_of(recording)
     text = normalize_text(recording.text, config.text_case)
     if config.require_text and not text:
-        return _nothing(name, "no transcript", "none is given for it")
+        return _nothing(recording, "no transcript", "none is given for it")
     try:
         with audio_file(recording.path, recording.member) as path:
             is_file = recording.start_seconds is None and recording.stop_seconds is None
@@ -87,7 +96,7 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
             )  # fmt: skip
             clips, dropped = pieces_of(whole, path, info, config)
     except DataError as error:
-        return _nothing(name, "unreadable audio", str(error).removeprefix(f"{name}: "))
+        return _nothing(recording, "unreadable audio", str(error).removeprefix(f"{name}: "))
     kept: list[Clip] = []
     rejected: list[Rejected] = []
     for clip in clips:
@@ -96,11 +105,11 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
             kept.append(clip)
         else:
             rejected.append(reason)
-    return Scanned(kept, rejected, info.sample_rate, info.num_channels, info.format, dropped)
+    return Scanned(kept, rejected, info.sample_rate, info.num_channels, info.format, dropped, [])
 
 
-def _nothing(name: str, reason: str, detail: str) -> Scanned:
-    return Scanned([], [Rejected(name, reason, detail)], 0, 0, "", 0.0)
+def _nothing(recording: Recording, reason: str, detail: str) -> Scanned:
+    return Scanned([], [Rejected(name_of(recording), reason, detail, recording.key)], 0, 0, "", 0.0, [])
 
 
 def frames_of(recording: Recording, info: AudioInfo) -> tuple[int, int]:
@@ -139,9 +148,11 @@ def pieces_of(whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> 
 def too_short_or_long(clip: Clip, config: ShardConfig) -> Rejected | None:
     """Why a clip is left out for its length, if it is."""
     if clip.seconds < config.min_seconds:
-        return Rejected(clip.name, "too short", f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}")
+        detail = f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}"
+        return Rejected(clip.name, "too short", detail, clip.key)
     if clip.seconds > config.max_seconds:
-        return Rejected(clip.name, "too long", f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}")
+        detail = f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}"
+        return Rejected(clip.name, "too long", detail, clip.key)
     return None
 
 
@@ -215,7 +226,8 @@ def split_duplicates(
         kept = min(group, key=lambda i: (not clips[i].text, not is_held_out(clips[i].split), i))
         original |= {i: kept for i in group if i != kept}
     rejected = [
-        Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}") for i, j in sorted(original.items())
+        Rejected(clips[i].name, "the same audio twice", f"that of {clips[j].name}", clips[i].key)
+        for i, j in sorted(original.items())
     ]
     return [clip for i, clip in enumerate(clips) if i not in original], rejected
 

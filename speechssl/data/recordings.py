@@ -49,16 +49,42 @@ class Recording(NamedTuple):
     whole file, and for a segment up to the end."""
     member: Member | None = None
     """Where the audio is if ``path`` is a tar."""
+    channel: int | None = None
+    """Channel that holds it, from 0; None if the source names none."""
+    stated_seconds: float | None = None
+    """How long the source says that the file is, or the segment; to be compared with what is there. None: not said."""
+    stated_frames: int | None = None
+    """The same in frames at the file's own rate, as fairseq's lists have it."""
 
 
 class Rejected(NamedTuple):
-    """A recording that is left out."""
+    """A recording that is left out, or a piece of one."""
 
     path: str
-    """File, or tar and member; characters that are not UTF-8 are escaped."""
+    """File, or tar and member, or list and line; characters that are not UTF-8 are escaped."""
     reason: str
     """Short and the same for all of its kind, to count by."""
     detail: str
+    key: str = ""
+    """Key of the recording, or of the piece; empty if it was left out before it had one."""
+
+
+class Note(NamedTuple):
+    """What was noticed of a recording that is used all the same, as a header that was wrong and was repaired."""
+
+    path: str
+    """As in ``Rejected``."""
+    kind: str
+    """Short and the same for all of its kind, to count by."""
+    detail: str
+
+
+class Ignored(NamedTuple):
+    """A file of the sources that is no recording, and that nothing used."""
+
+    path: str
+    reason: str
+    """Short and the same for all of its kind, to count by: its suffix, or words."""
 
 
 class Found(NamedTuple):
@@ -70,6 +96,14 @@ class Found(NamedTuple):
     """Named one by one, in order of path."""
     passed_over: dict[str, int]
     """What is no recording, by suffix or in words: a format that was hoped for shows here."""
+    notes: list[Note]
+    """In order of path."""
+    ignored: list[Ignored]
+    """In order of path."""
+    fields: dict[str, dict[str, int]]
+    """By field ("text") and place ("column wrd", ".txt beside the audio"): recordings whose field was found there."""
+    ignored_columns: dict[str, int]
+    """Rows, or JSON objects, that had a value in a column of which nothing was used."""
 
 
 @dataclass
@@ -82,6 +116,12 @@ class Findings:
     """With a key that was derived from a path, and may still occur twice."""
     rejected: list[Rejected] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    notes: list[Note] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    """Files that are no audio but were used, as lists and transcripts; they are not ``ignored``."""
+    fields: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ignored_columns: Counter[str] = field(default_factory=Counter)
     lines_of_ids: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Manifest and line of each key in ``named``."""
     read: set[str] = field(default_factory=set)
@@ -94,6 +134,14 @@ class Findings:
     def reject(self, path: str, reason: str, detail: str) -> None:
         """Leave a recording out."""
         self.rejected.append(Rejected(printable(path), reason, printable(detail)))
+
+    def note(self, path: str, kind: str, detail: str) -> None:
+        """Say something of a recording that is used all the same."""
+        self.notes.append(Note(printable(path), kind, printable(detail)))
+
+    def ignore(self, path: str, reason: str) -> None:
+        """Pass a file over that is no recording, unless something uses it after all."""
+        self.ignored.append(Ignored(printable(path), reason))
 
     def add_problem(self, message: str) -> None:
         """Note what makes a source unusable; a manifest can have a million wrong lines, the first few will do."""

@@ -16,7 +16,7 @@ from speechssl.audio.blocks import read_ranges
 from speechssl.config import ShardConfig
 from speechssl.data.clips import Clip, audio_file
 from speechssl.data.packing import ShardPlan
-from speechssl.data.recordings import Rejected
+from speechssl.data.recordings import Note, Rejected
 from speechssl.data.writer import EncodedSample, ShardFile, encode_audio, to_pcm
 from speechssl.errors import DataError
 
@@ -47,15 +47,23 @@ class ShardOutcome:
     num_clipped: int = 0
     """Samples with more than 0.1% of clipped values."""
     rejected: list[Rejected] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"rejected": [list(item) for item in self.rejected]}
+        return asdict(self) | {
+            "rejected": [list(item) for item in self.rejected],
+            "notes": [list(item) for item in self.notes],
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ShardOutcome":
         """Back from plain values."""
-        return cls(**(content | {"rejected": [Rejected(*item) for item in content["rejected"]]}))
+        lists = {
+            "rejected": [Rejected(*item) for item in content["rejected"]],
+            "notes": [Note(*item) for item in content["notes"]],
+        }
+        return cls(**(content | lists))
 
 
 def make_shard(plan: ShardPlan, output: Path, config: ShardConfig, num_threads: int) -> ShardOutcome:
@@ -144,8 +152,8 @@ def prepare_run(run: list[Clip], config: ShardConfig) -> list[Prepared | Rejecte
                 for clip, samples in zip(left, read_ranges(path, ranges, config.sample_rate), strict=True):
                     results.append(prepare(clip, samples, config))
         except DataError as error:
-            name = run[len(results)].name
-            results.append(Rejected(name, "unreadable audio", str(error).removeprefix(f"{name}: ")))
+            clip = run[len(results)]
+            results.append(Rejected(clip.name, "unreadable audio", str(error).removeprefix(f"{clip.name}: "), clip.key))
     return results
 
 
@@ -155,14 +163,17 @@ def prepare(clip: Clip, samples: np.ndarray, config: ShardConfig) -> Prepared | 
     # Whole numbers add up to the same sum in any order, on any machine.
     power = int(np.square(pcm, dtype=np.int32).sum(dtype=np.int64)) / len(pcm) / 32768**2
     if power == 0:
-        return Rejected(clip.name, "silent", "all its samples are 0")
+        return Rejected(clip.name, "silent", "all its samples are 0", clip.key)
     level = 10 * np.log10(power)
     if level < config.min_level_db:
-        return Rejected(clip.name, "too quiet", f"{level:.1f} dB, min_level_db is {config.min_level_db:g}")
+        return Rejected(clip.name, "too quiet", f"{level:.1f} dB, min_level_db is {config.min_level_db:g}", clip.key)
     clipped = clipped_share(pcm)
     if clipped > config.max_clipped_share:
         return Rejected(
-            clip.name, "clipped", f"{clipped:.2%} of its samples, max_clipped_share is {config.max_clipped_share:g}"
+            clip.name,
+            "clipped",
+            f"{clipped:.2%} of its samples, max_clipped_share is {config.max_clipped_share:g}",
+            clip.key,
         )
     metadata: dict[str, str | float] = {
         "seconds": round(len(samples) / config.sample_rate, 4),

@@ -24,7 +24,7 @@ from speechssl.data.engines import Engine, num_cores
 from speechssl.data.index import file_sha256, index_path, read_index
 from speechssl.data.listing import UNFINISHED
 from speechssl.data.packing import ShardPlan, plan_shards
-from speechssl.data.recordings import Found, Member, Recording, Rejected
+from speechssl.data.recordings import Found, Member, Note, Recording, Rejected
 from speechssl.data.shard_maker import ShardOutcome, make_shard
 from speechssl.errors import DataError
 
@@ -44,6 +44,7 @@ class Made(NamedTuple):
 
     outcomes: list[ShardOutcome]
     rejected: list[Rejected]
+    notes: list[Note]
     scanned: list[Scanned]
 
 
@@ -85,7 +86,9 @@ def make_set(config: ShardConfig, found: Found, mark: str, engine: Engine, conso
     check_unique(clips)
     outcomes = make_all(config, plan_shards(clips, config), work, engine, console)
     rejected += [item for outcome in outcomes for item in outcome.rejected]
-    return Made([outcome for outcome in outcomes if outcome.num_samples], rejected, scanned)
+    notes = found.notes + [item for result in scanned for item in result.notes]
+    notes += [item for outcome in outcomes for item in outcome.notes]
+    return Made([outcome for outcome in outcomes if outcome.num_samples], rejected, notes, scanned)
 
 
 def check_unique(clips: Sequence[Clip]) -> None:
@@ -170,14 +173,26 @@ def read_scan(path: Path) -> dict[int, list[Scanned]]:
     lines = path.read_bytes().split(b"\n")
     for line in lines[:-1]:
         number, scanned = json.loads(line)
-        done[number] = [
-            Scanned([clip_from(x) for x in clips], [Rejected(*x) for x in rejected], *rest)
-            for clips, rejected, *rest in scanned
-        ]
+        done[number] = [scanned_from(values) for values in scanned]
     if lines[-1]:
         with path.open("r+b") as file:
             file.truncate(sum(len(line) + 1 for line in lines[:-1]))
     return done
+
+
+def scanned_from(values: list[Any]) -> Scanned:
+    """What a recording gave, back from plain values."""
+    clips, rejected, *facts, notes = values
+    sample_rate, num_channels, audio_format, dropped_seconds = facts
+    return Scanned(
+        [clip_from(x) for x in clips],
+        [Rejected(*x) for x in rejected],
+        sample_rate,
+        num_channels,
+        audio_format,
+        dropped_seconds,
+        [Note(*x) for x in notes],
+    )
 
 
 def clip_from(values: list[Any]) -> Clip:

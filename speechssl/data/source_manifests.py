@@ -118,7 +118,7 @@ def _add_row(values: Mapping[str, Any], folder: str, split: str, where: tuple[st
     if not name:
         expected = ", ".join(FIELD_NAMES["path"])
         raise ValueError(f"no path in its fields {', '.join(values)}; expected one in {expected}")
-    known = describe(values, columns)
+    known = describe(values, columns, found)
     start, stop = _segment(values, columns)
     inside = os.path.relpath(name, folder) if name.startswith(folder + os.sep) else os.path.normpath(name)
     identity = os.path.splitext(inside)[0]
@@ -149,11 +149,17 @@ def columns_of(names: tuple[str, ...]) -> dict[str, str]:
     return {field: present[0] for field, present in found.items() if present}
 
 
-def describe(values: Mapping[str, Any], columns: Mapping[str, str]) -> Recording:
+def describe(values: Mapping[str, Any], columns: Mapping[str, str], found: Findings) -> Recording:
     """What a line or a JSON says about a recording but where it is; raises ValueError for a field that is no text.
 
-    Few texts occur often, and are kept once.
+    Which columns that came from, and which were ignored, is counted in ``found``. Few texts occur often, and
+    are kept once.
     """
+    used = set(columns.values())
+    for field, column in columns.items():
+        if values[column] not in (None, ""):
+            found.fields[field, f"column {column}"] += 1
+    found.ignored_columns.update(name for name, value in values.items() if name not in used and value not in (None, ""))
     speaker = _string(values, columns, "speaker")
     if speaker and columns["speaker"].lower() == "client_id":
         speaker = hashlib.blake2b(speaker.encode(), digest_size=8).hexdigest()  # they have 128 characters

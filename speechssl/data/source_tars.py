@@ -60,7 +60,7 @@ def _add_tar_sample(
             found.reject(f"{path}: {key}", reason, f"its members are {', '.join(members)}; expected one with audio")
         return
     try:
-        known = _tar_description(members, file)
+        known = _tar_description(members, file, found)
     except (ValueError, RecursionError) as error:
         found.add_problem(f"{source}: {key}: {error}; make the tar again")
         return
@@ -77,7 +77,7 @@ def _add_tar_sample(
         found.reject(f"{path}: {key}.{audio[0]}", "empty file", "it has no bytes")
 
 
-def _tar_description(members: Mapping[str, MemberRange], file: BinaryIO) -> Recording:
+def _tar_description(members: Mapping[str, MemberRange], file: BinaryIO, found: Findings) -> Recording:
     """What is known of a tar's sample; raises ValueError if that is damaged."""
 
     def content(suffix: str) -> bytes:
@@ -88,7 +88,7 @@ def _tar_description(members: Mapping[str, MemberRange], file: BinaryIO) -> Reco
     if not isinstance(values, dict):
         raise ValueError(f"its .json is a {type(values).__name__}, expected an object")
     columns = columns_of(tuple(values))
-    known = describe(values, columns)
+    known = describe(values, columns, found)
     # Shards of speechssl name the file that they were made from; elsewhere the word means other things.
     source = values.get("source")
     if not known.recording and isinstance(source, str) and os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES:

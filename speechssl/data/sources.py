@@ -10,11 +10,11 @@ import glob
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from speechssl.audio.reading import AUDIO_SUFFIXES
-from speechssl.data.recordings import Findings, Found, Recording, absolute
+from speechssl.data.recordings import Findings, Found, Recording, absolute, printable
 from speechssl.data.source_folders import list_folder, read_folder, read_tree
 from speechssl.data.source_manifests import read_manifest
 from speechssl.data.source_tars import read_tar
@@ -121,7 +121,23 @@ def _finish(found: Findings) -> Found:
     if found.named:
         recordings += found.named
         recordings.sort(key=lambda recording: (*_place(recording), recording.key))
-    return Found(recordings, sorted(found.rejected), dict(sorted((+found.passed_over).items())))
+    return Found(
+        recordings,
+        sorted(found.rejected),
+        dict(sorted((+found.passed_over).items())),
+        notes=sorted(found.notes),
+        ignored=sorted(item for item in found.ignored if item.path not in found.used),
+        fields=_by_field(found.fields),
+        ignored_columns={printable(name): count for name, count in found.ignored_columns.most_common()},
+    )
+
+
+def _by_field(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Counts of places by the field that was found in them."""
+    fields: dict[str, dict[str, int]] = {}
+    for (field, place), count in sorted(counts.items()):
+        fields.setdefault(field, {})[printable(place)] = count
+    return fields
 
 
 def _place(recording: Recording) -> tuple[str, float, float, int]:

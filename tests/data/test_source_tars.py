@@ -5,8 +5,6 @@ from pathlib import Path
 
 from source_files import SAMPLES, by_key, find, message, read_member, write, write_members, write_tar
 
-from speechssl.data.recordings import Found
-
 
 def test_tars(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "s.tar", SAMPLES)
@@ -30,7 +28,8 @@ def test_folders_and_globs_of_tars(tmp_path: Path) -> None:
     found = find(tmp_path / "set")
     assert found.recordings == expected
     assert found.passed_over == {".index": 1}
-    assert find(tmp_path / "set/*/*.tar", tars[0]) == Found(expected, [], {})
+    by_glob = find(tmp_path / "set/*/*.tar", tars[0])
+    assert (by_glob.recordings, by_glob.rejected, by_glob.passed_over) == (expected, [], {})
     assert find(tmp_path / "set/*").recordings == expected
     assert all(re.fullmatch(r"(utt_one|two|three|four)_[0-9a-f]{8}", r.key) for r in expected)
 
