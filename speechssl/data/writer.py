@@ -6,14 +6,17 @@ import json
 import os
 import tarfile
 import zlib
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import soundfile
 
 from speechssl.data.index import SampleEntry, ShardSums, index_path, write_index
+from speechssl.data.tar_writer import tar_writer_class
 
 PARTIAL = ".partial_"
 AudioFormat = Literal["flac", "opus", "wav"]
@@ -46,7 +49,7 @@ def encode_audio(samples: np.ndarray, sample_rate: int, audio_format: AudioForma
 
 
 class ShardFile:
-    """Writes one shard, to be used in a ``with`` statement; the same samples give the same bytes.
+    """Writes one shard with webdataset's TarWriter, in a ``with`` statement; the same samples give the same bytes.
 
     Until ``finish`` the tar has a temporary name, and leaving without it deletes what was written.
 
@@ -62,43 +65,45 @@ class ShardFile:
         self._sample_rate = sample_rate
         self._audio_format = audio_format
         self._entries: list[SampleEntry] = []
-        self._checksums: list[int] = []
-        self._num_bytes = 0
-        # Summed up on the way: reading the tar again for it would take longer than writing it did.
-        self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> "ShardFile":
-        self._file = self._partial.open("wb")
+        self._file = self._partial.open("wb", buffering=1 << 20)
+        self._sums = _Sums(self._file)
+        # The long names of pax tell a reader where they end; time, user and mode are the same for all.
+        self._tar = tar_writer_class()(
+            self._sums, user="speechssl", group="speechssl", mtime=0, encoder=False, format="PAX_FORMAT"
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._sums.is_open = False  # what the tar still holds back is not wanted any more, and the disk may be full
+        self._tar.close()
+        with suppress(OSError):
+            self._file.close()
         self._partial.unlink(missing_ok=True)
+
+    @property
+    def _position(self) -> int:
+        """Bytes of the tar so far, those that are not in the file yet included."""
+        return int(self._tar.tarstream.offset)
 
     def write(self, sample: EncodedSample) -> None:
         """Append a sample: its audio, then its metadata as JSON."""
         metadata = json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True).encode()
-        blocks = [
-            *member_blocks(f"{sample.key}.{self._audio_format}", sample.audio),
-            *member_blocks(f"{sample.key}.json", metadata),
-        ]
-        offset, checksum = self._num_bytes, 0
-        for block in blocks:
-            checksum = zlib.crc32(block, checksum)
-            self._append(block)
+        start = self._position
+        # One by one: together they would be sorted by suffix.
+        self._tar.write({"__key__": sample.key, self._audio_format: sample.audio})
+        num_blocks = -(-len(sample.audio) // tarfile.BLOCKSIZE)
+        audio_start = self._position - num_blocks * tarfile.BLOCKSIZE - start
+        self._tar.write({"__key__": sample.key, "json": metadata})
+        self._sums.end_sample(self._position)
         text = str(sample.metadata.get("text", ""))
-        size = self._num_bytes - offset
+        size = self._position - start
         self._entries.append(
-            SampleEntry(sample.key, offset, size, sample.num_samples, text, len(blocks[0]), len(sample.audio))
+            SampleEntry(sample.key, start, size, sample.num_samples, text, audio_start, len(sample.audio))
         )
-        self._checksums.append(checksum)
-
-    def _append(self, block: bytes) -> None:
-        self._file.write(block)
-        self._sha256.update(block)
-        self._num_bytes += len(block)
 
     def finish(self) -> tuple[int, str]:
         """Give the tar and its index their names, once both are on disk; bytes and SHA-256 of the tar.
@@ -107,22 +112,54 @@ class ShardFile:
         """
         if not self._entries:
             return 0, ""
-        # Two empty blocks end a tar, which fills whole records.
-        self._append(bytes(2 * tarfile.BLOCKSIZE))
-        self._append(bytes(-self._num_bytes % tarfile.RECORDSIZE))
+        self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         index = self._path.with_name(PARTIAL + index_path(self._path).name)
-        sums = ShardSums(self._num_bytes, self._sha256.hexdigest(), np.array(self._checksums, dtype=np.uint32))
+        sums = self._sums.result()
         write_index(self._partial, self._sample_rate, self._entries, index, sums)
         index.replace(index_path(self._path))
         self._partial.replace(self._path)
         return sums.num_bytes, sums.sha256
 
 
-def member_blocks(name: str, data: bytes) -> list[bytes]:
-    """A file of a tar: its header, its bytes, and zeros up to a whole block."""
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o444
-    member.uname = member.gname = "speechssl"
-    return [member.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+class _Sums:
+    """A file, and what proves that it is what was written, summed up on the way.
+
+    To read the tar again for it would take longer than writing it did.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._num_bytes = 0
+        self._checksum = 0
+        self._checksums: list[int] = []
+        self._ends: deque[int] = deque()
+        self.is_open = True
+        """Whether what is written is wanted."""
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes, in which samples may end."""
+        if not self.is_open:
+            return len(data)
+        self._file.write(data)
+        self._sha256.update(data)
+        left = memoryview(data)
+        while self._ends and self._ends[0] <= self._num_bytes + len(left):
+            size = self._ends.popleft() - self._num_bytes
+            self._checksums.append(zlib.crc32(left[:size], self._checksum))
+            self._checksum = 0
+            self._num_bytes += size
+            left = left[size:]
+        self._checksum = zlib.crc32(left, self._checksum)
+        self._num_bytes += len(left)
+        return len(data)
+
+    def end_sample(self, position: int) -> None:
+        """A sample ends at a byte that may still be on its way; the next one has not begun."""
+        self._ends.append(position)
+
+    def result(self) -> ShardSums:
+        """Of all that was written."""
+        return ShardSums(self._num_bytes, self._sha256.hexdigest(), np.array(self._checksums, dtype=np.uint32))
