@@ -643,7 +643,7 @@ class VerifyConfig:
     """Prove that shards and their indexes are whole, or say what is wrong with which sample."""
 
     shards: list[str]
-    """Shard files, folders of shards, or globs: one set, with one sample rate and each key once."""
+    """Shard files, folders of shards, or globs: of one sample rate, with each key once in a folder."""
     decode: bool = True
     """Decode every sample. Without it damaged audio shows only where an index has the checksum of what it was."""
     write_index: bool = False

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechssl.data.index import NUMBERS, ShardIndex, StringColumn, read_index
-from speechssl.data.listing import find_shards
+from speechssl.data.listing import find_shards, set_of
 from speechssl.data.remote.addresses import is_remote, shown_all
 from speechssl.data.remote.listing import find_remote
 from speechssl.data.remote.store import ShardStore
@@ -21,7 +21,7 @@ class SampleRef(NamedTuple):
     shard: str
     """Path of the tar, or its name in the store."""
     key: str
-    """Its name in the shard, unique in a corpus."""
+    """Its name in the corpus, as ``Corpus.key`` gives it."""
     offset: int
     """First byte of its first tar header."""
     size: int
@@ -38,6 +38,11 @@ class SampleRef(NamedTuple):
     """Transcript, empty if there is none; None if transcripts were not asked for."""
     store: ShardStore | None = None
     """Where the shard is read; None: at its path."""
+
+    @property
+    def key_in_shard(self) -> str:
+        """Its name in the shard; keys there have no slash."""
+        return self.key.rpartition("/")[2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +64,16 @@ class Corpus:
     num_samples: np.ndarray
     checksums: np.ndarray
     key_hashes: np.ndarray
+    """Of the key, and where ``shared_keys`` is true of the sample's checksum too, uint64."""
     keys: StringColumn
+    """As the shards have them."""
     texts: StringColumn | None = None
     """Transcripts, empty where there is none; None if they were not asked for."""
+    shared_keys: np.ndarray | None = None
+    """Whether another set has a sample of the same key; None if that is so for no sample."""
+    set_names: Sequence[str] = ()
+    """Of each shard, what tells its set from others that have some of its keys; without ``shared_keys`` there are
+    none."""
     store: ShardStore | None = None
     """Where shards that are not on this machine are read; None if all are."""
 
@@ -71,7 +83,7 @@ class Corpus:
     def __getitem__(self, i: int) -> SampleRef:
         return SampleRef(
             self.shards[self.shard_numbers[i]],
-            self.keys[i],
+            self.key(i),
             int(self.offsets[i]),
             int(self.sizes[i]),
             int(self.num_samples[i]),
@@ -81,6 +93,12 @@ class Corpus:
             None if self.texts is None else self.texts[i],
             self.store,
         )
+
+    def key(self, i: int) -> str:
+        """Name that no other sample has: its key, after the name of its set and a slash if another set has the key."""
+        if self.shared_keys is None or not self.shared_keys[i]:
+            return self.keys[i]
+        return f"{self.set_names[self.shard_numbers[i]]}/{self.keys[i]}"
 
     @property
     def seconds(self) -> float:
@@ -100,7 +118,8 @@ class Corpus:
         columns = {name: getattr(self, name)[chosen] for name in ("shard_numbers", *NUMBERS)}
         keys = StringColumn.of([self.keys[i] for i in chosen])
         texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
-        return replace(self, **columns, keys=keys, texts=texts)
+        shared = None if self.shared_keys is None else self.shared_keys[chosen]
+        return replace(self, **columns, keys=keys, texts=texts, shared_keys=shared)
 
 
 def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: ShardStore | None = None) -> Corpus:
@@ -112,7 +131,8 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
         store: for shards that are not on this machine; one with the usual cache if absent.
 
     Raises:
-        DataError: shards are missing or damaged, differ in sample rate, or share keys.
+        DataError: shards are missing or damaged, or differ in sample rate; a key occurs twice in a set, or a sample in
+            two sets.
     """
     local = [number for number, pattern in enumerate(patterns) if not is_remote(pattern)]
     paths = {path: local[i] for path, i in find_shards([patterns[number] for number in local]).items()}
@@ -129,8 +149,7 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
         raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
     if not sum(map(len, indexes)):
         raise DataError(f"{shown_all(patterns)}: the shards hold no samples")
-    corpus = join(indexes, sources)
-    check_keys(corpus)
+    corpus = tell_sets_apart(join(indexes, sources), [set_of(index.shard) for index in indexes])
     return corpus if len(local) == len(patterns) else replace(corpus, store=store)
 
 
@@ -149,15 +168,68 @@ def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) ->
     )
 
 
-def check_keys(corpus: Corpus) -> None:
-    """Raise DataError for a key that occurs twice."""
-    ordered = np.sort(corpus.key_hashes)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return
-    order = np.argsort(corpus.key_hashes, kind="stable")
-    hashes = corpus.key_hashes[order]
-    for i in np.flatnonzero(hashes[1:] == hashes[:-1]):
-        one, other = corpus[order[i]], corpus[order[i + 1]]
-        if one.key == other.key:
-            where = f"twice in {one.shard}" if one.shard == other.shard else f"in {one.shard} and in {other.shard}"
-            raise DataError(f"{one.key}: {where}; a key must occur once")
+def tell_sets_apart(corpus: Corpus, sets: Sequence[str]) -> Corpus:
+    """Names and hashes of their own for samples of different sets that have one key, as ``0001`` of many corpora.
+
+    Samples whose key is in one set only keep what they have, so that nothing changes where no key is shared.
+
+    Args:
+        corpus: samples of several sets.
+        sets: of each shard.
+
+    Raises:
+        DataError: a key that occurs twice in a set, or a sample that is in two sets.
+    """
+    hashes = np.sort(corpus.key_hashes)
+    repeated = hashes[1:][hashes[1:] == hashes[:-1]]
+    if not len(repeated):
+        return corpus
+    shared = np.isin(corpus.key_hashes, repeated)
+    _, numbers = np.unique(sets, return_inverse=True)
+    set_numbers = numbers[corpus.shard_numbers]
+    _check_repetitions(corpus, np.flatnonzero(shared), set_numbers)
+    hashes = corpus.key_hashes.copy()
+    # The product with an odd number is another one for each checksum.
+    hashes[shared] ^= corpus.checksums[shared].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    sharing = [sets[i] for i in np.unique(corpus.shard_numbers[shared])]
+    names = dict(zip(sorted(set(sharing)), distinct_ends(sorted(set(sharing))), strict=True))
+    return replace(corpus, key_hashes=hashes, shared_keys=shared, set_names=[names.get(name, "") for name in sets])
+
+
+def distinct_ends(folders: Sequence[str]) -> list[str]:
+    """As many of the last parts of the folders' paths as tell all of them apart: set names that do not depend on where
+    a corpus lies."""
+    parts = [folder.strip("/").split("/") for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        ends = ["/".join(part[-depth:]) for part in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return list(folders)
+
+
+def _check_repetitions(corpus: Corpus, rows: np.ndarray, set_numbers: np.ndarray) -> None:
+    """Raise DataError for a key that occurs twice in a set, or a sample that is in two; rows share their key's hash."""
+    if pairs := _equal_pairs(corpus, rows, (set_numbers,)):
+        raise DataError(f"{_named(corpus, pairs)}; a key must occur once in a set: make the set again")
+    if pairs := _equal_pairs(corpus, rows, (corpus.checksums, corpus.sizes, corpus.num_samples)):
+        raise DataError(
+            f"{_named(corpus, pairs)}, the same sample twice; leave one of the sets out, or make one set of all "
+            "sources, in which `speechssl shard` keeps one of each recording"
+        )
+
+
+def _equal_pairs(corpus: Corpus, rows: np.ndarray, columns: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Pairs of rows with one key whose values in some columns are the same, in order of the corpus."""
+    keys = [column[rows] for column in (*columns, corpus.key_hashes)]
+    order = np.lexsort(keys)
+    same = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
+    pairs = [(int(rows[order[i]]), int(rows[order[i + 1]])) for i in np.flatnonzero(same)]
+    return sorted(pair for pair in pairs if corpus.keys[pair[0]] == corpus.keys[pair[1]])
+
+
+def _named(corpus: Corpus, pairs: Sequence[tuple[int, int]]) -> str:
+    """Where the first of some pairs is, and how many there are."""
+    one, other = (corpus[i] for i in pairs[0])
+    where = f"twice in {one.shard}" if one.shard == other.shard else f"in {one.shard} and in {other.shard}"
+    more = f" and {len(pairs) - 1} more samples" if len(pairs) > 1 else ""
+    return f"{one.key}{more}: {where}"

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def find_shards(patterns: Sequence[str]) -> dict[Path, int]:
     if problems:
         raise DataError("\n".join(problems) + "\nMake them with `speechssl shard SOURCE OUTPUT`.")
     return dict(sorted(found.items()))
+
+
+def set_of(shard: Path | str) -> str:
+    """The set that a shard belongs to, within which keys are unique: the folder it is in, or the one of its address."""
+    return os.path.abspath(shard.parent) if isinstance(shard, Path) else shard.rpartition("/")[0]  # noqa: PTH100
 
 
 def folder_problems(folder: Path) -> list[str]:

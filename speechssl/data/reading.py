@@ -125,7 +125,7 @@ def _members(ref: SampleRef) -> dict[str, bytes]:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
                 content = tar.extractfile(member)
-                if key == ref.key and content is not None:
+                if key == ref.key_in_shard and content is not None:
                     members[suffix.lower()] = content.read()
     except tarfile.TarError as error:
         raise DataError(f"{ref.shard}: {ref.key}: damaged tar ({error}); make the shard again") from error

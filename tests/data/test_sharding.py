@@ -307,14 +307,6 @@ def test_missing_shards_are_all_named(tmp_path: Path) -> None:
         find_shards([str(tmp_path / "nowhere*.tar"), str(tmp_path / "empty")])
 
 
-def test_keys_that_occur_twice_are_refused(tmp_path: Path) -> None:
-    manifest = write_corpus(tmp_path / "audio", [4000])
-    for name in ("a", "b"):
-        ingest.run(config_of(manifest, tmp_path / name))
-    with pytest.raises(DataError, match="a key must occur once"):
-        read_corpus([str(tmp_path / "a"), str(tmp_path / "b")])
-
-
 def test_options_that_make_no_sense_are_all_named(tmp_path: Path) -> None:
     config = config_of(tmp_path, tmp_path / "out", min_seconds=9, max_seconds=3, sample_rate=22050, format="opus")
     with pytest.raises(ConfigError, match=r"(?s)min_seconds \(9\) is above max_seconds \(3\).*Opus has"):

@@ -32,6 +32,8 @@ class ShardResult:
     """Those that are allowed, once or more, in order of the shard."""
     offsets: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """First byte of each of these samples, (N,)."""
+    checksums: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
+    """CRC-32 of the bytes of each, (N,)."""
     num_samples: int = 0
     """Utterances."""
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What is seen only across shards: shared keys, mixed rates, missing files."""
+"""What is seen only across shards: shared keys, samples that are there twice, mixed rates, missing files."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speechssl.data.index import INDEX_SUFFIX, key_hash
-from speechssl.data.listing import REPORT_FILE, UNFINISHED, find_shards
+from speechssl.data.listing import REPORT_FILE, UNFINISHED, find_shards, set_of
 from speechssl.data.tar_scan import Finding
 from speechssl.data.verify.results import ShardResult
 from speechssl.data.writer import PARTIAL
@@ -46,7 +46,7 @@ def _visible(folder: Path, pattern: str) -> list[Path]:
 
 
 def check_set(results: Sequence[ShardResult]) -> None:
-    """Add to the results what can be seen only across shards: keys in two of them, and more than one sample rate."""
+    """Add to the results what can be seen only across shards: keys and samples in two of them, several rates."""
     uses: Counter[int] = Counter()
     for result in results:
         uses.update({rate: use.num_samples for rate, use in result.rates.items()})
@@ -65,18 +65,25 @@ def check_set(results: Sequence[ShardResult]) -> None:
 
 
 def _check_shared_keys(results: Sequence[ShardResult]) -> None:
+    """Name keys that occur in two shards of a set, and samples that are in two sets; different sets may share keys."""
     hashes = np.array([key_hash(key) for result in results for key in result.keys], dtype=np.uint64)
     counts = [len(result.keys) for result in results]
     owners, starts = np.repeat(np.arange(len(results)), counts), np.cumsum([0, *counts])
-    order = np.argsort(hashes, kind="stable")
-    for i in np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]):
-        (one, row), (other, other_row) = [
-            (results[owners[n]], int(n - starts[owners[n]])) for n in (order[i], order[i + 1])
-        ]
-        key = one.keys[row]
-        if one is not other and key == other.keys[other_row]:
-            detail = f"is in {one.shard} too; a key must occur once in a set: rename or remove one"
-            other.name("key in two shards", detail, key, int(other.offsets[other_row]))
+    sets = np.unique([set_of(result.shard) for result in results], return_inverse=True)[1]
+    checksums = np.concatenate([result.checksums for result in results])
+    for column, are_of_one_set, kind, advice in (
+        (sets[owners], True, "key in two shards", "a key must occur once in a set: rename or remove one"),
+        (checksums, False, "sample in two sets", "with the same bytes: remove one, it would be learned from twice"),
+    ):
+        order = np.lexsort((column, hashes))
+        pairs = np.stack([order[:-1], order[1:]])
+        same = (hashes[pairs[0]] == hashes[pairs[1]]) & (column[pairs[0]] == column[pairs[1]])
+        for pair in pairs.T[same]:
+            (one, row), (other, other_row) = [(results[owners[n]], int(n - starts[owners[n]])) for n in pair]
+            key, is_one_set = one.keys[row], sets[owners[pair[0]]] == sets[owners[pair[1]]]
+            if one is not other and key == other.keys[other_row] and is_one_set == are_of_one_set:
+                detail = f"is in {one.shard} too; {advice}"
+                other.name(kind, detail, key, int(other.offsets[other_row]))
 
 
 def check_folder(folder: Path) -> list[Finding]:

@@ -43,6 +43,7 @@ def _check_shard(task: ShardTask, result: ShardResult) -> None:
     allowed = [sample for sample in samples if KEY_PATTERN.fullmatch(sample.key)]
     result.keys = StringColumn.of([sample.key for sample in allowed])
     result.offsets = np.array([sample.offset for sample in allowed], dtype=np.int64)
+    result.checksums = np.array([sample.checksum for sample in allowed], dtype=np.uint32)
     result.num_samples = len(samples)
     for sample in samples:
         if sample.audio is not None:
