@@ -1,13 +1,17 @@
 """What the members of a sample are called, and what its text members say."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
+from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings
+from speechssl.data.source_manifests import columns_of, describe
 from speechssl.errors import DataError
+from speechssl.text.normalisation import normalize_text
 
 MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
 """Of audio in shards; what a source may hold is more."""
-TEXT_SUFFIXES = ("txt", "transcript")
+TEXT_SUFFIXES = tuple(suffix[1:] for suffix in TRANSCRIPT_SUFFIXES)
+"""Of members with a transcript; the first that is there counts."""
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
@@ -30,22 +34,35 @@ def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
 
 
 def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: str) -> str | None:
-    """Transcript in the metadata, or else in a text member, its lines joined; None if there is neither.
+    """Transcript as ``speechssl shard`` would take it from these members, but for its case; None if there is none.
+
+    It is in the metadata, or else in a text member.
 
     Raises:
         DataError: not a text, or not in UTF-8.
     """
-    text = metadata.get("text")
-    suffix = next((suffix for suffix in TEXT_SUFFIXES if suffix in members), None)
     try:
+        text = _field(metadata, "text")
+        suffix = next((suffix for suffix in TEXT_SUFFIXES if suffix in members), None)
         if not text and suffix is not None:
-            return " ".join(members[suffix].decode("utf-8-sig").split())
-        if isinstance(text, str):
-            text.encode()  # JSON can write half a surrogate pair, which is no character
+            text = members[suffix].decode("utf-8-sig")
     except UnicodeError as error:
         raise DataError(f"{name}: its transcript is not UTF-8 ({error}); make the shard again") from error
-    if text is not None and not isinstance(text, str):
-        raise DataError(
-            f"{name}: the text in its .json is of type {type(text).__name__}, expected a string; make the shard again"
-        )
-    return text
+    except ValueError as error:
+        raise DataError(f"{name}: in its .json {error}; make the shard again") from error
+    return normalize_text(text) or None
+
+
+def speaker_of(metadata: dict[str, Any]) -> str | None:
+    """Who speaks, as ``speechssl shard`` would take it from the metadata; None if it does not say, or no text."""
+    try:
+        return _field(metadata, "speaker") or None
+    except ValueError:
+        return None
+
+
+def _field(metadata: dict[str, Any], field: Literal["text", "speaker"]) -> str:
+    """What the JSON of a sample has in a field, under any name that is known for it; ValueError if it is no text."""
+    columns = columns_of(tuple(metadata))
+    known = describe(metadata, {field: columns[field]} if field in columns else {}, Findings())
+    return known.text if field == "text" else known.speaker

@@ -10,7 +10,7 @@ import numpy as np
 
 from speechssl.audio.reading import decode_audio, decode_into
 from speechssl.data.corpus import SampleRef
-from speechssl.data.members import MEMBER_SUFFIXES, metadata_of, transcript_of
+from speechssl.data.members import MEMBER_SUFFIXES, metadata_of, speaker_of, transcript_of
 from speechssl.errors import DataError
 
 
@@ -37,9 +37,8 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
         raise DataError(f"{name}: no audio at its offset, the shard is not the one that was indexed; make it again")
     audio = decode_audio(members[audio_suffix], name=name, sample_rate=sample_rate)
     metadata = metadata_of(members, name=name)
-    return Sample(
-        ref.key, _checked_length(audio, ref), transcript_of(members, metadata, name=name), metadata.get("speaker")
-    )
+    text = transcript_of(members, metadata, name=name)
+    return Sample(ref.key, _checked_length(audio, ref), text, speaker_of(metadata))
 
 
 def read_speaker(ref: SampleRef) -> str | None:
@@ -48,8 +47,7 @@ def read_speaker(ref: SampleRef) -> str | None:
     Raises:
         DataError: names shard and key of what is missing or damaged.
     """
-    speaker = metadata_of(_members(ref), name=f"{ref.shard}: {ref.key}").get("speaker")
-    return str(speaker) if isinstance(speaker, (str, int)) and speaker != "" else None
+    return speaker_of(metadata_of(_members(ref), name=f"{ref.shard}: {ref.key}"))
 
 
 def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:

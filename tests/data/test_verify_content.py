@@ -120,8 +120,9 @@ def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
         ({"json": b'{"text": "\xff"}'}, "wrong JSON", "its .json is damaged"),
         ({"json": b"[" * 100_000}, "wrong JSON", "its .json is damaged"),
         ({"json": b"[1]"}, "wrong JSON", "its .json is a list, expected an object"),
-        ({"json": b'{"text": 7}'}, "wrong text", "is of type int, expected a string"),
-        ({"json": b'{"text": "\\ud800"}'}, "wrong text", "its transcript is not UTF-8"),
+        ({"json": b'{"text": [7]}'}, "wrong text", "in its .json text is a list, expected text"),
+        ({"json": b'{"sentence": {}}'}, "wrong text", "in its .json sentence is a dict, expected text"),
+        ({"json": b'{"text": "\\ud800"}'}, "wrong text", "is not UTF-8"),
         ({"txt": b"caf\xe9"}, "wrong text", "its transcript is not UTF-8"),
     ],
 )
