@@ -19,7 +19,7 @@ from shell import Run
 from speechssl import ingest
 from speechssl.config import ShardConfig
 
-pytest_plugins = ["distribution", "remote_site", "shards_to_verify", "small_chain"]
+pytest_plugins = ["accounts", "distribution", "remote_site", "shards_to_verify", "small_chain"]
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]

@@ -99,6 +99,8 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
         return _nothing(recording, "unreadable audio", str(error).removeprefix(f"{name}: "))
     kept: list[Clip] = []
     rejected: list[Rejected] = []
+    if not clips:
+        rejected.append(Rejected(name, "no speech", f"none was found in its {whole.seconds:.1f} s", recording.key))
     for clip in clips:
         reason = too_short_or_long(clip, config)
         if reason is None:

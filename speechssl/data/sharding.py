@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,16 +18,16 @@ from rich.progress import track
 
 from speechssl.config import ShardConfig
 from speechssl.config_files import to_dict
+from speechssl.data.accounting import check_bad_share, settle
 from speechssl.data.clips import Clip, Scanned, audio_hash, scan, split_duplicates
 from speechssl.data.engines import Engine, num_cores
-from speechssl.data.index import file_sha256, index_path, read_index
 from speechssl.data.listing import UNFINISHED
 from speechssl.data.packing import ShardPlan, plan_shards
 from speechssl.data.recordings import Found, Member, Note, Recording, Rejected
+from speechssl.data.set_folder import prepare_folder
 from speechssl.data.shard_maker import ShardOutcome, make_shard
 from speechssl.errors import DataError
 
-MARK_FILE = "mark"
 SCAN_FILE = "scan.jsonl"
 SCAN_CHUNK = 64
 HASH_CHUNK = 64
@@ -36,22 +35,28 @@ HASH_CHUNK = 64
 SMALL_SCAN = 16
 SMALL_SECONDS = 7200
 # Options that change nothing in the shards.
-FREE_OPTIONS = ("sources", "output", "engine", "num_workers")
+FREE_OPTIONS = ("sources", "output", "engine", "num_workers", "max_bad_share")
+VERSION = 2
+"""Of what is made of sources, and said of it; a set of another version is another set."""
 
 
 class Made(NamedTuple):
     """All that is known of a set when its last shard is whole."""
 
-    outcomes: list[ShardOutcome]
-    rejected: list[Rejected]
-    notes: list[Note]
     scanned: list[Scanned]
+    """What each recording gave, in the order in which they were found."""
+    outcomes: list[ShardOutcome]
+    """Of the shards that hold something."""
+    rejected: list[Rejected]
+    """Clips that were left out after the scan, by their keys."""
+    notes: list[Note]
+    """Of recordings when they were found, scanned and read."""
 
 
 def make_fingerprint(found: Found, config: ShardConfig) -> str:
     """Digest of the recordings, with the sizes of their files, and of the options that shape the shards."""
     options = {name: value for name, value in to_dict(config).items() if name not in FREE_OPTIONS}
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
     sizes: dict[str, int] = {}
     for recording in found.recordings:
         if recording.path not in sizes:
@@ -74,21 +79,22 @@ def make_set(config: ShardConfig, found: Found, mark: str, engine: Engine, conso
     """Everything from the list of recordings to whole shards; what was done under the same mark is not done again.
 
     Raises:
-        DataError: the folder holds something else, or cannot be written.
+        DataError: the folder holds something else, or cannot be written; too many recordings are bad.
     """
     work = prepare_folder(config.output, mark)
     scanned = scan_all(config, found.recordings, work, engine, console)
-    rejected = found.rejected + [item for result in scanned for item in result.rejected]
+    so_far = settle(found, scanned, [])
+    check_bad_share(so_far.rejected, so_far.num_found, config.max_bad_share, outcome="No shard was made")
     clips = [clip for result in scanned for clip in result.clips]
-    if config.deduplicate:
-        clips, twice = split_duplicates(clips, partial(hash_all, engine))
-        rejected += twice
     check_unique(clips)
+    rejected: list[Rejected] = []
+    if config.deduplicate:
+        clips, rejected = split_duplicates(clips, partial(hash_all, engine))
     outcomes = make_all(config, plan_shards(clips, config), work, engine, console)
-    rejected += [item for outcome in outcomes for item in outcome.rejected]
+    rejected = rejected + [item for outcome in outcomes for item in outcome.rejected]
     notes = found.notes + [item for result in scanned for item in result.notes]
     notes += [item for outcome in outcomes for item in outcome.notes]
-    return Made([outcome for outcome in outcomes if outcome.num_samples], rejected, notes, scanned)
+    return Made(scanned, [outcome for outcome in outcomes if outcome.num_samples], rejected, notes)
 
 
 def check_unique(clips: Sequence[Clip]) -> None:
@@ -101,45 +107,6 @@ def check_unique(clips: Sequence[Clip]) -> None:
                 f"{other.name} and {clip.name}: one, and a piece of the other, have the key {clip.key}; rename one, or "
                 "give them ids in a manifest"
             )
-
-
-def prepare_folder(output: Path, mark: str) -> Path:
-    """Make the folder and the one for what is unfinished; begin anew if that is of another set.
-
-    Raises:
-        DataError: shards that no unfinished set explains are there, or the folder cannot be made.
-    """
-    work = output / UNFINISHED
-    mark_file = work / MARK_FILE
-    try:
-        if mark_file.is_file() and mark_file.read_text() == mark:
-            return work
-        strangers = (
-            [] if mark_file.is_file() else [path for path in output.rglob("*.tar") if not path.name.startswith(".")]
-        )
-        if strangers:
-            raise DataError(
-                f"{output}: holds shards that this command did not make ({strangers[0].name}); delete the folder or "
-                "choose another one"
-            )
-        clear(output)
-        work.mkdir(parents=True)
-        mark_file.write_text(mark)
-    except OSError as error:
-        raise DataError(f"{output}: cannot be made ({error.strerror})") from error
-    return work
-
-
-def clear(output: Path) -> None:
-    """Delete what an unfinished set of something else has left."""
-    work = output / UNFINISHED
-    for path in work.rglob("*.outcome.json"):
-        shard = output / path.relative_to(work).with_name(path.name.replace(".outcome.json", ".tar"))
-        shard.unlink(missing_ok=True)
-        index_path(shard).unlink(missing_ok=True)
-    for path in output.rglob(".partial_*"):
-        path.unlink()
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def scan_all(
@@ -255,16 +222,3 @@ def read_outcome(work: Path, output: Path, plan: ShardPlan) -> ShardOutcome | No
     except (OSError, ValueError, TypeError):
         return None
     return outcome
-
-
-def is_whole(output: Path, shards: Sequence[str]) -> bool:
-    """Whether every shard is there and has the checksum in its index."""
-    try:
-        return all(read_index(output / name).sha256 == file_sha256(output / name) for name in shards)
-    except (DataError, OSError):
-        return False
-
-
-def finish(output: Path) -> None:
-    """Remove what only an unfinished set needs; the report is there."""
-    shutil.rmtree(output / UNFINISHED, ignore_errors=True)
