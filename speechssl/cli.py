@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import NoReturn, TextIO
 
 from speechssl import __version__, config
-from speechssl.config_files import build, help_text, partial_yaml, read_arguments
+from speechssl.config_files import build, partial_yaml, read_arguments
+from speechssl.config_help import help_text
 from speechssl.config_values import nearest
 from speechssl.errors import ConfigError, DataError, UserError
 from speechssl.training.ranks import is_first_rank

@@ -26,9 +26,13 @@ def convert(hint: Any, value: Any) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
-        return parser.parse_object({"value": value}).value
+        converted = parser.parse_object({"value": value}).value
     except argparse.ArgumentError as error:
         raise ValueError(f"expected {describe(hint)}, found {show(value)}{_meant(hint, value)}") from error
+    if "" in (value if isinstance(value, list) else [value]) and hint is not str:
+        # As a path it would be the folder in which a person happens to stand.
+        raise ValueError(f"expected {describe(hint)}, found an empty text")
+    return converted
 
 
 def describe(hint: Any) -> str:

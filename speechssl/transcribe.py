@@ -17,7 +17,6 @@ from rich.progress import track
 from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.reading import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
-from speechssl.config_limits import check_limits
 from speechssl.data.batching import round_up
 from speechssl.decoding.greedy import BestPath, Hypothesis, best_paths, read_path
 from speechssl.decoding.long_form import Window, cut_windows, shape_of
@@ -61,7 +60,6 @@ def run(config: TranscribeConfig) -> None:
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: names each file that could not be read.
     """
-    check_limits(config)
     if config.window_seconds <= 2 * config.margin_seconds:
         raise ConfigError(
             f"window_seconds is {config.window_seconds:g}, expected more than twice margin_seconds, "
