@@ -1,6 +1,8 @@
 """Which numbers a configuration may hold: one table, by which every verb's configuration is judged when it is read."""
 
 import dataclasses
+import math
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ class Limit(NamedTuple):
 
     def words(self, value: float) -> str:
         """What was expected in the place of a number that is not within it."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
         if self.high >= _LARGE > self.low:
             if value > self.high:
                 return f"at most {self.high:,}"
@@ -38,6 +42,9 @@ _LARGE = 1_000
 ONE_OR_MORE = Limit(1, 10**9)
 ZERO_OR_MORE = Limit(0, 10**9)
 ABOVE_ZERO = Limit(0, 10**9, low_is_in=False)
+FACTOR = Limit(0, sys.float_info.max)
+"""Of a loss or a step: what it may be, only the run can tell."""
+FACTOR_ABOVE_ZERO = Limit(0, sys.float_info.max, low_is_in=False)
 SIZE = Limit(1, 10**6)
 NUM_LAYERS = Limit(1, 1_000)
 NUM_WORKERS = Limit(0, 10_000)
@@ -51,16 +58,20 @@ DECIBELS = Limit(-100, 100)
 _NAMES: dict[Limit, tuple[str, ...]] = {
     ONE_OR_MORE: ("max_updates", "checkpoint_every", "log_every", "num_streams", "num_nodes", "devices"),
     ZERO_OR_MORE: (
-        "keep_checkpoints", "patience_updates", "freeze_context_updates", "min_time_spans", "channel",
-        "min_seconds", "min_speech_seconds", "min_silence_seconds", "padding_seconds", "update_hours",
-        "diversity_weight", "feature_penalty", "feature_grad_scale", "weight_decay", "max_grad_norm",
-        "min_accuracy_over_chance", "source_temperature", "price_per_hour", "link_gigabytes_per_second",
-        "tolerance",
+        "keep_checkpoints", "patience_updates", "freeze_context_updates", "min_time_spans", "channel", "min_seconds",
+        "min_speech_seconds", "min_silence_seconds", "padding_seconds", "update_hours", "source_temperature",
+        "price_per_hour", "link_gigabytes_per_second",
     ),
     ABOVE_ZERO: (
-        "learning_rate", "eps", "temperature", "temperature_start", "temperature_end",
-        "max_batch_seconds", "max_seconds", "cut_above_seconds", "shuffle_hours", "cache_gigabytes",
-        "head_learning_rate_scale", "window_seconds", "margin_seconds", "probe_seconds", "source_weights",
+        "max_batch_seconds", "max_seconds", "cut_above_seconds", "shuffle_hours", "cache_gigabytes", "window_seconds",
+        "margin_seconds", "probe_seconds", "source_weights",
+    ),
+    FACTOR: (
+        "diversity_weight", "feature_penalty", "feature_grad_scale", "weight_decay", "max_grad_norm",
+        "min_accuracy_over_chance", "tolerance",
+    ),
+    FACTOR_ABOVE_ZERO: (
+        "learning_rate", "head_learning_rate_scale", "eps", "temperature", "temperature_start", "temperature_end",
     ),
     SIZE: (
         "conv_layers", "dim", "ffn_dim", "num_heads", "squeeze", "pos_conv_kernel", "pos_conv_groups", "num_buckets",
@@ -110,7 +121,7 @@ def fault_of(key: str, value: Any) -> str:
     falls = name in RANGES and numbers != sorted(numbers)
     if limit is None or not (bad or falls):
         return ""
-    found = f"holds {bad[0]:g}" if isinstance(value, list) else f"is {', '.join(f'{x:g}' for x in numbers)}"
+    found = f"holds {_shown(bad[0])}" if isinstance(value, list) else f"is {', '.join(map(_shown, numbers))}"
     return f"{found}, expected {limit.words((bad or numbers)[0])}{', the lower first' if name in RANGES else ''}"
 
 
@@ -130,6 +141,11 @@ def out_of_limits(config: Any, prefix: str = "") -> list[str]:
         elif fault := fault_of(key, value):
             problems.append(f"{key} {fault}")
     return problems
+
+
+def _shown(number: float) -> str:
+    is_huge = isinstance(number, int) and abs(number) > sys.float_info.max
+    return f"a number of {len(str(abs(number)))} digits" if is_huge else f"{number:g}"
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -29,7 +29,7 @@ def test_the_defaults_are_within_their_limits() -> None:
         ("training.max_updates", -5, "training.max_updates is -5, expected 1 or more"),
         ("training.seed", -1, "expected 0 or more"),
         ("training.gradient_bucket_megabytes", 0, "expected more than 0"),
-        ("training.gradient_bucket_megabytes", float("inf"), "expected at most 1,000,000"),
+        ("training.gradient_bucket_megabytes", float("inf"), "expected a finite number"),
         ("data.num_streams", 0, "expected 1 or more"),
         ("data.num_workers", -1, "expected 0 or more"),
         ("data.shuffle_hours", 0, "expected more than 0"),
@@ -95,8 +95,8 @@ def test_the_command_line_and_the_file_are_told_alike(tmp_path: Path, capsys: py
     expected = [
         f"{path}: training.log_every is 0, expected 1 or more",
         f"{path}: optimizer.betas is 0.9, 1, expected from 0 to below 1",
-        f"{path}: optimizer.eps is inf, expected at most 1,000,000,000",
-        f"{path}: data.shuffle_hours is nan, expected more than 0",
+        f"{path}: optimizer.eps is inf, expected a finite number",
+        f"{path}: data.shuffle_hours is nan, expected a finite number",
         "command line: --model.feature_encoder.conv_layers holds -3, expected 1 or more",
         "command line: --augmentation.noise.snr_db is 20, 10, expected -100 to 100, the lower first",
     ]
