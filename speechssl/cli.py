@@ -123,9 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141  # the reader of our output (such as head) has seen enough; what a shell reports for SIGPIPE
     except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return _complain(f"{where}no file can have so long a name", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
 
 
