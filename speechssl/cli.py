@@ -10,14 +10,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, TextIO
 
 from speechssl import __version__, config
-from speechssl.config_files import build, help_text, partial_yaml, read_arguments
+from speechssl.config_files import build, partial_yaml, read_arguments
+from speechssl.config_help import help_text
 from speechssl.config_values import nearest
 from speechssl.errors import ConfigError, DataError, UserError
+from speechssl.outputs import escape_what_does_not_fit
 from speechssl.training.ranks import is_first_rank
 
 
@@ -75,15 +76,25 @@ def command() -> NoReturn:
     Unloaded at Python's end, PyTorch's libraries for GPUs take 125 MiB more memory than they had, and a quarter of a
     second, whether there is a GPU or not.
     """
+    escape_what_does_not_fit(sys.stdout)
     status = main()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError:
+                _let_go(stream)
     verb = VERBS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if verb is not None and verb.ends_at_once:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Point a stream whose disk is full, or whose reader has gone, elsewhere: Python would fail on it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,9 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141  # the reader of our output (such as head) has seen enough; what a shell reports for SIGPIPE
     except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return _complain(f"{where}no file can have so long a name", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
 
 

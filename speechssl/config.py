@@ -607,12 +607,13 @@ class TranscribeConfig:
 
 @dataclass
 class ReportConfig:
-    """Gather what the arms of a recipe wrote into results.json, a table and plots."""
+    """Gather what the arms of a recipe wrote, or a single run, into results.json, a table and plots."""
 
     experiment: Path
-    """Folder of the recipe's outputs; results.json and the plots go to its top."""
-    recipe: str
-    """Name of the recipe in the records."""
+    """Folder of the recipe's outputs, or of one run of pretraining or fine-tuning; results.json and the plots go to its
+    top."""
+    recipe: str = ""
+    """Name of the recipe in the records; that of the folder if absent."""
 
 
 @dataclass

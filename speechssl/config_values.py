@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import functools
 import types
 import typing
 from pathlib import Path
@@ -23,12 +24,24 @@ def convert(hint: Any, value: Any) -> Any:
         raise ValueError(f"expected {describe(hint)}, found nothing (null)")
     if is_list(hint) and isinstance(value, str) and not value.lstrip().startswith("["):
         value = [value]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=hint)
+    for item in value if isinstance(value, list) else [value]:
+        if item == "" and hint is not str:
+            # As a path it would be the folder in which a person happens to stand.
+            raise ValueError(f"expected {describe(hint)}, found an empty text")
+        if isinstance(item, str) and "\0" in item:
+            raise ValueError(f"expected {describe(hint)}, found {show(item)}, which no file can be called")
     try:
-        return parser.parse_object({"value": value}).value
+        return _parser(hint).parse_object({"value": value}).value
     except argparse.ArgumentError as error:
         raise ValueError(f"expected {describe(hint)}, found {show(value)}{_meant(hint, value)}") from error
+
+
+@functools.cache
+def _parser(hint: Any) -> ArgumentParser:
+    """Takes a value of a type; to make one takes as long as to use it."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hint)
+    return parser
 
 
 def describe(hint: Any) -> str:

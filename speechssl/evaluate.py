@@ -18,7 +18,8 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.scoring import Scored, score
-from speechssl.evaluation.stored import HYPOTHESES_FILE, Utterance, read_metrics, write_evaluation
+from speechssl.evaluation.stored import EVALUATION_FILES, HYPOTHESES_FILE, Utterance, read_metrics, write_evaluation
+from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.training.checkpoints import run_of, weights_digest
 from speechssl.training.machine import resolve_accelerator, resolve_precision, settle_cpu
@@ -42,6 +43,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: shards are missing or damaged, of another sample rate, or without transcripts.
     """
+    check_output_folder(config.output, ours=EVALUATION_FILES)
     if not config.data.shards:
         raise ConfigError("data.shards is empty; name shard files or folders that `speechssl shard` made")
     settle_cpu()

@@ -41,6 +41,7 @@ from speechssl.training.health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
 from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 
@@ -59,6 +60,7 @@ def run(config: FinetuneConfig) -> None:
         DataError: shards are missing or damaged, or transcripts cannot be used.
         HealthError: the loss is not finite.
     """
+    check_run_folder(config.output)
     check_config(config)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
@@ -290,11 +292,6 @@ def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
     check_limits(config)
     problems = model_problems(config.model) + training_problems(config.training)
-    if config.head.num_lstm_layers < 0 or config.head.lstm_dim < 1:
-        problems.append(
-            f"head.num_lstm_layers is {config.head.num_lstm_layers} and head.lstm_dim {config.head.lstm_dim}, expected "
-            "0 layers or more, of at least 1 unit"
-        )
     problems += mask_problems("masking", config.masking, config.model)
     for name, stream in (("train", config.train), ("dev", config.dev)):
         if not stream.shards:

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from speechssl.config import PlanConfig, PretrainConfig
 from speechssl.config_files import parse
-from speechssl.config_limits import check_limits
 from speechssl.data.corpus import Corpus
 from speechssl.data.remote.store import make_store
-from speechssl.errors import ConfigError, DataError
+from speechssl.errors import DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
+from speechssl.outputs import check_output_file, has_json
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
 from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
@@ -67,9 +67,8 @@ def run(config: PlanConfig) -> list[Geometry]:
         ConfigError: the run's configuration cannot be run.
         DataError: shards are missing or damaged, or no micro-batch fits the memory.
     """
-    check_limits(config)
-    if any(number < 1 for number in config.devices):
-        raise ConfigError(f"devices is {config.devices}, expected numbers of 1 or more")
+    if config.output is not None:
+        check_output_file(config.output, has_json("geometries"), what="plan")
     pretrain = parse(PretrainConfig, ["--config", str(config.pretraining), "--data.shards", *config.shards])
     take_init(pretrain)
     check_config(pretrain)

@@ -42,6 +42,7 @@ from speechssl.training.health import PretrainHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu, to_device
 from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
 
@@ -56,6 +57,7 @@ def run(config: PretrainConfig) -> None:
         DataError: shards are missing or damaged.
         HealthError: the run is not learning.
     """
+    check_run_folder(config.output)
     initial = take_init(config)
     check_config(config)
     settle_cpu(config.training)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from rich.progress import track
 from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.reading import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
-from speechssl.config_limits import check_limits
 from speechssl.data.batching import round_up
 from speechssl.decoding.greedy import BestPath, Hypothesis, best_paths, read_path
 from speechssl.decoding.long_form import Window, cut_windows, shape_of
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
+from speechssl.outputs import Lines, check_output_file, whole_file
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.training.machine import release_after_new_shapes, resolve_accelerator, settle_cpu
 
@@ -61,15 +61,13 @@ def run(config: TranscribeConfig) -> None:
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: names each file that could not be read.
     """
-    check_limits(config)
     if config.window_seconds <= 2 * config.margin_seconds:
         raise ConfigError(
             f"window_seconds is {config.window_seconds:g}, expected more than twice margin_seconds, "
             f"{2 * config.margin_seconds:g}: the margins of a window are not kept"
         )
     paths = find_audio(config.audio)
-    if config.output is not None and config.output.is_dir():
-        raise ConfigError(f"output is {config.output}, a folder; expected the name of a file")
+    check_output(config.output, paths)
     settle_cpu()
     recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
     encoder = recogniser.model.encoder
@@ -77,30 +75,54 @@ def run(config: TranscribeConfig) -> None:
         release_after_new_shapes(module)
     problems: list[str] = []
     with result_file(config.output) as file:
+        lines = Lines(file, are_json=config.format == "jsonl")
         console = Console(stderr=True)
         shown = track(paths, "transcribing", console=console, disable=config.output is None, transient=True)
         for item in transcribe(recogniser, shown, config, problems):
-            file.write(f"{format_transcript(item, config)}\n")
-            file.flush()
+            lines.write(format_transcript(item, config))
     if problems:
         raise DataError(f"{len(problems)} of {len(paths)} files were not transcribed:\n" + "\n".join(problems))
 
 
+def check_output(output: Path | None, recordings: Sequence[Path]) -> None:
+    """Try the output; what is there may be replaced if it holds nothing but earlier transcripts of these recordings.
+
+    Raises:
+        ConfigError: it cannot be written, is one of the recordings, or holds something else.
+    """
+    if output is None:
+        if sys.stdout is None:
+            raise ConfigError("standard output is closed; give a file for the transcripts with --output")
+        return
+    names = {str(path) for path in recordings} | {os.path.realpath(path) for path in recordings}
+
+    def is_ours(path: Path) -> bool:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            found = (path_of(line.removesuffix("\n")) for line in file)
+            return all(name is not None and (name in names or os.path.realpath(name) in names) for name in found)
+
+    what = "transcripts of these recordings alone"
+    check_output_file(output, is_ours, what=what, inputs=recordings, called="the recordings")
+
+
+def path_of(line: str) -> str | None:
+    """The recording of a line of output; None for a line that is none."""
+    path, tab, _ = line.rpartition("\t")
+    if tab:
+        return path
+    content = json.loads(line)
+    is_ours = isinstance(content, dict) and content.keys() == {"path", "text", "seconds", "confidence"}
+    return content["path"] if is_ours else None
+
+
 @contextmanager
-def result_file(output: Path | None) -> Iterator[TextIO]:
+def result_file(output: Path | None) -> Iterator[IO[str]]:
     """Standard output, or a file that has its name when it is whole."""
     if output is None:
         yield sys.stdout
         return
-    partial = output.with_name(f".partial_{output.name}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"output is {output}, which cannot be written ({error.strerror})") from error
-    with file:
+    with whole_file(output) as file:
         yield file
-    os.replace(partial, output)  # noqa: PTH105
 
 
 def find_audio(sources: list[Path]) -> list[Path]:

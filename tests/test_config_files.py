@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import re
 import typing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from speechssl import config as config_module
 from speechssl.config import (
     EvaluateConfig,
     EvaluationSetConfig,
+    ExportConfig,
     FinetuneConfig,
     ImportConfig,
     ModelConfig,
@@ -16,8 +18,11 @@ from speechssl.config import (
     ReportConfig,
     ShardConfig,
     TranscribeConfig,
+    VerifyConfig,
 )
-from speechssl.config_files import from_dict, help_text, parse, read_arguments, schema_of, to_dict, to_yaml
+from speechssl.config_files import from_dict, parse, read_arguments, schema_of, to_dict, to_yaml
+from speechssl.config_help import help_text
+from speechssl.config_shipped import FOLDER, shipped_names
 from speechssl.config_values import convert
 from speechssl.errors import ConfigError
 
@@ -174,6 +179,29 @@ def test_positionals_fill_the_keys_that_no_option_gave():
 
 
 @pytest.mark.parametrize(
+    "argv",
+    [
+        ["--write_index", "a", "b"],
+        ["a", "b", "--write_index"],
+        ["--write_index", "true", "a", "b"],
+        ["--write_index=yes", "a", "b"],
+        ["--write_index", "On", "--", "a", "b"],
+        ["a", "--write_index", "b"],
+        ["--decode", "--write_index", "a", "b"],
+    ],
+    ids=" ".join,
+)
+def test_a_switch_takes_no_argument_that_is_not_true_or_false(argv):
+    assert parse(VerifyConfig, argv, positionals=("shards",)) == VerifyConfig(["a", "b"], write_index=True)
+
+
+def test_a_switch_is_turned_off_by_a_word():
+    for word in ("false", "no", "off", "FALSE"):
+        found = parse(VerifyConfig, ["--write_index", "--decode", word, "a"], positionals=("shards",))
+        assert found == VerifyConfig(["a"], decode=False, write_index=True)
+
+
+@pytest.mark.parametrize(
     ("argument", "nearest"),
     [
         ("training.max_udates", "training.max_updates"),
@@ -206,7 +234,7 @@ def test_a_mistake_in_a_nested_file_names_that_file(tmp_path):
     assert message.startswith(f"{tiny}: unknown key model.context.num_headz (value 3)")
     tiny.unlink()
     assert problem_of(PretrainConfig, "--config", str(path)) == (
-        f"{path}: model: cannot read the configuration file {tiny}: No such file or directory"
+        f"{path}: model: there is no file {tiny}; by name there are base, large, tiny"
     )
 
 
@@ -258,6 +286,72 @@ def test_nothing_slips_into_a_field_of_another_type(hint, value):
         convert(hint, value)
 
 
+@pytest.mark.parametrize(
+    ("cls", "positionals", "key", "problem"),
+    [
+        (PretrainConfig, (), "output", "--output: expected a path, found an empty text"),
+        (PretrainConfig, (), "init", "--init: expected a path, or null, found an empty text"),
+        (PretrainConfig, (), "data.shards", "--data.shards: expected a list, each item text, found an empty text"),
+        (PretrainConfig, (), "config", "--config: expected a YAML file, found an empty text"),
+        (PretrainConfig, (), "model", "--model: expected a YAML file, found an empty text"),
+        (VerifyConfig, ("shards",), "shards", "--shards: expected a list, each item text, found an empty text"),
+    ],
+)
+def test_an_unset_variable_is_no_path(cls, positionals, key, problem):
+    """``--output "$OUT"`` would mean the folder in which a person stands."""
+    for argv in ([f"--{key}="], [f"--{key}", ""]):
+        assert problem_of(cls, *argv, positionals=positionals) == f"command line: {problem}"
+    assert parse(ExportConfig, ["a", "b", "--license", ""], positionals=("checkpoint", "output")).license == ""
+
+
+def test_a_list_that_must_be_given_is_not_given_empty():
+    assert problem_of(VerifyConfig, "--shards", "[]").startswith("shards is missing: give it as --shards")
+
+
+@pytest.mark.parametrize("name", ["base", "large", "tiny"])
+def test_architectures_are_found_by_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()  # as a folder of experiments may be called
+    found = parse(PretrainConfig, ["--model", name]).model
+    assert found == parse(PretrainConfig, ["--model", str(FOLDER / f"{name}.yaml")]).model
+    assert parse(FinetuneConfig, ["--config", str(write(tmp_path / "a.yaml", f"model: {name}\n"))]).model == found
+    own = write(tmp_path / "base", "context: {dim: 32}\n")
+    assert parse(PretrainConfig, ["--model", own.name]).model.context.dim == 32
+
+
+def test_whole_configurations_are_found_by_name():
+    assert parse(PretrainConfig, ["--config", "published/pretrain_large"]).model.context.num_layers == 24
+    found = problem_of(PretrainConfig, "--config", "tiny")
+    assert found == f"command line: --config: {FOLDER / 'tiny.yaml'} holds the keys of the section model; give " + (
+        "--model tiny"
+    )
+
+
+def test_a_name_that_stands_for_nothing_is_told_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert problem_of(PretrainConfig, "--model", "bass") == (
+        "command line: --model: there is no file bass; by name there are base, large, tiny"
+    )
+    write(tmp_path / "conf" / "mine.yaml", "dim: 4\n")
+    assert problem_of(PretrainConfig, "--model", "conf/mien.yaml") == (
+        "command line: --model: there is no file conf/mien.yaml; the nearest is conf/mine.yaml; by name there are "
+        "base, large, tiny"
+    )
+    whole = ", ".join(name for name in shipped_names() if name.startswith("published/"))
+    for name in ("gone/a.yaml", "a" * 300, "../conf"):
+        found = problem_of(PretrainConfig, "--config", name)
+        assert found == f"command line: --config: there is no file {name}; by name there are {whole}"
+    assert problem_of(PretrainConfig, "--optimizer", "adam") == "command line: --optimizer: there is no file adam"
+
+
+def test_what_comes_with_speechssl_is_in_its_package():
+    """Without it ``--model tiny`` would work in a checkout alone."""
+    pyproject = (FOLDER.parents[1] / "pyproject.toml").read_text()
+    [patterns] = re.findall(r"^\[tool\.setuptools\.package-data\]\nspeechssl = \[(.*)\]$", pyproject, re.MULTILINE)
+    packed = {path for pattern in re.findall(r'"(.+?)"', patterns) for path in FOLDER.parent.glob(pattern)}
+    assert packed == {path for path in FOLDER.rglob("*") if path.is_file()}
+
+
 def test_all_problems_are_told_at_once(tmp_path):
     path = write(tmp_path / "p.yaml", "training: {seed: x}\nnothing: 1\n")
     message = problem_of(
@@ -272,7 +366,7 @@ def test_all_problems_are_told_at_once(tmp_path):
         "fp8",
         "checkpoint is missing",
         "output is missing",
-        "no:",
+        "there is no file no",
     ):
         assert part in message
 

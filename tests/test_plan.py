@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from speechssl import plan
+from speechssl.cli import main
 from speechssl.config import PlanConfig, PretrainConfig, StreamConfig, TrainingConfig
-from speechssl.errors import ConfigError
 from speechssl.machine_probe import Probed
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
@@ -74,9 +74,9 @@ def test_updates_are_not_made_larger() -> None:
     assert [item.batch_seconds for item in plan.fitting(sizes, 8, 40.0)] == [10.0]
 
 
-def test_no_devices_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"devices is \[8, 0\], expected numbers of 1 or more"):
-        plan.run(PlanConfig(Path("run.yaml"), [], devices=[8, 0]))
+def test_no_devices_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "run.yaml", "shards", "--devices", "8", "0"]) == 2
+    assert "--devices holds 0, expected 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ pretrain_for_real() {
     local data=$output/data
     [ -d "$data/audio" ] || step 120 "made audio" "$python" tools/make_noise.py "$data/audio" --hours 4
     step 120 shards "$python" -m speechssl shard "$data/audio" "$data/shards"
-    printf 'model: %s\n' "$root/recipes/conf/base.yaml" >"$output/pretrain.yaml"
+    printf 'model: base\n' >"$output/pretrain.yaml"
     step 240 plan "$python" -m speechssl plan "$output/pretrain.yaml" "$data/shards" --devices 1 8 64 \
         --output "$output/plan.json"
     step 300 pretraining "$python" -m speechssl pretrain --config "$output/pretrain.yaml" --data.shards "$data/shards" \

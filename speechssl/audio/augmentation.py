@@ -9,9 +9,7 @@ count (``active_power``); that of noise over all that is added.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from functools import lru_cache
-from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -23,6 +21,7 @@ from speechssl.audio.codings import TELEPHONE_RATE, Codec, coding_rate, through_
 from speechssl.audio.reading import Samples
 from speechssl.audio.resampling import resample
 from speechssl.config import AugmentationConfig
+from speechssl.config_limits import out_of_limits
 from speechssl.errors import ConfigError
 
 Choice = TypeVar("Choice")
@@ -48,20 +47,6 @@ class Response(NamedTuple):
     samples: Samples
     direct: int
     """Position of the direct path, in samples."""
-
-
-# Lowest and highest value of each field of the configuration.
-_LIMITS = {f"{stage.name}.prob": (0.0, 1.0) for stage in fields(AugmentationConfig)} | {
-    "speed.factors": (0.5, 2.0),
-    "reverberation.rt60_seconds": (0.0, 10.0),
-    "reverberation.direct_to_reverberant_db": (-100.0, 100.0),
-    "noise.snr_db": (-100.0, 100.0),
-    "noise.slope": (-4.0, 4.0),
-    "speech.snr_db": (-100.0, 100.0),
-    "speech.max_share": (0.0, 0.5),
-    "codec.quality": (0.0, 1.0),
-    "gain.gain_db": (-100.0, 100.0),
-}
 
 
 class _Stage(NamedTuple):
@@ -308,15 +293,7 @@ def _choose(items: Sequence[Choice], draws: np.random.Generator) -> Choice:
 
 def _problems(config: AugmentationConfig, sample_rate: int) -> list[str]:
     """Everything that is wrong with a configuration, a line each."""
-    problems = []
-    for key, (lowest, highest) in _LIMITS.items():
-        value = attrgetter(key)(config)
-        values = list(value) if isinstance(value, (tuple, list)) else [value]
-        is_rising = not isinstance(value, tuple) or values == sorted(values)
-        if not is_rising or not all(lowest <= item <= highest for item in values):
-            found = ", ".join(f"{item:g}" for item in values)
-            order = ", the lower first" if isinstance(value, tuple) else ""
-            problems.append(f"augmentation.{key} is {found}, expected {lowest:g} to {highest:g}{order}")
+    problems = out_of_limits(config, "augmentation.")
     if config.speed.prob > 0 and not config.speed.factors:
         problems.append("augmentation.speed.factors is empty, expected at least one to draw from")
     if config.telephone.prob > 0:

@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 
 from speechssl.evaluation.error_rates import count_words
 from speechssl.evaluation.intervals import WordCounts
+from speechssl.outputs import has_json, has_json_lines
 
 METRICS_FILE = "metrics.json"
 HYPOTHESES_FILE = "hypotheses.jsonl"
+EVALUATION_FILES = {
+    METRICS_FILE: has_json("wer", "cer"),
+    HYPOTHESES_FILE: has_json_lines("id", "reference", "hypothesis"),
+}
+"""Files of an evaluation, and how to know those of an earlier one."""
 
 
 class Utterance(NamedTuple):

@@ -1,5 +1,6 @@
 """The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from speechssl.interop.tensors import first_line
 from speechssl.interop.torch_export import export_torch
 from speechssl.interop.torchaudio_models import write_torchaudio
 from speechssl.interop.torchaudio_reference import torchaudio_reference
+from speechssl.outputs import PARTIAL, check_output_folder
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
 
@@ -28,10 +30,12 @@ def run(config: ExportConfig) -> None:
     """Write the model under a temporary name, prove it, and give it its name.
 
     Raises:
-        ConfigError: a package that is needed is not installed.
-        CheckpointError: no checkpoint, or one that the format cannot hold; nothing is left then.
+        ConfigError: the output cannot be made, or a package that is needed is not installed.
+        CheckpointError: the output is there already, or there is no checkpoint, or one that the format cannot hold;
+            nothing is left then.
         DataError: an evaluation for the model card that cannot be read.
     """
+    check_new(config.output)
     checkpoint = load_checkpoint(config.checkpoint)
     architecture = architecture_of(checkpoint)
     module = architecture.build()
@@ -81,16 +85,21 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     )
 
 
+def check_new(output: Path) -> None:
+    """Raise CheckpointError if the name is taken, ConfigError if no folder of it can be made."""
+    if os.path.lexists(output):
+        raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
+    check_output_folder(output.with_name(f"{PARTIAL}{output.name}"))
+
+
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
     """A folder that gets its name when all is well, and is deleted otherwise.
 
     Raises:
-        CheckpointError: the name is taken, or nothing can be written there.
+        CheckpointError: nothing can be written there.
     """
-    if output.exists():
-        raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
-    partial = output.with_name(f".partial_{output.name}")
+    partial = output.with_name(f"{PARTIAL}{output.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)

@@ -17,14 +17,16 @@ from speechssl.interop.torch_files import read_torch_file
 from speechssl.interop.torchaudio_bundles import is_bundle, read_bundle
 from speechssl.interop.torchaudio_models import is_state_dict, is_torchaudio_folder, read_folder, read_state_dict
 from speechssl.interop.torchaudio_reference import torchaudio_reference
+from speechssl.outputs import check_output_folder
 
 
 def run(config: ImportConfig) -> None:
     """Read a model, prove it, write the checkpoint.
 
     Raises:
-        ConfigError: a package that the proof needs is not installed.
-        CheckpointError: the model cannot be read, or computes something else; nothing is written then.
+        ConfigError: the output cannot be made, or a package that the proof needs is not installed.
+        CheckpointError: the output is there already, the model cannot be read, or it computes something else; nothing
+            is written then.
     """
     check_output(config.output)
     imported = read_model(config)
@@ -54,9 +56,10 @@ def save(imported: Imported, output: Path) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raise CheckpointError if the folder holds anything."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    """Raise CheckpointError if the folder holds anything, ConfigError if it cannot be made."""
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
+    check_output_folder(output)
 
 
 def read_model(config: ImportConfig) -> Imported:

@@ -73,20 +73,11 @@ def collect(experiment: Path, recipe: str) -> Collected:
     """
     found, missing = [], [problem for seed in seeds_of(experiment) for problem in unfinished_pretraining(seed)]
     for folder in expected_evaluations(experiment):
-        try:
-            metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-            if metrics["updates"] is None:
-                missing.append(
-                    f"{name_of(folder)}: made after update {metrics['update']}, before the training had finished; "
-                    "finish the run and evaluate it again"
-                )
-                continue
-            found.append(Evaluated(make_record(folder, metrics, recipe), read_counts(folder)))
-        except FileNotFoundError:
-            missing.append(f"{name_of(folder)}: {state_of(folder.parent)}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            path = folder / METRICS_FILE
-            raise DataError(f"{path}: damaged or of another version ({error!r}); evaluate this run again") from error
+        item = evaluated_in(folder, recipe)
+        if isinstance(item, str):
+            missing.append(item)
+        else:
+            found.append(item)
     if not found:
         listed = "".join(f"\n  {problem}" for problem in missing)
         raise DataError(
@@ -94,6 +85,27 @@ def collect(experiment: Path, recipe: str) -> Collected:
             f"earlier stages first{listed}"
         )
     return Collected(sorted(found, key=lambda item: place(item.record)), missing)
+
+
+def evaluated_in(folder: Path, recipe: str) -> Evaluated | str:
+    """An evaluation, or in words why there is none that counts.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    try:
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        if metrics["updates"] is None:
+            return (
+                f"{name_of(folder)}: made after update {metrics['update']}, before the training had finished; finish "
+                "the run and evaluate it again"
+            )
+        return Evaluated(make_record(folder, metrics, recipe), read_counts(folder))
+    except FileNotFoundError:
+        return f"{name_of(folder)}: {state_of(folder.parent)}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        path = folder / METRICS_FILE
+        raise DataError(f"{path}: damaged or of another version ({error!r}); evaluate this run again") from error
 
 
 def place(record: Record) -> tuple[str, float, int, int]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import TrainingConfig
+from speechssl.errors import ConfigError
 from speechssl.training.memory import peak_process_memory
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,23 @@ def resolve_precision(precision: Precision, device_type: str) -> Literal["fp32",
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """Turn "auto" into the device kind that is there: cuda, mps or cpu."""
-    if accelerator != "auto":
-        return accelerator
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """Turn "auto" into the device kind that is there: cuda, mps or cpu.
+
+    Raises:
+        ConfigError: one is asked for by name and not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        return next(kind for kind, is_there in there.items() if is_there)
+    if not there[accelerator]:
+        reason = {
+            "cuda": "PyTorch finds no GPU with a driver that works (`nvidia-smi` should show one)"
+            if torch.version.cuda or torch.version.hip
+            else "this PyTorch was built without CUDA",
+            "mps": "PyTorch finds no Apple GPU",
+        }[accelerator]
+        raise ConfigError(f"accelerator is {accelerator}, but {reason}; give auto or cpu, or mend that")
+    return accelerator
 
 
 def settle_cpu(config: TrainingConfig | None = None) -> None:

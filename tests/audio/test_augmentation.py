@@ -336,7 +336,7 @@ def test_everything_wrong_is_named_at_once() -> None:
         "augmentation.noise.prob is 1.5, expected 0 to 1",
         "augmentation.noise.snr_db is 10, 5, expected -100 to 100, the lower first",
         "augmentation.speech.max_share is 0.6, expected 0 to 0.5",
-        "augmentation.codec.quality is 0, nan, expected 0 to 1, the lower first",
+        "augmentation.codec.quality is 0, nan, expected a finite number, the lower first",
         "augmentation.codec.codecs is empty, expected at least one to draw from",
         "augmentation.speed.factors is empty, expected at least one to draw from",
         "augmentation.telephone.prob: expected audio of 8000 Hz or more, found 6000 Hz; set it to 0",

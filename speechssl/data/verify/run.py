@@ -18,8 +18,8 @@ from speechssl.data.verify.indexes import partial_index, publish_index
 from speechssl.data.verify.processes import check_in_processes
 from speechssl.data.verify.sets import check_folder, check_set, find_all
 from speechssl.data.verify.shards import ShardTask
-from speechssl.data.writer import PARTIAL
 from speechssl.errors import ConfigError, DataError
+from speechssl.outputs import check_output_file, check_output_folder, has_json, whole_file
 
 
 @dataclass
@@ -80,12 +80,9 @@ def _prepare(config: VerifyConfig) -> tuple[list[Path], list[Path]]:
         sets = {place.resolve() for shard in shards for place in (shard.parent, shard.parent.parent)}
         if config.report.name == REPORT_FILE and config.report.parent.resolve() in sets:
             raise ConfigError(f"report: {config.report} is where the set's own report lies; choose another name")
-        if config.report.is_dir():
-            raise ConfigError(f"report: {config.report} is a folder, expected a file to write")
-        try:
-            config.report.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"report: {config.report.parent} cannot be made ({error.strerror})") from error
+        check_output_file(config.report, has_json("num_shards", "findings"), what="findings", key="report")
+    for folder in sorted({shard.parent for shard in shards}) if config.write_index else ():
+        check_output_folder(folder, key="write_index: the folder of the shards")
     return shards, folders
 
 
@@ -135,6 +132,5 @@ def _save(report: VerificationReport, path: Path) -> None:
         "num_indexes_written": report.num_indexes_written,
         "findings": [finding._asdict() for finding in report.findings],
     }
-    partial = path.with_name(PARTIAL + path.name)
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as file:
+        file.write(json.dumps(content, indent=2) + "\n")
