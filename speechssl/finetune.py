@@ -37,7 +37,7 @@ from speechssl.training.checkpoints import (
     say_unfinished,
     weights_digest,
 )
-from speechssl.training.health import FinetuneHealth
+from speechssl.training.finetune_health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
 from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 # More unusable utterances than this share mean that something is wrong with the corpus, not with an utterance.
 MAX_UNUSABLE_SHARE = 0.1
+LONG_WORD = 12
+"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 def run(config: FinetuneConfig) -> None:
@@ -57,7 +59,7 @@ def run(config: FinetuneConfig) -> None:
         ConfigError: the configuration cannot be run, or differs from the unfinished run's.
         CheckpointError: ``init`` is no pretraining checkpoint, or of another architecture than ``model``.
         DataError: shards are missing or damaged, or transcripts cannot be used.
-        HealthError: the loss is not finite.
+        HealthError: the loss is not finite or explodes, or outputs stay empty or wrong.
     """
     check_config(config)
     settle_cpu(config.training)
@@ -140,7 +142,8 @@ class FinetuneTask:
         self.forward: Any = model
         self.labels = vocabulary
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
-        self.health = FinetuneHealth(config.health)
+        waits = config.freeze_context_updates if config.init is not None else 0
+        self.health = FinetuneHealth(config.health, frozen_updates=waits, words_are_long=words_are_long(dev))
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -177,7 +180,7 @@ class FinetuneTask:
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
-        """Word and character error rate on the dev set."""
+        """Word and character error rate on the dev set, and the share of its utterances that gave no word."""
         device = self.model.head.weight.device
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
@@ -190,13 +193,20 @@ class FinetuneTask:
         )
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
-        return {"wer": rates.wer, "cer": rates.cer}
+        empty = sum(not text for text in hypotheses.values())
+        return {"wer": rates.wer, "cer": rates.cer, "empty_share": empty / len(hypotheses)}
 
     def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
         """Keep the checkpoint with the lowest dev WER; the later of equals has seen more."""
         best = read_best(self.config.output)
         if best is None or scores["wer"] <= best.wer:
             mark_best(self.config.output, update, scores["wer"])
+
+
+def words_are_long(corpus: Corpus) -> bool:
+    """Whether what stands between spaces is too long for a fair word error rate, as in Chinese, Japanese or Thai."""
+    words = [word for text in corpus.texts or () for word in text.split()]
+    return sum(map(len, words)) > LONG_WORD * len(words)
 
 
 def freezes_features(config: FinetuneConfig) -> bool:

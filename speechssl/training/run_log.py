@@ -34,6 +34,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "gradient_norm": ("grad", "{:.2f}".format),
     "learning_rate": ("lr", "{:.1e}".format),
     "blank_share": ("blank", _percent),
+    "empty_share": ("empty", _percent),
     "padding_share": ("padding", _percent),
     "bad_samples": ("damaged", "{:.0f}".format),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
