@@ -43,6 +43,13 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 _FILE_ONLY = frozenset({"diversity_loss", "feature_energy", "wait_share"})
 
 
+class RunConsole(Console):
+    """A console whose reader may leave, as ``head`` does: the run goes on, and its figures are in its files."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class RunLog:
     """Log of one run, to be used in a ``with`` statement.
 
@@ -72,7 +79,7 @@ class RunLog:
         self._total_updates = total_updates
         self._start_update = start_update
         self._enabled = enabled
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or RunConsole(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("update"),
             MofNCompleteColumn(),
