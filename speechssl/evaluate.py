@@ -222,7 +222,7 @@ def shown_characters(metrics: dict[str, Any]) -> list[str]:
     found = metrics["characters"]
     if not found["foreign"]:
         return []
-    shown = ", ".join(f"{item['shown']} {times(item['num_times'])}" for item in found["foreign"][:MAX_SHOWN])
+    shown = ", ".join(shown_foreign(item) for item in found["foreign"][:MAX_SHOWN])
     more = f", and {len(found['foreign']) - MAX_SHOWN} more" if len(found["foreign"]) > MAX_SHOWN else ""
     edits = metrics["substitutions"] + metrics["deletions"] + metrics["insertions"]
     lines = [
@@ -232,3 +232,9 @@ def shown_characters(metrics: dict[str, Any]) -> list[str]:
     if found["wer_respelled"] is not None:
         lines.append(f"WER {found['wer_respelled']:.1%} if the references were spelt as the model writes")
     return lines + [f"to do: {remedy}" for remedy in found["remedies"]]
+
+
+def shown_foreign(item: dict[str, Any]) -> str:
+    """One of the characters, how often it occurs, and what the model has in its place."""
+    instead = (item["respelled"] or "").strip()
+    return f"{item['shown']} {times(item['num_times'])}" + (f" for {instead}" if instead else "")

@@ -101,6 +101,7 @@ def test_an_evaluation_counts_every_sample_and_foreign_character(
     assert "scored as an empty output, shorter than a frame: 1 (u003)" in printed
     assert "scored, transcript longer than its frames: 1 (u004)" in printed
     assert "\u2019 (U+2019 RIGHT SINGLE QUOTATION MARK) once" in printed
+    assert "g (U+0067 LATIN SMALL LETTER G) once for G" in printed
     edits = metrics["substitutions"] + metrics["deletions"] + metrics["insertions"]
     assert f"2 of the {edits} errors are words with such characters" in printed
     assert "to do: letters of the other case: make the shards again with --text_case upper" in printed
