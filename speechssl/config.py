@@ -391,7 +391,7 @@ class HealthConfig:
     """"stop" ends the run with exit status 3 and keeps the checkpoint from before; "warn" goes on."""
     patience_updates: int = 5_000
     """Updates a pretraining run may stay at chance, or its codebook collapsed, before it is named; and a fine-tuning,
-    after its frozen updates, with empty dev outputs or a dev WER of 100%."""
+    after its warm-up and frozen updates, with empty dev outputs or a dev WER of 100%."""
     min_accuracy_over_chance: float = 2.0
     """Contrastive accuracy, as a multiple of chance, below which a run is "at chance"."""
     min_perplexity_share: float = 0.05

@@ -153,8 +153,9 @@ class FinetuneTask:
         self.forward: Any = model
         self.labels = vocabulary
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
-        waits = config.freeze_context_updates if config.init is not None else 0
-        self.health = FinetuneHealth(config.health, frozen_updates=waits, words_are_long=words_are_long(dev))
+        self.health = FinetuneHealth(
+            config.health, slow_updates=slow_updates(config), words_are_long=words_are_long(dev)
+        )
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -212,6 +213,12 @@ class FinetuneTask:
         best = read_best(self.config.output)
         if best is None or scores["wer"] <= best.wer:
             mark_best(self.config.output, update, scores["wer"])
+
+
+def slow_updates(config: FinetuneConfig) -> int:
+    """Updates of the warm-up, or those in which only the head learns if they are more."""
+    frozen = config.freeze_context_updates if config.init is not None else 0
+    return max(frozen, round(config.schedule.warmup * config.training.max_updates))
 
 
 def words_are_long(corpus: Corpus) -> bool:

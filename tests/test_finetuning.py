@@ -275,7 +275,7 @@ def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
     config = finetune_config(shards, tmp_path / "run", None)
     config.training = replace(config.training, max_updates=8)
     config.optimizer.learning_rate = 1e-9
-    config.health.patience_updates = 4
+    config.health.patience_updates, config.schedule.warmup = 4, 0.0
     for _ in range(2):  # the same command comes to the same end
         with pytest.raises(HealthError, match=r"(empty outputs|all wrong): at update 4"):
             finetune.run(deepcopy(config))
@@ -285,3 +285,10 @@ def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
     finetune.run(deepcopy(config))
     assert json.loads((config.output / "summary.json").read_text())["updates"] == 8
     assert "at update 8" in caplog.text
+
+
+def test_patience_waits_for_the_warm_up_and_the_frozen_encoder(shards: Path, tmp_path: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", Path("pretrained"))
+    config.training.max_updates, config.schedule.warmup, config.freeze_context_updates = 1000, 0.1, 300
+    assert finetune.slow_updates(config) == 300
+    assert finetune.slow_updates(replace(config, init=None)) == 100

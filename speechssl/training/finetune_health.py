@@ -36,13 +36,14 @@ class FinetuneHealth(Watch):
 
     Args:
         config: Limits, and whether to stop.
-        frozen_updates: Updates in which only the head learns; patience with the outputs begins after them.
+        slow_updates: Updates of the warm-up, or in which only the head learns; patience with the outputs begins after
+            them.
         words_are_long: Whether the language is written without spaces, so that a word error rate of 100% says little.
     """
 
-    def __init__(self, config: HealthConfig, *, frozen_updates: int = 0, words_are_long: bool = False) -> None:
+    def __init__(self, config: HealthConfig, *, slow_updates: int = 0, words_are_long: bool = False) -> None:
         super().__init__(config)
-        self._frozen_updates = frozen_updates
+        self._slow_updates = slow_updates
         self._words_are_long = words_are_long
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
@@ -82,7 +83,7 @@ class FinetuneHealth(Watch):
 
     def _stays(self, symptom: str, update: int, *, present: bool) -> bool:
         """Whether something has been seen in two scores or more, over the patience."""
-        lasting = self.memory.lasting(symptom, update, present=present, healthy_until=self._frozen_updates)
+        lasting = self.memory.lasting(symptom, update, present=present, healthy_until=self._slow_updates)
         return lasting and self.memory.present[symptom] < update
 
     def _empty_outputs(self, update: int, scores: Mapping[str, float]) -> Finding | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from forked_ranks import run_ranks
-from small_runs import FINETUNE, changed, command, spread
+from small_runs import CONSTANT, FINETUNE, changed, command, spread
 
 from speechssl.config import HealthConfig
 from speechssl.errors import HealthError
@@ -209,8 +209,8 @@ def test_one_score_is_no_stay():
     assert stops_at([dev_scores(1.0, 1.0)] * 2, 1000) == (2000, "empty outputs")
 
 
-def test_patience_with_outputs_begins_when_the_encoder_learns():
-    assert stops_at([dev_scores(1.0, 1.0)] * 9, 100, frozen_updates=300) == (700, "empty outputs")
+def test_patience_with_outputs_begins_when_all_of_the_model_learns():
+    assert stops_at([dev_scores(1.0, 1.0)] * 9, 100, slow_updates=300) == (700, "empty outputs")
 
 
 def test_wrong_outputs_are_named_with_causes_and_remedies():
@@ -281,7 +281,7 @@ def test_a_held_out_loss_that_explodes_stops_a_pretraining():
 
 
 def test_dev_scores_stop_every_rank_and_are_told_once(shards: Path, tmp_path: Path):
-    config = changed(FINETUNE, optimizer={"learning_rate": 1e-9}, health={"patience_updates": 6})
+    config = changed(FINETUNE, optimizer={"learning_rate": 1e-9}, schedule=CONSTANT, health={"patience_updates": 6})
     config["model"] = {
         "feature_encoder": {"conv_layers": [[8, 10, 5], [8, 8, 8], [15, 8, 8]]},
         "context": {
