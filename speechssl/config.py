@@ -390,7 +390,8 @@ class HealthConfig:
     on_failure: Literal["stop", "warn"] = "stop"
     """"stop" ends the run with exit status 3 and keeps the checkpoint from before; "warn" goes on."""
     patience_updates: int = 5_000
-    """Updates a pretraining run may stay at chance, or its codebook collapsed, before it is named."""
+    """Updates a pretraining run may stay at chance, or its codebook collapsed, before it is named; and a fine-tuning,
+    after its warm-up and frozen updates, with empty dev outputs or a dev WER of 100%."""
     min_accuracy_over_chance: float = 2.0
     """Contrastive accuracy, as a multiple of chance, below which a run is "at chance"."""
     min_perplexity_share: float = 0.05
@@ -482,7 +483,7 @@ class FinetuneConfig:
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(max_updates=12_000, checkpoint_every=1_000))
     """Training loop; the dev set is scored at every checkpoint."""
     health: HealthConfig = field(default_factory=HealthConfig)
-    """Watch over a loss that is not finite and over outputs that stay blank."""
+    """Watch over a loss that is not finite or explodes, and over outputs that stay empty or wrong."""
 
 
 @dataclass

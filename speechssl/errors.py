@@ -24,7 +24,8 @@ class CheckpointError(UserError):
 
 
 class HealthError(UserError):
-    """A training run that is not learning: chance level, collapse, or a loss that is not finite. Exit status 3."""
+    """A training run that is not learning: chance level, collapse, a loss that explodes, outputs that stay empty or
+    wrong. Exit status 3."""
 
     exit_status = 3
 

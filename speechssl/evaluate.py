@@ -1,7 +1,9 @@
 """Error rates of a fine-tuned model on transcribed shards."""
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
@@ -13,17 +15,26 @@ from speechssl import __version__
 from speechssl.config import EvaluateConfig
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_speaker
+from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
+from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
 from speechssl.errors import ConfigError, DataError
-from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates
+from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates, respelled_wer
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.evaluation.stored import EVALUATION_FILES, HYPOTHESES_FILE, Utterance, read_metrics, write_evaluation
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
+from speechssl.text.characters import show_character
+from speechssl.text.foreign import Foreign, times
 from speechssl.training.checkpoints import run_of, weights_digest
 from speechssl.training.machine import resolve_accelerator, resolve_precision, settle_cpu
 from speechssl.training.run_log import SUMMARY_FILE
+
+logger = logging.getLogger(__name__)
+
+MAX_SHOWN = 5
+"""Utterances or characters that a line of the result names."""
 
 
 class Subject(NamedTuple):
@@ -92,6 +103,7 @@ def describe(config: EvaluateConfig, subject: Subject) -> dict[str, Any]:
         "init": "pretrained" if checkpoint.config.get("init") else "scratch",
         "seed": checkpoint.config["training"]["seed"],
         "made_of": made_of,
+        "num_samples": len(subject.corpus),
         **training_summary(subject.recogniser),
     }
 
@@ -104,11 +116,21 @@ def training_summary(recogniser: Recogniser) -> dict[str, Any]:
 
 
 def evaluate(config: EvaluateConfig, subject: Subject, origin: dict[str, Any]) -> dict[str, Any]:
-    """Transcribe and score; writes both files, and returns the content of ``metrics.json``."""
+    """Check, transcribe and score; writes both files, and returns the content of ``metrics.json``."""
+    vocabulary = subject.recogniser.vocabulary
+    checked = check_transcripts(
+        subject.corpus,
+        subject.recogniser.config.feature_encoder.conv_layers,
+        name=shown_all(config.data.shards),
+        characters_per_label=vocabulary.longest_label,
+    )
+    say_how_scored(checked)
+    logger.info("%s", checked.describe_characters())
+    foreign = check_foreign(checked, vocabulary.characters)
     scored = score(
         subject.recogniser.model,
-        subject.corpus,
-        subject.recogniser.vocabulary,
+        checked.corpus,
+        vocabulary,
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if subject.precision == "bf16" else None,
         device=subject.device,
@@ -120,9 +142,9 @@ def evaluate(config: EvaluateConfig, subject: Subject, origin: dict[str, Any]) -
     metrics = {
         **asdict(rates),
         **origin,
-        "skipped": dict(Counter(scored.skipped.values())),
-        "skipped_ids": sorted(scored.skipped),
-        "warning": diagnose(scored.references, hypotheses, rates.wer),
+        **counted(checked, scored),
+        "characters": describe_characters(foreign, scored.references, hypotheses),
+        "warning": diagnose(scored.references, hypotheses, rates.wer, foreign),
     }
     utterances = [
         Utterance(key, text, hypotheses[key], scored.hypotheses[key].confidence, speakers.get(key))
@@ -130,6 +152,30 @@ def evaluate(config: EvaluateConfig, subject: Subject, origin: dict[str, Any]) -
     ]
     write_evaluation(config.output, utterances, metrics)
     return metrics
+
+
+def counted(checked: Transcribed, scored: Scored) -> dict[str, Any]:
+    """What became of the samples: those that are not scored, and those that are, though no model could be right."""
+    unusual = [reason for reason in checked.counts() if reason != "no transcript"]
+    return {
+        "skipped": dict(Counter(scored.skipped.values())),
+        "skipped_ids": sorted(scored.skipped),
+        "unusual": {reason: checked.counts()[reason] for reason in unusual},
+        "unusual_ids": {reason: checked.keys(reason) for reason in unusual},
+    }
+
+
+def describe_characters(
+    foreign: Foreign, references: Mapping[str, str], hypotheses: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the model cannot write of the references, and the error rate if they were spelt as it writes."""
+    return {
+        "foreign": [item._asdict() | {"shown": show_character(item.character)} for item in foreign.characters],
+        "foreign_words": foreign.num_words,
+        "foreign_utterances": foreign.num_utterances,
+        "remedies": foreign.remedies(),
+        "wer_respelled": respelled_wer(references, hypotheses, foreign),
+    }
 
 
 def read_speakers(corpus: Corpus, scored: Scored) -> dict[str, str]:
@@ -149,10 +195,48 @@ def print_metrics(config: EvaluateConfig, metrics: dict[str, Any], note: str = "
         f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
         f"{rates.deletions} deletions, {rates.insertions} insertions",
     ]
-    lines += [f"left out, {why}: {count}" for why, count in sorted(metrics["skipped"].items())]
+    lines.append(f"transcripts: {config.output / HYPOTHESES_FILE}")
+    lines += shown_samples(metrics) + shown_characters(metrics)
     if metrics["warning"]:
         lines.append(f"WER is about 1: {metrics['warning']}")
-    lines.append(f"transcripts: {config.output / HYPOTHESES_FILE}")
     if note:
         lines.append(note)
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def shown_samples(metrics: dict[str, Any]) -> list[str]:
+    """What became of the samples, unless all were scored and could be."""
+    skipped, unusual = metrics["skipped"], metrics["unusual"]
+    lines = [f"left out, {why}: {count}" for why, count in sorted(skipped.items())]
+    for why, count in unusual.items():
+        ids = ", ".join(metrics["unusual_ids"][why][:MAX_SHOWN]) + (", ..." if count > MAX_SHOWN else "")
+        how = "scored as an empty output" if why == "shorter than a frame" else "scored"
+        lines.append(f"{how}, {why}: {count} ({ids})")
+    if skipped:
+        lines.append(
+            f"{metrics['num_samples']} samples: {metrics['num_utterances']} scored, {sum(skipped.values())} not"
+        )
+    return lines
+
+
+def shown_characters(metrics: dict[str, Any]) -> list[str]:
+    """What the model cannot write of the references, and what that costs."""
+    found = metrics["characters"]
+    if not found["foreign"]:
+        return []
+    shown = ", ".join(shown_foreign(item) for item in found["foreign"][:MAX_SHOWN])
+    more = f", and {len(found['foreign']) - MAX_SHOWN} more" if len(found["foreign"]) > MAX_SHOWN else ""
+    edits = metrics["substitutions"] + metrics["deletions"] + metrics["insertions"]
+    lines = [
+        f"characters that the model cannot write: {shown}{more}",
+        f"{found['foreign_words']} of the {edits} errors are words with such characters, whatever is heard",
+    ]
+    if found["wer_respelled"] is not None:
+        lines.append(f"WER {found['wer_respelled']:.1%} if the references were spelt as the model writes")
+    return lines + [f"to do: {remedy}" for remedy in found["remedies"]]
+
+
+def shown_foreign(item: dict[str, Any]) -> str:
+    """One of the characters, how often it occurs, and what the model has in its place."""
+    instead = (item["respelled"] or "").strip()
+    return f"{item['shown']} {times(item['num_times'])}" + (f" for {instead}" if instead else "")

@@ -1,11 +1,9 @@
 """Fine-tuning with CTC, and training from scratch on the same labels: build the model, one step, run."""
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
+from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
@@ -37,7 +36,7 @@ from speechssl.training.checkpoints import (
     say_unfinished,
     weights_digest,
 )
-from speechssl.training.health import FinetuneHealth
+from speechssl.training.finetune_health import FinetuneHealth
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
 from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
@@ -49,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 # More unusable utterances than this share mean that something is wrong with the corpus, not with an utterance.
 MAX_UNUSABLE_SHARE = 0.1
+LONG_WORD = 12
+"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 def run(config: FinetuneConfig) -> None:
@@ -58,74 +59,86 @@ def run(config: FinetuneConfig) -> None:
         ConfigError: the configuration cannot be run, or differs from the unfinished run's.
         CheckpointError: ``init`` is no pretraining checkpoint, or of another architecture than ``model``.
         DataError: shards are missing or damaged, or transcripts cannot be used.
-        HealthError: the loss is not finite.
+        HealthError: the loss is not finite or explodes, or outputs stay empty or wrong.
     """
     check_run_folder(config.output)
     check_config(config)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
-    store = make_store(config.train)
-    transcribed = usable(load_corpus(config.train.shards, config.model, with_texts=True, store=store), config)
-    plan = StreamPlan(transcribed.corpus, config.train, seed=config.training.seed, crop=False)
+    sets = read_sets(config)
+    plan = StreamPlan(sets.train, config.train, seed=config.training.seed, crop=False)
     say_left_out(plan, config.train)
-    dev = read_dev(config)
     with run_lock(config.output):
-        train(config, transcribed, plan, dev, initial)
+        train(config, sets, plan, initial)
 
 
-def read_dev(config: FinetuneConfig) -> Corpus:
-    """The dev set, read now so that what is wrong with it shows before anything is trained.
+class Sets(NamedTuple):
+    """What a run learns from, and what its checkpoints are scored on."""
+
+    train: Corpus
+    dev: Corpus
+    vocabulary: Vocabulary
+    notes: list[str]
+    """What to know of their transcripts."""
+
+
+def read_sets(config: FinetuneConfig) -> Sets:
+    """Both sets, read now so that what is wrong with them shows before anything is trained.
 
     Raises:
-        ConfigError, DataError: it cannot be scored.
+        ConfigError: audio of another sample rate than the model's.
+        DataError: shards are missing or damaged, hold no transcript, or too many that cannot be learned from.
     """
-    store = make_store(config.dev, config.train)
-    corpus = load_corpus(config.dev.shards, config.model, with_texts=True, store=store)
-    if not any(corpus.texts or ()):
-        raise DataError(
-            f"{shown_all(config.dev.shards)}: none of the {len(corpus)} dev utterances has a transcript; make the "
-            "shards from a list with a text column"
-        )
-    return corpus
+    train = read_transcribed(config, "train")
+    learned = usable(train, config.model)
+    notes = check_labels(train)
+    vocabulary = Vocabulary.from_texts(learned.texts or ())
+    dev = read_transcribed(config, "dev")
+    say_how_scored(dev)
+    check_foreign(dev, vocabulary.characters)
+    return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters()])
 
 
-def train(
-    config: FinetuneConfig,
-    transcribed: "Transcribed",
-    plan: StreamPlan,
-    dev: Corpus,
-    initial: dict[str, Tensor] | None,
-) -> None:
+def read_transcribed(config: FinetuneConfig, section: Literal["train", "dev"]) -> Transcribed:
+    """The training set or the dev set, with the same checks of both.
+
+    Raises:
+        ConfigError: audio of another sample rate than the model's.
+        DataError: shards are missing or damaged, or hold no transcript.
+    """
+    stream = config.train if section == "train" else config.dev
+    corpus = load_corpus(stream.shards, config.model, with_texts=True, store=make_store(stream, config.train))
+    return check_transcripts(
+        corpus,
+        config.model.feature_encoder.conv_layers,
+        name=f"{section} ({shown_all(stream.shards)})",
+        speed=fastest(config.augmentation) if section == "train" else 1.0,
+    )
+
+
+def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[str, Tensor] | None) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     fabric.launch()
-    vocabulary = Vocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
-    model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
+    model = CtcModel(config.model, config.dropout, len(sets.vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)
     origin = weights_digest(initial) if initial is not None else ""
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
-    task = FinetuneTask(config, model, vocabulary, dev)
+    task = FinetuneTask(config, model, sets.vocabulary, sets.dev)
     minutes = plan.seconds / 60
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), {len(vocabulary)} labels, "
-        f"{fabric.world_size} process(es), {fabric._precision.precision}",
+        f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), "
+        f"{len(sets.vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
     )
+    for note in sets.notes:
+        announce(fabric, note)
     with ranks_together(fabric):
-        augment = make_augmenter(
-            config.augmentation, transcribed.corpus, config.training.seed, store=make_store(config.train)
-        )
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment, dev).run()
-
-
-class Transcribed(NamedTuple):
-    """Utterances that can be learned from."""
-
-    corpus: Corpus
-    texts: list[str]
+        augment = make_augmenter(config.augmentation, sets.train, config.training.seed, store=make_store(config.train))
+        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment, sets.dev).run()
 
 
 class FinetuneTask:
@@ -142,7 +155,9 @@ class FinetuneTask:
         self.forward: Any = model
         self.labels = vocabulary
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
-        self.health = FinetuneHealth(config.health)
+        self.health = FinetuneHealth(
+            config.health, slow_updates=slow_updates(config), words_are_long=words_are_long(dev)
+        )
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -179,7 +194,7 @@ class FinetuneTask:
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
-        """Word and character error rate on the dev set."""
+        """Word and character error rate on the dev set, and the share of its utterances that gave no word."""
         device = self.model.head.weight.device
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
@@ -192,13 +207,26 @@ class FinetuneTask:
         )
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
-        return {"wer": rates.wer, "cer": rates.cer}
+        empty = sum(not text for text in hypotheses.values())
+        return {"wer": rates.wer, "cer": rates.cer, "empty_share": empty / len(hypotheses)}
 
     def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
         """Keep the checkpoint with the lowest dev WER; the later of equals has seen more."""
         best = read_best(self.config.output)
         if best is None or scores["wer"] <= best.wer:
             mark_best(self.config.output, update, scores["wer"])
+
+
+def slow_updates(config: FinetuneConfig) -> int:
+    """Updates of the warm-up, or those in which only the head learns if they are more."""
+    frozen = config.freeze_context_updates if config.init is not None else 0
+    return max(frozen, round(config.schedule.warmup * config.training.max_updates))
+
+
+def words_are_long(corpus: Corpus) -> bool:
+    """Whether what stands between spaces is too long for a fair word error rate, as in Chinese, Japanese or Thai."""
+    words = [word for text in corpus.texts or () for word in text.split()]
+    return sum(map(len, words)) > LONG_WORD * len(words)
 
 
 def freezes_features(config: FinetuneConfig) -> bool:
@@ -238,49 +266,23 @@ def ctc_loss(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]]) -
     return F.ctc_loss(log_probs, targets, lengths, target_lengths, blank=0, reduction="sum")
 
 
-def frames_needed(labels: Sequence[object]) -> int:
-    """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
-    return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-
-
-def usable(corpus: Corpus, config: FinetuneConfig) -> Transcribed:
-    """Leave out, by name, what has no transcript or one that is longer than its frames.
+def usable(checked: Transcribed, model: ModelConfig) -> Corpus:
+    """Leave out, by name, what cannot be learned from.
 
     Raises:
-        DataError: more than a tenth, or everything, is unusable.
+        DataError: more than a tenth is unusable.
     """
-    layers = config.model.feature_encoder.conv_layers
-    chosen: list[int] = []
-    texts: list[str] = []
-    problems: list[str] = []
-    for i, text in enumerate(corpus.texts or ()):
-        ref = corpus[i]
-        if not text:
-            problems.append(f"{ref.shard}: {ref.key}: no transcript")
-            continue
-        shortest = int(ref.num_samples / fastest(config.augmentation))
-        available, needed = num_frames(shortest, layers), frames_needed(text)
-        if needed > available:
-            problems.append(f"{ref.shard}: {ref.key}: transcript needs {needed} frames, the audio has {available}")
-            continue
-        chosen.append(i)
-        texts.append(text)
-    if not texts and all(problem.endswith("no transcript") for problem in problems):
+    if len(checked.unusual) > MAX_UNUSABLE_SHARE * len(checked.corpus):
         raise DataError(
-            f"{shown_all(config.train.shards)}: none of the {len(problems)} utterances has a transcript; fine-tuning "
-            "learns from shards that were made from a list with a text column (`speechssl shard --require_text`)"
+            f"{checked.name}: {checked.describe()}\nThese cannot be learned from; of a training set at most "
+            f"{MAX_UNUSABLE_SHARE:.0%} may be so. Give each recording its own transcript, then make the shards again. "
+            "If the transcripts that are longer than their frames are right, people speak faster than the model's "
+            f"{1 / hop_seconds(model):.0f} frames per second can spell: choose smaller strides in "
+            "model.feature_encoder.conv_layers."
         )
-    if problems:
-        shown = "\n  ".join(problems[:10]) + (f"\n  and {len(problems) - 10} more" if len(problems) > 10 else "")
-        summary = f"{len(problems)} of {len(corpus)} training utterances cannot be used:\n  {shown}"
-        if len(problems) > MAX_UNUSABLE_SHARE * len(corpus):
-            raise DataError(
-                f"{summary}\nGive each recording its own transcript, then make the shards again; if they are right, "
-                f"people speak faster than the model's {1 / hop_seconds(config.model):.0f} frames per second can "
-                "spell: choose smaller strides in model.feature_encoder.conv_layers."
-            )
-        logger.warning("%s\nThey are left out.", summary)
-    return Transcribed(corpus.subset(np.array(chosen)), texts)
+    if checked.unusual:
+        logger.warning("%s: %s\nThey are left out.", checked.name, checked.describe())
+    return checked.without_unusual()
 
 
 def hop_seconds(model: ModelConfig) -> float:

@@ -21,7 +21,7 @@ from speechssl.config import (
     OptimizerConfig,
     ShardConfig,
 )
-from speechssl.errors import CheckpointError, ConfigError, DataError
+from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.training.checkpoints import load_checkpoint, read_best
 from speechssl.training.loop import build_optimizer
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_the_dev_set_shows_before_training(shards: Path, tmp_
     manifest.write_text("path\n" + "".join(f"u00{i}.wav\n" for i in range(5)))
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "silent"))
     finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "silent")])
-    with pytest.raises(DataError, match="none of the 5 dev utterances has a transcript"):
+    with pytest.raises(DataError, match=r"dev \(.*\): none of the 5 utterances has a transcript"):
         finetune.run(finetuning)
 
 
@@ -180,3 +180,115 @@ def test_untranscribed_shards_are_named_as_such(tmp_path: Path) -> None:
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     with pytest.raises(DataError, match=r"none of the 3 utterances has a transcript.*--require_text"):
         finetune.run(finetune_config(tmp_path / "shards", tmp_path / "run", None))
+
+
+def make_shards(folder: Path, rows: list[tuple[int, str]]) -> Path:
+    """Shards of noise with given numbers of samples and transcripts."""
+    manifest = write_corpus(folder / "audio", [length for length, _ in rows])
+    lines = [f"u{i:03d}.wav\t{text}\n" for i, (_, text) in enumerate(rows)]
+    manifest.write_text("path\ttext\n" + "".join(lines), encoding="utf-8")
+    ingest.run(ShardConfig(sources=[str(manifest)], output=folder / "shards", text_case="keep"))
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("max_batch_seconds", [0.001, 2, 80])
+def test_a_dev_clip_shorter_than_a_frame_is_an_empty_output_in_any_batch(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, max_batch_seconds: float
+) -> None:
+    dev = make_shards(tmp_path, [(150, "GO"), (9000, "STOP"), (12000, "YES NO"), (9000, "")])
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.dev = EvaluationSetConfig(shards=[str(dev)], max_batch_seconds=max_batch_seconds)
+    finetune.run(config)
+    assert len([line for line in read_log(config.output / "log.jsonl") if line["kind"] == "dev"]) == 2
+    assert "2 of 4 utterances (no transcript: 1, shorter than a frame: 1)" in caplog.text
+    assert "000000.tar: u000: 150 audio samples, expected at least" in caplog.text
+    assert "shorter than a frame: scored as an empty output" in caplog.text
+
+
+def test_characters_of_both_sets_are_shown_before_training(
+    tmp_path: Path,
+    shards: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dev = make_shards(tmp_path, [(9000, "DON\u2019T GO"), (9000, "stop"), (9000, "YES")])
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.dev = EvaluationSetConfig(shards=[str(dev)])
+    finetune.run(config)
+    printed = capsys.readouterr().out
+    assert f"train ({shards}): 10 different characters: E G H L N O P S T Y\n" in printed
+    assert f"dev ({dev}): 13 different characters: D E G N O S T Y o p s t \u2019\n" in printed
+    monkeypatch.setattr(finetune, "train", lambda *_: None)
+    caplog.clear()
+    finetune.run(config)
+    assert "2 of 4 words, in 2 of 3 utterances, hold characters that the model cannot write" in caplog.text
+    assert "\u2019 (U+2019 RIGHT SINGLE QUOTATION MARK) once" in caplog.text
+    assert "--text_case upper" in caplog.text
+
+
+def test_invisible_characters_become_no_labels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of shards that were made elsewhere, whose transcripts nobody has cleaned."""
+    monkeypatch.setattr("speechssl.data.clips.normalize_text", lambda text, _: text)
+    train = make_shards(
+        tmp_path / "a", [(9000, "\u200bON\u00adE\ufeff"), (9000, "NO\u200e"), (9000, "e\u0301te\u0301")]
+    )
+    dev = make_shards(tmp_path / "b", [(9000, "O\u200bNE"), (9000, "été")])
+    config = finetune_config(train, tmp_path / "run", None)
+    config.dev = EvaluationSetConfig(shards=[str(dev)])
+    finetune.run(config)
+    checkpoint = load_checkpoint(config.output / "checkpoints" / "update_00000004")
+    assert checkpoint.vocabulary is not None
+    assert checkpoint.vocabulary["labels"] == ["<blank>", "|", "E", "N", "O", "t", "é"]
+    assert "cannot write" not in caplog.text
+
+
+def test_doubtful_labels_are_named_before_training(
+    tmp_path: Path, shards: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = make_shards(tmp_path, [(9000, "IT'S"), (9000, "IT'S"), (9000, "IT\u2019S"), (9000, "\u0421TS")])
+    config = replace(finetune_config(train, tmp_path / "run", None), dev=EvaluationSetConfig([str(shards)]))
+    notes = "\n".join(finetune.read_sets(config).notes)
+    assert "; \u0421 (U+0421 CYRILLIC CAPITAL LETTER ES) once, as in u003" in notes
+    assert "\u2019 (U+2019 RIGHT SINGLE QUOTATION MARK) once, as in u002, beside ' (U+0027 APOSTROPHE)" in caplog.text
+    assert "words that mix alphabets: \u0421TS" in caplog.text
+
+
+def test_what_cannot_be_learned_from_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [(9000, "YES")] * 27 + [(9000, ""), (150, "NO"), (600, "NO NO NO")]
+    config = finetune_config(make_shards(tmp_path / "few", rows), tmp_path / "run", None)
+    finetune.run(config)
+    counted = "3 of 30 utterances (no transcript: 1, shorter than a frame: 1, transcript longer than its frames: 1):"
+    assert f"train ({config.train.shards[0]}): {counted}" in caplog.text
+    assert "000000.tar: u027: no transcript" in caplog.text
+    assert "u029: transcript needs 8 frames, the audio has 1" in caplog.text
+    config = finetune_config(make_shards(tmp_path / "many", rows[1:]), tmp_path / "run", None)
+    with pytest.raises(DataError, match=r"(?s)3 of 29 utterances .* at most 10% may be so.*make the shards again"):
+        finetune.run(config)
+
+
+def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = finetune_config(shards, tmp_path / "run", None)
+    config.training = replace(config.training, max_updates=8)
+    config.optimizer.learning_rate = 1e-9
+    config.health.patience_updates, config.schedule.warmup = 4, 0.0
+    for _ in range(2):  # the same command comes to the same end
+        with pytest.raises(HealthError, match=r"(empty outputs|all wrong): at update 4"):
+            finetune.run(deepcopy(config))
+        assert [path.name for path in sorted((config.output / "checkpoints").iterdir())][-1] == "update_00000004"
+        assert not (config.output / "summary.json").exists()
+    config.health.on_failure = "warn"
+    finetune.run(deepcopy(config))
+    assert json.loads((config.output / "summary.json").read_text())["updates"] == 8
+    assert "at update 8" in caplog.text
+
+
+def test_patience_waits_for_the_warm_up_and_the_frozen_encoder(shards: Path, tmp_path: Path) -> None:
+    config = finetune_config(shards, tmp_path / "run", Path("pretrained"))
+    config.training.max_updates, config.schedule.warmup, config.freeze_context_updates = 1000, 0.1, 300
+    assert finetune.slow_updates(config) == 300
+    assert finetune.slow_updates(replace(config, init=None)) == 100

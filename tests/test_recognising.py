@@ -78,6 +78,37 @@ def test_a_whole_evaluation_of_the_same_is_not_repeated(
     assert len(scored) == 6
 
 
+def test_an_evaluation_counts_every_sample_and_foreign_character(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000, 9000, 9000, 150, 2000, 150])
+    texts = ["STOP IT\u2019S", "go", "", "YES NO", "HELP HELP HELP", ""]
+    manifest.write_text("path\ttext\n" + "".join(f"u{i:03d}.wav\t{text}\n" for i, text in enumerate(texts)))
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards", text_case="keep"))
+    data = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["num_samples"] == metrics["num_utterances"] + sum(metrics["skipped"].values()) == 6
+    assert metrics["skipped"] == {"no transcript": 2}
+    assert metrics["unusual"] == {"shorter than a frame": 1, "transcript longer than its frames": 1}
+    assert metrics["unusual_ids"] == {"shorter than a frame": ["u003"], "transcript longer than its frames": ["u004"]}
+    characters = metrics["characters"]
+    assert (characters["foreign_words"], characters["foreign_utterances"]) == (2, 2)
+    assert {item["character"] for item in characters["foreign"]} == {"\u2019", "I", "g", "o"}
+    assert characters["wer_respelled"] is not None
+    printed = capsys.readouterr().out
+    assert "6 samples: 4 scored, 2 not" in printed
+    assert "scored as an empty output, shorter than a frame: 1 (u003)" in printed
+    assert "scored, transcript longer than its frames: 1 (u004)" in printed
+    assert "\u2019 (U+2019 RIGHT SINGLE QUOTATION MARK) once" in printed
+    assert "g (U+0067 LATIN SMALL LETTER G) once for G" in printed
+    edits = metrics["substitutions"] + metrics["deletions"] + metrics["insertions"]
+    assert f"2 of the {edits} errors are words with such characters" in printed
+    assert "to do: letters of the other case: make the shards again with --text_case upper" in printed
+    assert "u003: 150 audio samples, expected at least" in caplog.text
+    assert "hold characters that the model cannot write" in caplog.text
+
+
 def test_evaluation_asks_for_shards(finetuned: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.shards is empty"):
         evaluate.run(EvaluateConfig(finetuned, EvaluationSetConfig(), tmp_path / "out", accelerator="cpu"))

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ class Ours(OurUpdate):
         settle_cpu(training)
         model = CtcModel(config.model, config.dropout, len(VOCABULARY), HeadConfig())
         model.load_state_dict(torch.load(case.folder / "ours.pt", weights_only=True))
-        nothing: Any = None
+        nothing: Any = SimpleNamespace(texts=())
         lengths = torch.full((case.batch,), case.audio.shape[1])
         task = FinetuneTask(config, model, VOCABULARY, nothing)
         super().__init__(config, task, Batch([], case.audio, lengths, list(case.texts), stream=0))

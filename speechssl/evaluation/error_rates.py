@@ -10,6 +10,8 @@ import numpy as np
 
 from speechssl.errors import DataError
 from speechssl.evaluation.intervals import Interval, Unit, WordCounts, num_speakers, unit_of, wer_interval
+from speechssl.text.characters import glyph
+from speechssl.text.foreign import Foreign
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,23 @@ def numbered(speakers: list[str | None]) -> np.ndarray | None:
     return np.unique(np.array(speakers, dtype=object).astype(str), return_inverse=True)[1]
 
 
-def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float) -> str | None:
-    """Why a word error rate is about 1, in one sentence; None if it is lower."""
+def respelled_wer(references: Mapping[str, str], hypotheses: Mapping[str, str], foreign: Foreign) -> float | None:
+    """Word error rate if the references were spelt with the model's characters; None if none can be respelled."""
+    if all(item.respelled is None for item in foreign.characters):
+        return None
+    respelled = {i: text for i, reference in references.items() if (text := foreign.respell(reference))}
+    return jiwer.wer(list(respelled.values()), [hypotheses[i] for i in respelled]) if respelled else None
+
+
+def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float, foreign: Foreign) -> str | None:
+    """Why a word error rate is about 1, in one sentence; None if it is lower.
+
+    Args:
+        references: transcript by utterance id.
+        hypotheses: output by utterance id.
+        wer: of them.
+        foreign: what the model cannot write of the references.
+    """
     if wer < 0.95:
         return None
     outputs = [hypotheses[i] for i in references]
@@ -130,8 +147,10 @@ def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: 
         return (
             "references and outputs differ in case; make the shards again with the --text_case of the training shards"
         )
-    known = {c for text in outputs for c in text}
-    strange = sorted({c for text in references.values() for c in text} - known)
-    if len(strange) > 10:
-        return f"the references hold characters the model never writes ({''.join(strange[:30])}); another language?"
+    if foreign.num_words > 0.5 * foreign.total_words:
+        strange = "".join(glyph(item.character) for item in foreign.characters[:30])
+        return (
+            f"{foreign.num_words} of {foreign.total_words} reference words hold characters that the model cannot write "
+            f"({strange}); another language, or another spelling than the training transcripts have?"
+        )
     return "the outputs are words but not the right ones: too few updates, too few labels, or unlike training audio"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from speechssl.data.batches import load_batch
@@ -10,7 +11,9 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.streams import BatchSpec, epoch_batches
 from speechssl.decoding.greedy import Hypothesis, greedy_decode
 from speechssl.errors import DataError
+from speechssl.frames import num_frames
 from speechssl.model.ctc import CtcModel
+from speechssl.text.normalisation import clean_text
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -36,6 +39,9 @@ def score(
 ) -> Scored:
     """Transcribe samples greedily; those without a transcript are named in ``skipped``.
 
+    References and outputs are cleaned alike. What is shorter than a frame is heard as nothing, in no batch, so that
+    the outputs do not depend on how the samples are batched.
+
     Args:
         model: recogniser.
         corpus: what to transcribe.
@@ -49,18 +55,22 @@ def score(
         DataError: a sample is missing or damaged, or none has a transcript.
     """
     model.eval()
-    scored = Scored({}, {}, {})
-    for spec in progress(epoch_batches(corpus, max_batch_seconds)):
+    outputs: dict[str, Hypothesis] = {}
+    audible = num_frames(corpus.num_samples, model.encoder.config.feature_encoder.conv_layers) > 0
+    specs = epoch_batches(corpus.subset(np.flatnonzero(audible)), max_batch_seconds) if audible.any() else []
+    for spec in progress(specs):
         batch = load_batch(spec, corpus.sample_rate)
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             output = model(batch.audio.to(device), batch.lengths.to(device))
-        hypotheses = greedy_decode(output.logits, output.lengths, vocabulary)
-        for key, text, hypothesis in zip(batch.keys, batch.texts, hypotheses, strict=True):
-            if text:
-                scored.references[key] = text
-                scored.hypotheses[key] = hypothesis
-            else:
-                scored.skipped[key] = "no transcript"
+        outputs |= zip(batch.keys, greedy_decode(output.logits, output.lengths, vocabulary), strict=True)
+    scored = Scored({}, {}, {})
+    for key, text in zip(corpus.keys, map(clean_text, corpus.texts or ()), strict=True):
+        if text:
+            hypothesis = outputs.get(key, Hypothesis("", 0.0))
+            scored.references[key] = text
+            scored.hypotheses[key] = hypothesis._replace(text=clean_text(hypothesis.text))
+        else:
+            scored.skipped[key] = "no transcript"
     if not scored.references:
         raise DataError(f"none of the {len(corpus)} samples has a transcript; make the shards from a list with text")
     return scored

@@ -1,5 +1,6 @@
 """Labels of a CTC recogniser: text <-> ids."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from speechssl.errors import CheckpointError, DataError
 
 BLANK = "<blank>"
 WORD_BOUNDARY = "|"
+_SPECIAL = re.compile(r"<[^<>]+>|\[[A-Z]+\]")
+"""Labels of recognisers from elsewhere that stand for no text, such as ``<unk>``."""
 
 
 class Vocabulary:
@@ -41,15 +44,32 @@ class Vocabulary:
         Raises:
             DataError: there is none, or a text holds the character that marks word boundaries.
         """
-        characters = sorted({character for text in texts for character in text} - {" "})
-        if not characters:
+        characters: set[str] = set()
+        for text in texts:
+            if WORD_BOUNDARY in text:
+                raise DataError(
+                    f"the training transcript {text!r} holds {WORD_BOUNDARY!r}, which marks word boundaries; remove it"
+                )
+            characters.update(text)
+        if not characters - {" "}:
             raise DataError("the training transcripts hold no characters; check the text column of the manifest")
-        if WORD_BOUNDARY in characters:
-            raise DataError(f"a training transcript holds {WORD_BOUNDARY!r}, which marks word boundaries; remove it")
-        return cls.of_characters(characters)
+        return cls.of_characters(sorted(characters - {" "}))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """What transcripts can be made of; spaces and special labels apart."""
+        return frozenset("".join(self._spelt())) - {" "}
+
+    @property
+    def longest_label(self) -> int:
+        """Characters of the longest label: 1 but for recognisers from elsewhere."""
+        return max((len(text) for text in self._spelt()), default=1)
+
+    def _spelt(self) -> list[str]:
+        return [text for text in self._texts if text and not _SPECIAL.fullmatch(text)]
 
     def encode(self, text: str) -> list[int]:
         """Text to label ids.

@@ -1,14 +1,14 @@
 """Health of a training run: failures that a falling loss can hide, named with their usual causes and remedies.
 
-A watch sees the figures of the run log and nothing else, so every rank that is shown the same figures comes to the same
-verdict.
+A watch sees the figures and scores of the run log and nothing else, so every rank that is shown the same ones comes to
+the same verdict.
 """
 
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from speechssl.config import HealthConfig
 from speechssl.errors import HealthError
@@ -17,13 +17,21 @@ logger = logging.getLogger(__name__)
 
 _NEAR_ONE = 0.95  # contrastive accuracy that no speech gives honestly with a collapsed codebook
 _NEAR_SINGLE_ENTRY = 1.5  # mean perplexity per group at which a codebook in effect has one entry
-_ALL_BLANK = 0.995  # share of frames decoded as blank at which the transcripts are empty
+_EXPLODED = 1_000  # loss as a multiple of the one that the run began with
+_SMALLEST_START = 1.0  # nats; the start of a run that goes on with a small loss is no measure
 
 _NON_FINITE_ADVICE = """\
 Usual causes: a learning rate that is too high or rises too fast; bf16 arithmetic on a model that needs fp32;
 non-finite samples in the audio; in fine-tuning, transcripts longer than their frames.
 Remedies: lower --optimizer.learning_rate or lengthen --schedule.warmup; set --optimizer.max_grad_norm 1;
 set --training.precision fp32."""
+
+_EXPLODING_ADVICE = """\
+The weights have been thrown off, and a run rarely comes back from that.
+Usual causes: a learning rate that is too high or rises too fast; gradients that are not clipped; samples that are loud
+beyond full scale, or noise.
+Remedies: lower --optimizer.learning_rate or lengthen --schedule.warmup; set --optimizer.max_grad_norm 1; look at what
+`speechssl shard` said of levels in report.json."""
 
 _AT_CHANCE_ADVICE = """\
 Usual causes: a learning rate too low, or so high that the first updates threw the model off; too little audio per
@@ -46,13 +54,6 @@ learning rate too high).
 Remedies: raise --objective.diversity_weight; lower --optimizer.learning_rate or --objective.feature_penalty; start
 again, since a collapsed encoder rarely recovers."""
 
-_ALL_BLANK_ADVICE = """\
-Every CTC model passes through this plateau; one that stays there is not learning.
-Usual causes: a learning rate too low, or a warm-up too long, to leave the plateau in these updates; a context network
-that is frozen for too long; an --init that learned nothing, or none at all; too few transcripts, or other audio's.
-Remedies: more updates; a higher --optimizer.learning_rate; a lower --freeze_context_updates; compare a few transcripts
-with their audio."""
-
 _CLOSING = (
     "The last checkpoint from before is kept. Mend the cause and start again in another --output, "
     "or go on regardless with --health.on_failure warn."
@@ -63,7 +64,8 @@ class Finding(NamedTuple):
     """One thing that is wrong with a run."""
 
     name: str
-    """What it is called: "at chance", "collapsed codebook", "collapse", "non-finite loss", "all blank"."""
+    """What it is called: "at chance", "collapsed codebook", "collapse", "non-finite loss", "exploding loss",
+    "all blank", "empty outputs", "all wrong"."""
     message: str
     """Its name, figures, usual causes and remedies."""
 
@@ -75,18 +77,25 @@ class _Persistence:
     patience: int
     last_absent: dict[str, int] = field(default_factory=dict)
     last_named: dict[str, int] = field(default_factory=dict)
-    present: set[str] = field(default_factory=set)
-    """Symptoms seen at the last check, however long they have lasted."""
+    present: dict[str, int] = field(default_factory=dict)
+    """Symptoms seen at the last check, however long they have lasted, with the update at which they were first seen."""
 
-    def lasting(self, symptom: str, update: int, *, present: bool) -> bool:
-        """Whether the symptom has now lasted the patience; a run starts at update 0 without proof of health."""
+    def lasting(self, symptom: str, update: int, *, present: bool, healthy_until: int = 0) -> bool:
+        """Whether the symptom has now lasted the patience; a run starts without proof of health.
+
+        Args:
+            symptom: its name.
+            update: of the check.
+            present: whether it was seen.
+            healthy_until: update up to which it is no symptom.
+        """
         if not present:
-            self.present.discard(symptom)
+            self.present.pop(symptom, None)
             self.last_absent[symptom] = update
             self.last_named.pop(symptom, None)
             return False
-        self.present.add(symptom)
-        return update - self.last_absent.get(symptom, 0) >= self.patience
+        self.present.setdefault(symptom, update)
+        return update - max(self.last_absent.get(symptom, 0), healthy_until) >= self.patience
 
     def due(self, symptom: str, update: int) -> bool:
         """Whether to speak of a lasting symptom: when first seen and again after each further patience."""
@@ -97,42 +106,74 @@ class _Persistence:
 
 
 class Watch:
-    """What both watches share: memory, its saving, and the verdict."""
+    """What both watches share: memory, its saving, the loss, and the verdict."""
 
     def __init__(self, config: HealthConfig) -> None:
-        self._config = config
-        self._memory = _Persistence(config.patience_updates)
+        self.config = config
+        self.memory = _Persistence(config.patience_updates)
+        self.figures: dict[str, float] = {}
+        """Earlier figures that later ones are compared with."""
 
-    def state_dict(self) -> dict[str, dict[str, int]]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values for the training state, so that a resumed run keeps its patience."""
-        return {"last_absent": dict(self._memory.last_absent), "last_named": dict(self._memory.last_named)}
+        memory = self.memory
+        return {
+            "last_absent": dict(memory.last_absent),
+            "last_named": dict(memory.last_named),
+            "present": dict(memory.present),
+            "figures": dict(self.figures),
+        }
 
-    def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
-        """Take up what state_dict gave."""
-        self._memory.last_absent = dict(state["last_absent"])
-        self._memory.last_named = dict(state["last_named"])
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take up what state_dict gave; earlier versions remembered less."""
+        self.memory.last_absent = dict(state["last_absent"])
+        self.memory.last_named = dict(state["last_named"])
+        self.memory.present = dict(state.get("present", {}))
+        self.figures = dict(state.get("figures", {}))
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Name what is wrong with the figures after an update; raise HealthError if the run is to stop."""
         raise NotImplementedError
 
+    def check_scores(self, update: int, scores: Mapping[str, float]) -> list[Finding]:
+        """The same for scores on held-out data, once the checkpoint that they are of is on disk."""
+        return self.verdict(update, self.loss_failures(update, scores), [])
+
+    def loss_failures(self, update: int, figures: Mapping[str, float]) -> list[Finding]:
+        """A loss that is not finite, or a thousand times what it was at the first check."""
+        found = [_non_finite(update, figures), self._exploding(update, figures)]
+        return [finding for finding in found if finding]
+
+    def _exploding(self, update: int, figures: Mapping[str, float]) -> Finding | None:
+        loss = figures.get("loss", math.nan)
+        if not math.isfinite(loss):
+            return None
+        start = self.figures.setdefault("loss at the start", max(loss, _SMALLEST_START))
+        if loss < _EXPLODED * start:
+            return None
+        return Finding(
+            "exploding loss",
+            f"exploding loss: {loss:.4g} nats per target at update {update}, {loss / start:,.0f} times the {start:.3f} "
+            f"of the start.\n{_EXPLODING_ADVICE}",
+        )
+
     def warn_at_end(self, update: int) -> None:
         """Name the symptoms with which a run ends before they have lasted long enough to stop it."""
-        unjudged = sorted(self._memory.present - self._memory.last_named.keys())
+        unjudged = sorted(self.memory.present.keys() - self.memory.last_named.keys())
         if unjudged:
             logger.warning(
                 "the run ends at update %d with signs of: %s. It was too short to be judged by "
                 "(health.patience_updates is %d); do not expect anything of its weights.",
                 update,
                 ", ".join(unjudged),
-                self._config.patience_updates,
+                self.config.patience_updates,
             )
 
-    def _verdict(self, update: int, failures: list[Finding], warnings: list[Finding]) -> list[Finding]:
+    def verdict(self, update: int, failures: list[Finding], warnings: list[Finding]) -> list[Finding]:
         """Log what is due, or raise at the first failure of a run that is told to stop."""
-        if failures and self._config.on_failure == "stop":
+        if failures and self.config.on_failure == "stop":
             raise HealthError(f"{failures[0].message}\n{_CLOSING}")
-        named = [finding for finding in failures + warnings if self._memory.due(finding.name, update)]
+        named = [finding for finding in failures + warnings if self.memory.due(finding.name, update)]
         for finding in named:
             logger.warning("%s", finding.message)
         return named
@@ -168,10 +209,10 @@ class PretrainHealth(Watch):
         Raises:
             HealthError: A failure was found and ``config.on_failure`` is "stop".
         """
-        failures = [_non_finite(update, metrics), self._collapse(update, metrics)]
+        failures = [*self.loss_failures(update, metrics), self._collapse(update, metrics)]
         failures += self._collapsed_groups(update, metrics)
         failures.append(self._at_chance(update, metrics))
-        return self._verdict(update, [finding for finding in failures if finding], [])
+        return self.verdict(update, [finding for finding in failures if finding], [])
 
     def _perplexities(self, metrics: Mapping[str, float]) -> list[float]:
         names = (f"perplexity_{group}" for group in range(self._num_groups))
@@ -181,15 +222,15 @@ class PretrainHealth(Watch):
         if "accuracy" not in metrics:
             return None
         chance = metrics.get("chance", 1 / (self._num_negatives + 1))
-        factor = self._config.min_accuracy_over_chance
+        factor = self.config.min_accuracy_over_chance
         present = not metrics["accuracy"] >= factor * chance
-        if not self._memory.lasting("at chance", update, present=present):
+        if not self.memory.lasting("at chance", update, present=present):
             return None
         return Finding(
             "at chance",
             f"at chance: the model is not learning. At update {update} contrastive accuracy is "
             f"{metrics['accuracy']:.4f}; guessing gives {chance:.4f}, and {factor:g} times that "
-            f"(health.min_accuracy_over_chance) was not reached in {self._config.patience_updates} updates "
+            f"(health.min_accuracy_over_chance) was not reached in {self.config.patience_updates} updates "
             f"(health.patience_updates).{self._loss_text(metrics)}"
             f"{self._perplexity_text(metrics)}\n{_AT_CHANCE_ADVICE}",
         )
@@ -206,11 +247,11 @@ class PretrainHealth(Watch):
         return f" Code perplexity {listed} of {self._num_entries} entries." if values else ""
 
     def _collapsed_groups(self, update: int, metrics: Mapping[str, float]) -> list[Finding | None]:
-        limit = self._config.min_perplexity_share * self._num_entries
+        limit = self.config.min_perplexity_share * self._num_entries
         groups = []
         for group in range(self._num_groups):
             value = metrics.get(f"perplexity_{group}")
-            if value is not None and self._memory.lasting(
+            if value is not None and self.memory.lasting(
                 f"collapsed group {group}", update, present=not value >= limit
             ):
                 groups.append(f"group {group} at perplexity {value:.1f}")
@@ -220,8 +261,8 @@ class PretrainHealth(Watch):
             Finding(
                 "collapsed codebook",
                 f"collapsed codebook: {', '.join(groups)} of {self._num_entries} entries at update {update}, below "
-                f"{limit:.1f} (health.min_perplexity_share {self._config.min_perplexity_share:g}) for "
-                f"{self._config.patience_updates} updates or more. The targets carry little of the speech.\n"
+                f"{limit:.1f} (health.min_perplexity_share {self.config.min_perplexity_share:g}) for "
+                f"{self.config.patience_updates} updates or more. The targets carry little of the speech.\n"
                 f"{_CODEBOOK_ADVICE}",
             )
         ]
@@ -231,46 +272,14 @@ class PretrainHealth(Watch):
         if "accuracy" not in metrics or not values:
             return None
         trivial = metrics["accuracy"] >= _NEAR_ONE and sum(values) / len(values) <= _NEAR_SINGLE_ENTRY
-        if not self._memory.lasting("collapse", update, present=trivial):
+        if not self.memory.lasting("collapse", update, present=trivial):
             return None
         summed = " + ".join(f"{value:.2f}" for value in values)
         return Finding(
             "collapse",
             f"collapse: at update {update} contrastive accuracy is {metrics['accuracy']:.3f} with code perplexities "
-            f"{summed} = {sum(values):.2f}, for {self._config.patience_updates} updates or more; a single code per "
+            f"{summed} = {sum(values):.2f}, for {self.config.patience_updates} updates or more; a single code per "
             f"group would give {len(values)}.\n{_COLLAPSE_ADVICE}",
-        )
-
-
-class FinetuneHealth(Watch):
-    """Watch over CTC fine-tuning."""
-
-    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """Judge the figures of the run log at one update.
-
-        Args:
-            update: Optimiser updates done.
-            metrics: ``loss``, ``gradient_norm``, and ``blank_share``, the share of frames whose best label is blank.
-                A check whose figures are missing is left out.
-
-        Returns:
-            The findings that were newly logged as warnings; outputs that stay blank are only ever a warning.
-
-        Raises:
-            HealthError: The loss is not finite and ``config.on_failure`` is "stop".
-        """
-        failure = _non_finite(update, metrics)
-        warning = self._all_blank(update, metrics)
-        return self._verdict(update, [failure] if failure else [], [warning] if warning else [])
-
-    def _all_blank(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
-        share = metrics.get("blank_share")
-        if share is None or not self._memory.lasting("all blank", update, present=share >= _ALL_BLANK):
-            return None
-        return Finding(
-            "all blank",
-            f"all blank: {share:.1%} of frames are decoded as blank at update {update}, so the transcripts are empty "
-            f"and the word error rate is 100%.\n{_ALL_BLANK_ADVICE}",
         )
 
 

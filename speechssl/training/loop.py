@@ -205,6 +205,7 @@ class Trainer:
         if self.fabric.is_global_zero and checkpoint.metrics:
             # A run that was killed between writing a checkpoint and acting on its scores acts on them now.
             self.task.after_checkpoint(checkpoint.update, finite(checkpoint.metrics))
+        self.task.health.check_scores(checkpoint.update, finite(checkpoint.metrics))
         if checkpoint.update < self.training.max_updates:
             announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
         return state["optimizer"]
@@ -236,16 +237,17 @@ class Trainer:
             if at_checkpoint:
                 scores = self.validate(module, done, log)
                 self.checkpoint(optimizer, scores, log.wall_seconds)
+                self.task.health.check_scores(done, scores)
                 meter.restart_clock(loader.wait_seconds)
 
     def validate(self, module: Any, update: int, log: RunLog) -> dict[str, float]:
-        """Score held-out data and log it."""
+        """Score held-out data and log it; every rank gets the scores."""
         module.eval()
         scores = self.task.validate(update) if self.fabric.is_global_zero or self.sharded else {}
         module.train()
         if scores:
             log.log(update, scores, kind="dev")
-        return scores
+        return scores if self.fabric.world_size == 1 else self.fabric.broadcast(scores)
 
     def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> Tensor:
         """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import torch
@@ -172,9 +172,13 @@ class ReplicatedStrategy(DDPStrategy):
 
 
 def announce(fabric: Fabric, text: str) -> None:
-    """Print on the first rank of all; Fabric's own ``print`` does so on the first of every machine."""
+    """Print on the first rank of all; Fabric's own ``print`` does so on the first of every machine.
+
+    A run goes on if nobody reads what it prints any more.
+    """
     if fabric.is_global_zero:
-        print(text)
+        with suppress(BrokenPipeError):
+            print(text)
 
 
 @contextmanager

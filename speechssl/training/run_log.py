@@ -34,12 +34,20 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "gradient_norm": ("grad", "{:.2f}".format),
     "learning_rate": ("lr", "{:.1e}".format),
     "blank_share": ("blank", _percent),
+    "empty_share": ("empty", _percent),
     "padding_share": ("padding", _percent),
     "bad_samples": ("damaged", "{:.0f}".format),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
 _FILE_ONLY = frozenset({"diversity_loss", "feature_energy", "wait_share"})
+
+
+class RunConsole(Console):
+    """A console whose reader may leave, as ``head`` does: the run goes on, and its figures are in its files."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class RunLog:
@@ -71,7 +79,7 @@ class RunLog:
         self._total_updates = total_updates
         self._start_update = start_update
         self._enabled = enabled
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or RunConsole(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("update"),
             MofNCompleteColumn(),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from speechssl.errors import DataError
-from speechssl.evaluation.error_rates import diagnose, error_rates
+from speechssl.evaluation.error_rates import diagnose, error_rates, respelled_wer
+from speechssl.text.foreign import find_foreign
 
 
 def edit_distance(a: list[str], b: list[str]) -> int:
@@ -65,10 +66,32 @@ def test_mismatches_are_named(references: dict[str, str], hypotheses: dict[str, 
     [("", 1.0, "outputs are empty"), ("one two", 1.0, "differ in case"), ("SIX SIX", 1.0, "too few updates")],
 )
 def test_hopeless_rates_have_a_reason(hypothesis: str, wer: float, expected: str) -> None:
-    reason = diagnose({"a": "ONE TWO"}, {"a": hypothesis}, wer)
+    reason = diagnose({"a": "ONE TWO"}, {"a": hypothesis}, wer, find_foreign(["ONE TWO"], frozenset("ENOTWonetwSIX")))
     assert reason is not None
     assert expected in reason
 
 
 def test_good_rates_have_none() -> None:
-    assert diagnose({"a": "ONE"}, {"a": "ONE"}, 0.2) is None
+    assert diagnose({"a": "ONE"}, {"a": "ONE"}, 0.2, find_foreign(["ONE"], frozenset("ENO"))) is None
+
+
+def test_another_alphabet_is_told_by_the_labels_not_by_what_was_written() -> None:
+    references = {"a": "СТОП СТОП", "b": "STOP"}
+    foreign = find_foreign(list(references.values()), frozenset("STOPGE"))
+    reason = diagnose(references, {"a": "GO", "b": "GE"}, 1.0, foreign)
+    assert reason is not None
+    assert "2 of 3 reference words hold characters that the model cannot write" in reason
+    # A model that has the letters, but has not written them yet, is no other language.
+    foreign = find_foreign(list(references.values()), frozenset("STOPGEСТОП"))
+    assert "too few updates" in (diagnose(references, {"a": "GO", "b": "GE"}, 1.0, foreign) or "")
+
+
+def test_what_foreign_characters_cost_is_the_rate_without_them() -> None:
+    references = {"a": "DON\u2019T STOP", "b": "IT\u2019S, MINE", "c": "GO 7"}
+    hypotheses = {"a": "DON'T STOP", "b": "IT'S MIND", "c": "GO SEVEN"}
+    foreign = find_foreign(list(references.values()), frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ'"))
+    rates = error_rates(references, hypotheses)
+    assert (rates.wer, foreign.num_words) == (4 / 6, 3)
+    assert respelled_wer(references, hypotheses, foreign) == pytest.approx(2 / 6)
+    assert respelled_wer(references, hypotheses, find_foreign(["GO 7"], frozenset("GO"))) is None
+    assert respelled_wer(references, hypotheses, find_foreign(["GO"], frozenset("GO"))) is None

@@ -3,7 +3,6 @@
 import pytest
 
 from speechssl.errors import CheckpointError, DataError
-from speechssl.text.normalisation import normalize_text
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -30,6 +29,9 @@ def test_empty_and_ambiguous_vocabularies_are_refused() -> None:
         Vocabulary.from_dict({"kind": "phones"})
 
 
-def test_normalisation() -> None:
-    assert normalize_text("  e\u0301t\u0065\u0301 \t la ", "upper") == "ÉTÉ LA"
-    assert normalize_text("Ab  c", "keep") == "Ab c"
+def test_what_a_vocabulary_can_write() -> None:
+    assert Vocabulary.of_characters("AB'").characters == {"A", "B", "'"}
+    assert Vocabulary.of_characters("AB'").longest_label == 1
+    theirs = Vocabulary(["<pad>", "<s>", "[UNK]", "|", "a", "ch ", "<"], blank=0, word_boundary=3)
+    assert theirs.characters == {"a", "c", "h", "<"}
+    assert theirs.longest_label == 3

@@ -1,6 +1,9 @@
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -112,3 +115,23 @@ def test_the_line_names_every_figure_and_keeps_square_brackets(tmp_path, console
     with RunLog(tmp_path, 10, console=console) as log:
         log.message("[bold]shard[/bold]")
     assert "[bold]shard[/bold]" in console.file.getvalue()
+
+
+def test_a_run_goes_on_when_its_reader_has_gone(tmp_path):
+    """What is printed goes to a pipe, of which `head` has read enough."""
+    code = (
+        "import sys; from pathlib import Path; from types import SimpleNamespace; sys.stdin.read()\n"
+        "from speechssl.training.processes import announce; from speechssl.training.run_log import RunLog\n"
+        "with RunLog(Path(sys.argv[1]), 10) as log:\n"
+        "    for update in range(1, 4):\n"
+        "        log.log(update, {'loss': 1.0})\n"
+        "        announce(SimpleNamespace(is_global_zero=True), 'said')\n"
+    )
+    read, write = os.pipe()
+    command = [sys.executable, "-u", "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write, stderr=write) as process:
+        os.close(write)
+        os.close(read)
+        process.communicate()
+    assert process.returncode == 0
+    assert len(read_log(tmp_path / "log.jsonl")) == 3

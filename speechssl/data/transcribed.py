@@ -1,0 +1,166 @@
+"""Transcribed sets: the same checks for what is learned from, what a checkpoint is chosen on and what is scored."""
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from math import ceil
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from speechssl.data.corpus import Corpus
+from speechssl.data.index import StringColumn
+from speechssl.errors import DataError
+from speechssl.frames import ConvLayers, num_frames, receptive_field_samples
+from speechssl.text.characters import count_characters, list_characters
+from speechssl.text.doubtful import find_doubtful
+from speechssl.text.foreign import Foreign, find_foreign
+from speechssl.text.normalisation import clean_text
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal["no transcript", "shorter than a frame", "transcript longer than its frames"]
+REASONS: tuple[Reason, ...] = ("no transcript", "shorter than a frame", "transcript longer than its frames")
+MAX_SHOWN = 10
+"""Utterances that a message names."""
+_SCORED: dict[Reason, str] = {
+    "no transcript": "left out of the score",
+    "shorter than a frame": "scored as an empty output",
+    "transcript longer than its frames": "scored, though no output can be right",
+}
+
+
+class Unusual(NamedTuple):
+    """An utterance that cannot be learned from."""
+
+    row: int
+    """Of the corpus."""
+    reason: Reason
+    detail: str
+    """Shard, key, what was found and what was expected."""
+
+
+class Transcribed(NamedTuple):
+    """A set with cleaned transcripts, and what is wrong with some of them."""
+
+    name: str
+    """Of the set, for messages."""
+    corpus: Corpus
+    unusual: list[Unusual]
+
+    def counts(self) -> dict[Reason, int]:
+        """How many there are for each reason that occurs."""
+        found = Counter(item.reason for item in self.unusual)
+        return {reason: found[reason] for reason in REASONS if found[reason]}
+
+    def keys(self, reason: Reason) -> list[str]:
+        """Of the utterances with a reason, in order."""
+        return sorted(self.corpus[item.row].key for item in self.unusual if item.reason == reason)
+
+    def without_unusual(self) -> Corpus:
+        """Those that can be learned from."""
+        if not self.unusual:
+            return self.corpus
+        return self.corpus.subset(np.delete(np.arange(len(self.corpus)), [item.row for item in self.unusual]))
+
+    def describe_characters(self) -> str:
+        """How many different ones the transcripts hold, and which."""
+        return f"{self.name}: {list_characters(count_characters(self.corpus.texts or ()))}"
+
+    def describe(self) -> str:
+        """Counts by reason, then the first utterances."""
+        counted = ", ".join(f"{reason}: {count}" for reason, count in self.counts().items())
+        lines = [f"{len(self.unusual)} of {len(self.corpus)} utterances ({counted}):"]
+        lines += [item.detail for item in self.unusual[:MAX_SHOWN]]
+        if len(self.unusual) > MAX_SHOWN:
+            lines.append(f"and {len(self.unusual) - MAX_SHOWN} more")
+        return "\n  ".join(lines)
+
+
+def check_transcripts(
+    corpus: Corpus, conv_layers: ConvLayers, *, name: str, speed: float = 1.0, characters_per_label: int = 1
+) -> Transcribed:
+    """Clean the transcripts of a set, and find the utterances that cannot be learned from.
+
+    Args:
+        corpus: read with its texts.
+        conv_layers: of the feature encoder.
+        name: of the set, for messages.
+        speed: the fastest at which it is heard.
+        characters_per_label: most that one of the model's labels stands for.
+
+    Raises:
+        DataError: no utterance has a transcript.
+    """
+    texts = [clean_text(text) for text in corpus.texts or ()]
+    cleaned = Transcribed(name, _with_texts(corpus, texts), [])
+    if not any(texts):
+        raise DataError(
+            f"{name}: none of the {len(corpus)} utterances has a transcript; make the shards from a list with a text "
+            "column (`speechssl shard --require_text` leaves out the recordings that have none)"
+        )
+    frames = num_frames((corpus.num_samples / speed).astype(np.int64), conv_layers)
+    for row, (text, available) in enumerate(zip(texts, frames.tolist(), strict=True)):
+        found = _what_is_wrong(text, available, characters_per_label)
+        if found is not None:
+            cleaned.unusual.append(_unusual(cleaned.corpus, row, found, available, conv_layers))
+    return cleaned
+
+
+def say_how_scored(checked: Transcribed) -> None:
+    """Warn of the unusual utterances of a set that is scored, and say how they count."""
+    if checked.unusual:
+        how = "; ".join(f"{reason}: {_SCORED[reason]}" for reason in checked.counts())
+        logger.warning("%s: %s\n%s.", checked.name, checked.describe(), how.capitalize())
+
+
+def check_labels(checked: Transcribed) -> list[str]:
+    """Warn of characters of a training set that should not become labels; returns what else to know of them all."""
+    chosen = checked.without_unusual()
+    texts = list(chosen.texts or ())
+    counts = count_characters(texts)
+    doubtful = find_doubtful(texts, list(chosen.keys), counts)
+    for warning in doubtful.warnings:
+        logger.warning("%s: %s", checked.name, warning)
+    return [f"{checked.name}: {note}" for note in (list_characters(counts), *doubtful.notes)]
+
+
+def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
+    """Find, and warn of, characters of a set that is scored which are not among those that the model can write."""
+    foreign = find_foreign([text for text in checked.corpus.texts or () if text], known)
+    if foreign.characters:
+        logger.warning("%s: %s", checked.name, foreign.describe())
+    return foreign
+
+
+def frames_needed(labels: Sequence[object]) -> int:
+    """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
+    return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
+
+
+def _what_is_wrong(text: str, available: int, characters_per_label: int) -> Reason | None:
+    if not text:
+        return "no transcript"
+    if available == 0:
+        return "shorter than a frame"
+    needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
+    return "transcript longer than its frames" if needed > available else None
+
+
+def _unusual(corpus: Corpus, row: int, reason: Reason, available: int, conv_layers: ConvLayers) -> Unusual:
+    ref = corpus[row]
+    match reason:
+        case "no transcript":
+            detail = "no transcript"
+        case "shorter than a frame":
+            shortest = receptive_field_samples(conv_layers)
+            detail = f"{ref.num_samples} audio samples, expected at least {shortest}, one frame"
+        case _:
+            detail = f"transcript needs {frames_needed(ref.text or '')} frames, the audio has {available}"
+    return Unusual(row, reason, f"{ref.shard}: {ref.key}: {detail}")
+
+
+def _with_texts(corpus: Corpus, texts: list[str]) -> Corpus:
+    return corpus if list(corpus.texts or ()) == texts else replace(corpus, texts=StringColumn.of(texts))

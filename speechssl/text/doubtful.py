@@ -1,0 +1,117 @@
+"""Characters of training transcripts that are doubtful as labels: too rare to be learned, doubled, or no text."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from speechssl.text.characters import (
+    compatibility_forms,
+    is_undecodable,
+    script_of,
+    show_character,
+    typographic_forms,
+)
+from speechssl.text.foreign import times
+
+MAX_SHOWN = 8
+"""Characters that one message names."""
+MAX_RARE = 2
+"""Occurrences that are too few to learn from."""
+_ALPHABETS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
+"""Scripts with letters that look alike, of which a word has one."""
+
+
+class Doubtful(NamedTuple):
+    """What to know about the labels of a training set, in sentences."""
+
+    notes: list[str]
+    """That need no action."""
+    warnings: list[str]
+
+
+def find_doubtful(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str, int]) -> Doubtful:
+    """Look for rare, doubled, undecodable and mixed characters.
+
+    Args:
+        texts: transcripts, cleaned.
+        keys: of their utterances.
+        counts: how often each character occurs in the texts.
+    """
+    rare = {c for c, count in counts.items() if count <= MAX_RARE}
+    twins = {c: twin for c in counts if (twin := _twin(c, counts))}
+    damaged = {c for c in counts if is_undecodable(c)}
+    examples = _find_examples(texts, keys, rare | damaged | twins.keys())
+
+    def listed(characters: Sequence[str]) -> str:
+        shown = [f"{show_character(c)} {times(counts[c])}, as in {examples[c]}" for c in characters[:MAX_SHOWN]]
+        more = [f"and {len(characters) - MAX_SHOWN} more"] if len(characters) > MAX_SHOWN else []
+        return "; ".join(shown + more)
+
+    notes, warnings = [], []
+    if rare:
+        notes.append(
+            f"characters that occur once or twice, too rarely to be learned: {listed(sorted(rare))}. If they are "
+            "slips, mend the transcripts."
+        )
+    if twins:
+        pairs = "; ".join(
+            f"{listed([c])}, beside {show_character(twin)}" for c, twin in list(twins.items())[:MAX_SHOWN]
+        )
+        warnings.append(
+            f"characters that are one to a reader and two labels to the model: {pairs}. Write them in one way."
+        )
+    if damaged:
+        warnings.append(
+            f"characters that are no text: {listed(sorted(damaged))}. Save the list as UTF-8: it was written in "
+            "another encoding than it was read in."
+        )
+    return Doubtful(notes, warnings + list(_mixed_words(texts, keys, counts)))
+
+
+def _twin(character: str, counts: Mapping[str, int]) -> str | None:
+    """A more frequent character of the set that is another form of this one."""
+    forms = typographic_forms(character) + compatibility_forms(character)
+    return next((form for form in forms if (counts.get(form, 0), form) > (counts[character], character)), None)
+
+
+def _find_examples(texts: Sequence[str], keys: Sequence[str], wanted: set[str]) -> dict[str, str]:
+    """The first utterance that holds each character."""
+    missing, found = set(wanted), {}
+    for key, text in zip(keys, texts, strict=True):
+        if not missing:
+            break
+        for character in missing.intersection(text):
+            found[character] = key
+            missing.remove(character)
+    return found
+
+
+def _mixed_words(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str, int]) -> Iterator[str]:
+    """Words with letters of two alphabets, as a wrong keyboard writes them."""
+    if len(_alphabets(counts)) < 2:
+        return
+    where: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for key, text in zip(keys, texts, strict=True):
+        for word in text.split():
+            if not word.isascii() and len(_alphabets(word)) > 1:
+                seen[word] += 1
+                where.setdefault(word, key)
+    if seen:
+        shown = [
+            f"{word} ({', '.join(show_character(c) for c in _fewest(word))}) {times(count)}, as in {where[word]}"
+            for word, count in seen.most_common(MAX_SHOWN)
+        ]
+        more = [f"and {len(seen) - MAX_SHOWN} more"] if len(seen) > MAX_SHOWN else []
+        yield f"words that mix alphabets: {'; '.join(shown + more)}. Type each on one keyboard."
+
+
+def _alphabets(characters: Mapping[str, int] | str) -> frozenset[str]:
+    return _ALPHABETS.intersection(map(script_of, characters))
+
+
+def _fewest(word: str) -> list[str]:
+    """The different letters of a word that are of the alphabet which has fewest of it."""
+    scripts = Counter(script for script in map(script_of, word) if script in _ALPHABETS)
+    fewest = min(scripts, key=lambda script: (scripts[script], script))
+    return sorted({c for c in word if script_of(c) == fewest})
