@@ -38,9 +38,10 @@ from speechssl.training.checkpoints import (
     weights_digest,
 )
 from speechssl.training.health import FinetuneHealth
+from speechssl.training.layout import check_launch, training_problems
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
-from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 
@@ -60,6 +61,7 @@ def run(config: FinetuneConfig) -> None:
         HealthError: the loss is not finite.
     """
     check_config(config)
+    check_launch(config.training, config.train.num_streams)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
     store = make_store(config.train)
@@ -96,7 +98,7 @@ def train(
 ) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
-    fabric.launch()
+    launch(fabric)
     vocabulary = Vocabulary.from_texts(transcribed.texts)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)

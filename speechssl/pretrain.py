@@ -39,9 +39,10 @@ from speechssl.training.checkpoints import (
     weights_digest,
 )
 from speechssl.training.health import PretrainHealth
+from speechssl.training.layout import check_launch, training_problems
 from speechssl.training.loop import StepOutput, Trainer
 from speechssl.training.machine import settle_cpu, to_device
-from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
 
@@ -58,6 +59,7 @@ def run(config: PretrainConfig) -> None:
     """
     initial = take_init(config)
     check_config(config)
+    check_launch(config.training, config.data.num_streams)
     settle_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
@@ -93,7 +95,7 @@ def train(
     """Build the model, with the weights of ``init`` if there is one, and run the loop."""
     skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
-    fabric.launch()
+    launch(fabric)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = make_model(config)
     if initial is not None:
