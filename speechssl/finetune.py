@@ -35,12 +35,14 @@ from speechssl.training.checkpoints import (
     mark_best,
     read_best,
     say_unfinished,
+    vocabulary_of,
     weights_digest,
 )
 from speechssl.training.health import FinetuneHealth
 from speechssl.training.layout import check_launch, training_problems
-from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
+from speechssl.training.meter import StepOutput
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
@@ -99,7 +101,9 @@ def train(
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     launch(fabric)
-    vocabulary = Vocabulary.from_texts(transcribed.texts)
+    # A run that goes on has its labels: the order of those that its transcripts give now may be another.
+    labels = vocabulary_of(config.output)
+    vocabulary = Vocabulary.from_texts(transcribed.texts) if labels is None else Vocabulary.from_dict(labels)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)
@@ -118,7 +122,8 @@ def train(
         augment = make_augmenter(
             config.augmentation, transcribed.corpus, config.training.seed, store=make_store(config.train)
         )
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment, dev).run()
+        extra_summary = {"labels_minutes": round(minutes, 2)}
+        Trainer(config, task, plan, fabric, extra_summary, origin, augment, transcribed.corpus, dev).run()
 
 
 class Transcribed(NamedTuple):

@@ -20,8 +20,9 @@ from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
 from speechssl.pretrain import PretrainTask, load_corpus, make_model
 from speechssl.training.layout import num_cores
-from speechssl.training.loop import Meter, Trainer
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
+from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 from speechssl.training.ranks import ALONE
 

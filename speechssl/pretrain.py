@@ -40,8 +40,9 @@ from speechssl.training.checkpoints import (
 )
 from speechssl.training.health import PretrainHealth
 from speechssl.training.layout import check_launch, training_problems
-from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu, to_device
+from speechssl.training.meter import StepOutput
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
@@ -112,7 +113,7 @@ def train(
         augment = make_augmenter(
             config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
         )
-        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment).run()
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment, corpus).run()
 
 
 def make_model(config: PretrainConfig) -> ContrastiveModel:
