@@ -17,7 +17,7 @@ from speechssl import __version__, config
 from speechssl.config_files import build, partial_yaml, read_arguments
 from speechssl.config_help import help_text
 from speechssl.config_values import nearest
-from speechssl.errors import ConfigError, DataError, UserError
+from speechssl.errors import ConfigError, DataError, LaunchError, RunStopped, UserError
 from speechssl.outputs import escape_what_does_not_fit
 from speechssl.training.ranks import is_first_rank
 
@@ -36,6 +36,8 @@ class Verb:
     """What a person who pressed Ctrl-C should know."""
     ends_at_once: bool = False
     """Whether nothing is left to be done by Python at its end: no processes, no temporary files."""
+    trains: bool = False
+    """Whether several processes may do it together, of which one speaks; others heed no launcher's variables."""
 
 
 _GOES_ON = "the same command goes on from the last checkpoint, or anew if there is none"
@@ -54,8 +56,8 @@ VERBS = {
         when_interrupted="no index was written",
     ),
     "plan": Verb(config.PlanConfig, "speechssl.plan", positionals=("pretraining", "shards")),
-    "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON),
-    "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON),
+    "pretrain": Verb(config.PretrainConfig, "speechssl.pretrain", when_interrupted=_GOES_ON, trains=True),
+    "finetune": Verb(config.FinetuneConfig, "speechssl.finetune", when_interrupted=_GOES_ON, trains=True),
     "evaluate": Verb(config.EvaluateConfig, "speechssl.evaluate", positionals=("checkpoint",)),
     "transcribe": Verb(
         config.TranscribeConfig,
@@ -100,8 +102,9 @@ def _let_go(stream: TextIO) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
-    0: done. 2: something the user can mend, said on standard error. 3: an unhealthy training run. 130: interrupted.
-    Any other exception is a bug in speechssl and shows its traceback.
+    0: done. 2: something the user can mend, said on standard error. 3: an unhealthy training run. 130: interrupted;
+    143 and others above 128: a training run that another signal has stopped. Any other exception is a bug in speechssl
+    and shows its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -111,11 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except UserError as error:
         # What comes up on every rank is said by the first; its own streams' data only a rank itself can speak of.
-        if not is_first_rank() and not isinstance(error, DataError):
+        if not _speaks(arguments) and not isinstance(error, (DataError, LaunchError)):
             return error.exit_status
         return _complain(str(error), error.exit_status)
+    except RunStopped as stopped:
+        return stopped.exit_status
     except KeyboardInterrupt:
-        if not is_first_rank():
+        if not _speaks(arguments):
             return 130
         verb = VERBS.get(arguments[0]) if arguments else None
         print(f"\nspeechssl: interrupted; {verb.when_interrupted if verb else 'nothing was done'}", file=sys.stderr)
@@ -129,6 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
+
+
+def _speaks(arguments: list[str]) -> bool:
+    """Whether this process speaks for all that may do the same."""
+    verb = VERBS.get(arguments[0]) if arguments else None
+    return verb is None or not verb.trains or is_first_rank()
 
 
 def _run(arguments: list[str]) -> int:
@@ -150,7 +161,7 @@ def _run(arguments: list[str]) -> int:
         print(partial_yaml(verb.config, sources), end="")
         return 0
     resolved: object = build(verb.config, sources)
-    _log_to_terminal()
+    _log_to_terminal(logging.INFO if _speaks(arguments) else logging.ERROR)
     importlib.import_module(verb.module).run(resolved)
     return 0
 
@@ -186,8 +197,8 @@ class _TerminalHandler(logging.StreamHandler):
         return prefix + super().format(record)
 
 
-def _log_to_terminal() -> None:
+def _log_to_terminal(level: int) -> None:
     logger = logging.getLogger("speechssl")
     if not logger.handlers:
         logger.addHandler(_TerminalHandler())
-        logger.setLevel(logging.INFO if is_first_rank() else logging.ERROR)
+        logger.setLevel(level)

@@ -357,8 +357,8 @@ class TrainingConfig:
     devices: int | Literal["auto"] = 1
     """Processes on this machine, one per device, which share the streams without changing what is learned; "auto": one
     for each GPU, or CPU core, as far as they divide num_streams."""
-    num_nodes: int = 1
-    """Machines, when launched by torchrun or SLURM."""
+    num_nodes: int | Literal["auto"] = "auto"
+    """Machines; "auto": those on which torchrun, SLURM or another launcher has started processes, else this one."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several processes keep: "ddp", the whole model each; "fsdp", a part of its weights, gradients and optimiser
     state each, for models that do not fit one device; "auto": ddp. What is learned does not depend on it."""

@@ -15,6 +15,10 @@ class ConfigError(UserError):
     """A configuration that cannot be run."""
 
 
+class LaunchError(ConfigError):
+    """What started this process contradicts itself or has not started the others; said by whoever meets it."""
+
+
 class DataError(UserError):
     """Audio, transcripts or shards that cannot be used."""
 
@@ -32,3 +36,16 @@ class HealthError(UserError):
 
 class RankError(UserError):
     """Another rank of the same run has ended, and says why itself if it can. Exit status 2."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """A training run that has ended early, as a signal asked it to, and has said where it stands.
+
+    Args:
+        message: Where it stands, and how it goes on.
+        signal_number: The signal. The exit status is that with which a shell reports it: 130 after Ctrl-C.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number

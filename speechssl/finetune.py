@@ -34,12 +34,15 @@ from speechssl.training.checkpoints import (
     mark_best,
     read_best,
     say_unfinished,
+    vocabulary_of,
     weights_digest,
 )
 from speechssl.training.finetune_health import FinetuneHealth
-from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.layout import check_launch, training_problems
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
-from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.meter import StepOutput
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
@@ -63,6 +66,7 @@ def run(config: FinetuneConfig) -> None:
     """
     check_run_folder(config.output)
     check_config(config)
+    check_launch(config.training, config.train.num_streams)
     settle_cpu(config.training)
     initial = load_encoder_weights(config)
     sets = read_sets(config)
@@ -119,26 +123,30 @@ def read_transcribed(config: FinetuneConfig, section: Literal["train", "dev"]) -
 def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[str, Tensor] | None) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
-    fabric.launch()
+    launch(fabric)
+    # A run that goes on has its labels: the order of those that its transcripts give now may be another.
+    labels = vocabulary_of(config.output)
+    vocabulary = sets.vocabulary if labels is None else Vocabulary.from_dict(labels)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
-    model = CtcModel(config.model, config.dropout, len(sets.vocabulary), config.head)
+    model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)
     origin = weights_digest(initial) if initial is not None else ""
     if initial is not None:
         load_weights(model.encoder, initial, source=config.init or config.output)
-    task = FinetuneTask(config, model, sets.vocabulary, sets.dev)
+    task = FinetuneTask(config, model, vocabulary, sets.dev)
     minutes = plan.seconds / 60
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
         f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), "
-        f"{len(sets.vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
+        f"{len(vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     for note in sets.notes:
         announce(fabric, note)
     with ranks_together(fabric):
         augment = make_augmenter(config.augmentation, sets.train, config.training.seed, store=make_store(config.train))
-        Trainer(config, task, plan, fabric, {"labels_minutes": round(minutes, 2)}, origin, augment, sets.dev).run()
+        extra_summary = {"labels_minutes": round(minutes, 2)}
+        Trainer(config, task, plan, fabric, extra_summary, origin, augment, sets.train, sets.dev).run()
 
 
 class FinetuneTask:

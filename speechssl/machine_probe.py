@@ -1,6 +1,5 @@
 """Pretraining updates on a few real batches, timed: what a run would cost is known before it is begun."""
 
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,12 @@ from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
 from speechssl.pretrain import PretrainTask, load_corpus, make_model
-from speechssl.training.loop import Meter, Trainer
+from speechssl.training.layout import num_cores
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
-from speechssl.training.processes import make_fabric, num_cores
+from speechssl.training.meter import Meter
+from speechssl.training.processes import make_fabric
+from speechssl.training.ranks import ALONE
 
 REPEATS = 20
 """Most runs of one size."""
@@ -119,10 +121,8 @@ class OneUpdate:
         training = replace(config.training, devices=1, num_nodes=1, strategy="auto")
         self.config = replace(config, training=training, data=replace(config.data, num_streams=1))
         settle_cpu(training)
-        # The launcher's variables speak of the whole run, not of this process.
-        for name in ("LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
-            os.environ.pop(name, None)
-        self.fabric = make_fabric(training, 1, skips_parameters=False)
+        # A launcher's variables speak of a whole run, not of this process.
+        self.fabric = make_fabric(training, 1, skips_parameters=False, place=ALONE)
         self.fabric.launch()
         store = make_store(config.data)
         self.corpus = load_corpus(config.data.shards, config.model, store=store)

@@ -16,10 +16,10 @@ from speechssl.errors import DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
 from speechssl.outputs import check_output_file, has_json
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
+from speechssl.training.layout import planned_layout
 from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.memory import available_memory
-from speechssl.training.processes import resolve_devices
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Micro-batches that are tried, as multiples of the configuration's."""
@@ -73,7 +73,8 @@ def run(config: PlanConfig) -> list[Geometry]:
     take_init(pretrain)
     check_config(pretrain)
     corpus = load_corpus(pretrain.data.shards, pretrain.model, store=make_store(pretrain.data))
-    here = resolve_devices(pretrain.training, pretrain.data.num_streams)
+    layout = planned_layout(pretrain.training, pretrain.data.num_streams)
+    here = layout.devices
     sizes = [pretrain.data.max_batch_seconds * factor for factor in SIZES]
     limits = Limits(config.probe_seconds, MEMORY_SHARE * available_memory() / here)
     audio = update_audio(pretrain, config)
@@ -85,7 +86,7 @@ def run(config: PlanConfig) -> list[Geometry]:
         )
     num_parameters = count_parameters(make_model(pretrain))
     found: list[Geometry] = []
-    for devices in config.devices or [here * pretrain.training.num_nodes]:
+    for devices in config.devices or [layout.world_size]:
         exchange = exchange_seconds(num_parameters, devices, pretrain, config)
         found += [
             geometry(item, devices, pretrain, config, exchange, num_parameters)

@@ -39,9 +39,11 @@ from speechssl.training.checkpoints import (
     weights_digest,
 )
 from speechssl.training.health import PretrainHealth
-from speechssl.training.loop import StepOutput, Trainer
+from speechssl.training.layout import check_launch, training_problems
+from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu, to_device
-from speechssl.training.processes import announce, make_fabric, ranks_together, training_problems
+from speechssl.training.meter import StepOutput
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
@@ -60,6 +62,7 @@ def run(config: PretrainConfig) -> None:
     check_run_folder(config.output)
     initial = take_init(config)
     check_config(config)
+    check_launch(config.training, config.data.num_streams)
     settle_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
@@ -95,7 +98,7 @@ def train(
     """Build the model, with the weights of ``init`` if there is one, and run the loop."""
     skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
-    fabric.launch()
+    launch(fabric)
     torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
     model = make_model(config)
     if initial is not None:
@@ -112,7 +115,7 @@ def train(
         augment = make_augmenter(
             config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
         )
-        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment).run()
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment, corpus).run()
 
 
 def make_model(config: PretrainConfig) -> ContrastiveModel:

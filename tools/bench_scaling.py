@@ -39,8 +39,8 @@ from speechssl.config import DropoutConfig, PretrainConfig, TrainingConfig
 from speechssl.data.batches import Batch
 from speechssl.objectives.contrastive import ContrastiveModel
 from speechssl.pretrain import PretrainTask
+from speechssl.training.layout import num_cores
 from speechssl.training.machine import peak_memory, settle_cpu
-from speechssl.training.processes import num_cores
 
 # Nothing is skipped at random, or processes would wait for each other's luck.
 DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)

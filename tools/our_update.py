@@ -8,7 +8,8 @@ from torch import Tensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data.batches import Batch
-from speechssl.training.loop import Meter, Task, Trainer
+from speechssl.training.loop import Task, Trainer
+from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 
 

@@ -1,6 +1,7 @@
 """Micro-batches with augmentation: what is drawn is a pure function of (seed, update, stream, key)."""
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -26,9 +27,13 @@ class BatchAugmenter:
         augmenter: the stages.
         seed: of the run.
         keeps_clean: also keep the audio as it was, at the drawn speed, for targets that do not hear the noise.
+        pools: recordings that stages draw from, by their number in them.
     """
 
-    def __init__(self, augmenter: Augmenter, seed: int, *, keeps_clean: bool) -> None:
+    def __init__(
+        self, augmenter: Augmenter, seed: int, *, keeps_clean: bool, pools: Mapping[str, Corpus] | None = None
+    ) -> None:
+        self.pools = dict(pools or {})
         self._augmenter = augmenter
         self._seed = seed
         self._keeps_clean = keeps_clean
@@ -93,7 +98,9 @@ def make_augmenter(
     noise = read_pool(config.noise.shards, rate, store) if config.noise.prob > 0 else None
     responses = read_pool(config.reverberation.shards, rate, store) if config.reverberation.prob > 0 else None
     augmenter = Augmenter(config, rate, noise=noise, speech=speech, responses=responses)
-    return BatchAugmenter(augmenter, seed, keeps_clean=keeps_clean)
+    named = {"speech": speech, "noise": noise, "reverberation": responses}
+    pools = {stage: pool.corpus for stage, pool in named.items() if pool is not None}
+    return BatchAugmenter(augmenter, seed, keeps_clean=keeps_clean, pools=pools)
 
 
 def fastest(config: AugmentationConfig) -> float:

@@ -1,10 +1,9 @@
-"""Shards as pools of recordings that augmentation draws from."""
+"""Shards as pools of recordings that augmentation draws from (``AudioPool`` in ``audio/augmentation.py``)."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from speechssl.audio.augmentation import AudioPool
 from speechssl.audio.reading import Samples
 from speechssl.audio.resampling import resample
 from speechssl.data.corpus import Corpus, read_corpus
@@ -60,7 +59,7 @@ class CorpusPool:
                 self._num_bytes -= oldest.nbytes
 
 
-def read_pool(shards: Sequence[str], sample_rate: int, store: ShardStore | None = None) -> AudioPool | None:
+def read_pool(shards: Sequence[str], sample_rate: int, store: ShardStore | None = None) -> CorpusPool | None:
     """Pool of the shards that the patterns name; None if there are none.
 
     Raises:

@@ -194,6 +194,19 @@ def latest_checkpoint(run: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
+def vocabulary_of(run: Path) -> dict[str, Any] | None:
+    """Labels of the newest checkpoint of a run; None if it has no checkpoint, or is no recogniser's.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    path = latest_checkpoint(run)
+    if path is None:
+        return None
+    with _read_errors_named(path):
+        return json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))["vocabulary"]
+
+
 def run_of(checkpoint: Path) -> Path:
     """Run folder that a checkpoint folder lies in."""
     return checkpoint.parent.parent

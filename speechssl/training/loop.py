@@ -7,11 +7,11 @@ neither accumulation nor the number of processes changes what is learned.
 import json
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
 from speechssl.config_files import to_dict
+from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import without_credentials
@@ -34,27 +35,16 @@ from speechssl.training.checkpoints import (
     read_best,
     save_checkpoint,
 )
+from speechssl.training.fingerprint import describe_arithmetic, describe_corpus, describe_plan, describe_set
 from speechssl.training.health import Watch
-from speechssl.training.machine import to_device
+from speechssl.training.machine import resolve_precision, to_device
+from speechssl.training.meter import Meter, StepOutput
 from speechssl.training.processes import announce
-from speechssl.training.resume import check_same_run, describe_corpus, describe_plan
+from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state, shard_optimizer_state
-
-
-class StepOutput(NamedTuple):
-    """What one micro-batch gives."""
-
-    loss: Tensor
-    """Loss summed over the targets, a scalar with a graph."""
-    num_targets: int
-    """Masked frames in pretraining, labels in fine-tuning."""
-    sums: Mapping[str, Tensor]
-    """Figures for the log, each summed over the targets, without a graph."""
-    context: Tensor
-    """Context vectors (B, T, D), detached, for the effective rank."""
 
 
 class Task(Protocol):
@@ -109,6 +99,7 @@ class Trainer:
         extra_summary: figures for summary.json.
         origin: digest of the weights that ``init`` brought; empty if they are random.
         augment: what happens to the micro-batches before they are heard.
+        train: what is learned from.
         dev: what the best checkpoint is chosen on; None if none is chosen.
     """
 
@@ -120,7 +111,8 @@ class Trainer:
         fabric: Fabric,
         extra_summary: Mapping[str, float],
         origin: str = "",
-        augment: Callable[[Batch, int], Batch] | None = None,
+        augment: BatchAugmenter | None = None,
+        train: Corpus | None = None,
         dev: Corpus | None = None,
     ) -> None:
         self.config = config
@@ -131,7 +123,8 @@ class Trainer:
         self.extra_summary = extra_summary
         self.origin = origin
         self.augment = augment
-        self.dev = describe_corpus(dev)
+        self.train = train
+        self.dev = dev
         check_schedule(config.schedule)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
@@ -169,6 +162,20 @@ class Trainer:
         """Stream configuration of the training data."""
         return self.config.train if isinstance(self.config, FinetuneConfig) else self.config.data
 
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the result besides the configuration, as plain values."""
+        pools = self.augment.pools if self.augment is not None else {}
+        precision = resolve_precision(self.training.precision, self.fabric.device.type)
+        return {
+            "plan": describe_plan(self.plan),
+            "train": None if self.train is None else describe_set(self.train),
+            "dev": None if self.dev is None else describe_set(self.dev),
+            "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
+            "origin": self.origin,
+            "arithmetic": describe_arithmetic(precision, self.fabric.device),
+        }
+
     def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
         """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""
         if self.training.compile:
@@ -189,16 +196,7 @@ class Trainer:
             return None
         checkpoint = load_checkpoint(path)
         state = load_training_state(path)
-        check_same_run(
-            self.config,
-            checkpoint.config,
-            self.config.output,
-            plan=self.plan,
-            earlier_plan=state["plan"],
-            same_origin=state.get("origin", self.origin) == self.origin,
-            dev=self.dev,
-            earlier_dev=state.get("dev"),
-        )
+        check_same_run(self.config, checkpoint, self.config.output, now=self.fingerprint, before=state)
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
@@ -291,10 +289,8 @@ class Trainer:
                 config=without_credentials(to_dict(self.config)),
                 model_state=state.model,
                 training_state={
+                    **self.fingerprint,
                     "optimizer": state.optimizer,
-                    "plan": describe_plan(self.plan),
-                    "origin": self.origin,
-                    "dev": self.dev,
                     "wall_seconds": wall_seconds,
                     "health": self.task.health.state_dict(),
                 },
@@ -323,77 +319,6 @@ class Trainer:
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Scores of a checkpoint; one that was not finite is the worst."""
     return {name: math.inf if value is None else value for name, value in metrics.items()}
-
-
-class Meter:
-    """Means of the figures between two lines of the log; kept on the device until a line is due."""
-
-    def __init__(self) -> None:
-        self.reset()
-        self.wait_at_start = 0.0
-
-    def reset(self) -> None:
-        """Start a new interval."""
-        self.sums: dict[str, Tensor] = {}
-        self.norms: list[Tensor] = []
-        self.num_targets = 0
-        self.audio_seconds = 0.0
-        self.padded_seconds = 0.0
-        self.context: Tensor | None = None
-        self.started = time.monotonic()
-
-    def restart_clock(self, wait_seconds: float) -> None:
-        """Leave out the time that a checkpoint took."""
-        self.started = time.monotonic()
-        self.wait_at_start = wait_seconds
-
-    def add_step(self, output: StepOutput, batch: Batch, sample_rate: int) -> None:
-        """Add one micro-batch."""
-        for name, value in output.sums.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.num_targets += output.num_targets
-        self.audio_seconds += float(batch.lengths.sum()) / sample_rate
-        self.padded_seconds += batch.audio.numel() / sample_rate
-        self.context = output.context
-
-    def add_update(self, norm: Tensor) -> None:
-        """Add one update's gradient norm."""
-        self.norms.append(norm.detach())
-
-    def figures(self, fabric: Fabric, wait_seconds: float, num_bad: int) -> dict[str, float]:
-        """Means since the last call, over all ranks; starts a new interval."""
-        names = sorted(self.sums)
-        values = [self.sums[name].double().cpu() for name in names]
-        counted = (self.num_targets, self.audio_seconds, self.padded_seconds, num_bad)
-        values += [torch.tensor(x).double() for x in counted]
-        totals = torch.stack(values)
-        if fabric.world_size > 1:
-            totals = fabric.all_reduce(totals, reduce_op="sum").cpu()  # type: ignore[union-attr]
-        *sums, num_targets, audio_seconds, padded_seconds, bad_samples = totals.tolist()
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        figures = {name: value / max(num_targets, 1.0) for name, value in zip(names, sums, strict=True)}
-        figures["gradient_norm"] = float(torch.stack(self.norms).mean())
-        if self.context is not None:
-            figures["effective_rank"] = effective_rank(self.context)
-        figures["audio_seconds_per_second"] = audio_seconds / elapsed
-        figures["padding_share"] = 1.0 - audio_seconds / max(padded_seconds, 1e-9)
-        if bad_samples:
-            figures["bad_samples"] = bad_samples
-        figures["wait_share"] = (wait_seconds - self.wait_at_start) / elapsed
-        self.reset()
-        self.wait_at_start = wait_seconds
-        return figures
-
-
-def effective_rank(context: Tensor, max_vectors: int = 4096) -> float:
-    """Exponential of the entropy of the normalised singular values (Roy and Vetterli 2007) of (B, T, D) vectors."""
-    vectors = context.flatten(0, 1)[:max_vectors].float()
-    vectors = vectors - vectors.mean(0)
-    if not bool(vectors.isfinite().all()):
-        return float("nan")
-    values = torch.linalg.eigvalsh(vectors.T @ vectors).clamp(min=0).sqrt()
-    shares = values / values.sum().clamp(min=1e-12)
-    return float(torch.exp(-(shares * torch.log(shares + 1e-12)).sum()))
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig, head_scale: float) -> torch.optim.Optimizer:

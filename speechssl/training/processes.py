@@ -1,119 +1,51 @@
-"""The processes of a run: how many there are, how they find each other, and how they end."""
+"""The processes of a run: what they share, how they begin, and how they end."""
 
 import logging
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from speechssl.config import TrainingConfig
-from speechssl.errors import ConfigError, RankError
+from speechssl.errors import RankError, RunStopped
+from speechssl.training.layout import is_loopback, resolve_layout, with_local_size
 from speechssl.training.machine import resolve_accelerator, resolve_precision
+from speechssl.training.ranks import OWN_LAUNCHER, Place, find_place
+from speechssl.training.rendezvous import RunEnvironment, is_broken_connection, join
 from speechssl.training.sharding import ShardedStrategy
 
 FIRST_BUCKET_MEGABYTES = 1.0
 """Of gradients that ddp exchanges, as PyTorch has it."""
+ENDING_SECONDS = 15
+"""That a process may take to end when all it had to do is done."""
 
 
-def training_problems(config: TrainingConfig) -> list[str]:
-    """What is wrong with the numbers of devices and threads."""
-    problems = [
-        f"training.{name} is {value}, expected at least {least}"
-        for name, value, least in (
-            ("devices", config.devices, 1),
-            ("num_nodes", config.num_nodes, 1),
-            ("num_threads", config.num_threads, 0),
-        )
-        if value != "auto" and value < least
-    ]
-    if resolve_accelerator(config.accelerator) == "cuda":
-        available = torch.cuda.device_count()
-        if config.devices != "auto" and config.devices > available:
-            problems.append(f"training.devices is {config.devices}, but {available} GPUs are available")
-    return problems
-
-
-def resolve_devices(config: TrainingConfig, num_streams: int) -> int:
-    """Processes on this machine; "auto" becomes the largest number with a device each and equal shares of the streams.
-
-    Raises:
-        ConfigError: torchrun or SLURM has started another number, here or of machines, or the streams cannot be shared.
-    """
-    num_nodes = nodes_started()
-    if num_nodes not in (None, config.num_nodes):
-        raise ConfigError(
-            f"processes were started on {num_nodes} machine(s), but training.num_nodes is {config.num_nodes}; give "
-            f"--training.num_nodes {num_nodes}"
-        )
-    started = processes_started(config.num_nodes)
-    if config.devices == "auto":
-        available = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}
-        most = available.get(resolve_accelerator(config.accelerator), 1)
-        fitting = [n for n in range(1, most + 1) if num_streams % (n * config.num_nodes) == 0]
-        devices = started or max(fitting, default=1)
-    else:
-        devices = config.devices
-    if started not in (None, devices):
-        raise ConfigError(
-            f"{started} processes were started on this machine, but training.devices is {devices}; give "
-            f"--training.devices {started}, or auto"
-        )
-    world_size = devices * config.num_nodes
-    if num_streams % world_size:
-        raise ConfigError(
-            f"num_streams is {num_streams}, but {world_size} processes share the streams evenly; "
-            "choose a number of streams that the processes divide"
-        )
-    return devices
-
-
-def processes_started(num_nodes: int) -> int | None:
-    """Processes that torchrun or SLURM has started on this machine; None if starting them is left to this one."""
-    if TorchElasticEnvironment.detect():
-        return int(os.environ["LOCAL_WORLD_SIZE"])
-    if SLURMEnvironment.detect():
-        return max(1, int(os.environ["SLURM_NTASKS"]) // num_nodes)
-    return None
-
-
-def nodes_started() -> int | None:
-    """Machines on which torchrun or SLURM has started processes; None if they are left to this process or not told."""
-    if TorchElasticEnvironment.detect() and "WORLD_SIZE" in os.environ:
-        return int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
-    if SLURMEnvironment.detect() and "SLURM_NNODES" in os.environ:
-        return int(os.environ["SLURM_NNODES"])
-    return None
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def make_fabric(config: TrainingConfig, num_streams: int, *, skips_parameters: bool) -> Fabric:
+def make_fabric(
+    config: TrainingConfig, num_streams: int, *, skips_parameters: bool, place: Place | None = None
+) -> Fabric:
     """Fabric for the configured devices, with the configured strategy if there are several.
 
     Args:
         config: devices, strategy and precision.
         num_streams: logical streams, which the processes share.
         skips_parameters: whether some parameters have no gradient in some updates, as with layer drop.
+        place: of this process; what its variables say, if absent.
     """
+    place = with_local_size(config, place or find_place())
     accelerator = resolve_accelerator(config.accelerator)
     precision = resolve_precision(config.precision, accelerator)
-    devices = resolve_devices(config, num_streams)
-    strategy = build_strategy(config, devices * config.num_nodes, skips_parameters=skips_parameters)
+    layout = resolve_layout(config, num_streams, place)
+    strategy = build_strategy(config, layout.world_size, skips_parameters=skips_parameters)
     loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
-    if config.num_nodes == 1 and loopback:
+    if loopback and (layout.num_nodes == 1 or is_loopback(place.address)):
         # Without it gloo looks the machine's own name up, which fails on some laptops.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -121,10 +53,11 @@ def make_fabric(config: TrainingConfig, num_streams: int, *, skips_parameters: b
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     return Fabric(
         accelerator=accelerator,
-        devices=devices,
-        num_nodes=config.num_nodes,
+        devices=layout.devices,
+        num_nodes=layout.num_nodes,
         strategy=strategy,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
+        plugins=[RunEnvironment(place, layout)],
     )
 
 
@@ -160,9 +93,17 @@ class ReplicatedStrategy(DDPStrategy):
         super().__init__(**options)
         self.in_bf16 = in_bf16
 
+    def setup_environment(self) -> None:
+        """Bring the processes together."""
+        join(self.cluster_environment, self.root_device)
+        super().setup_environment()
+
     def setup_module(self, module: nn.Module) -> DistributedDataParallel:
         """Give every process the weights of the first."""
-        wrapped = super().setup_module(module)
+        with warnings.catch_warnings():
+            # Newer PyTorch speaks against the option, and for it where buffers are not to be sent at all.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers")
+            wrapped = super().setup_module(module)
         if self.in_bf16:
             # Imported here because it takes a quarter of a second, which other runs need not spend.
             from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
@@ -181,6 +122,16 @@ def announce(fabric: Fabric, text: str) -> None:
             print(text)
 
 
+def launch(fabric: Fabric) -> None:
+    """Start the other processes that this one is to start, and meet all of the run.
+
+    Raises:
+        LaunchError: they do not come together.
+    """
+    with ranks_together(fabric):
+        fabric.launch()
+
+
 @contextmanager
 def ranks_together(fabric: Fabric) -> Iterator[None]:
     """End all ranks of this machine when the first one fails, and name a connection that broke.
@@ -188,11 +139,19 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
     Raises:
         RankError: the connection to another rank of the run broke.
     """
+    started: Sequence[subprocess.Popen] = getattr(fabric.strategy.launcher, "procs", [])
     try:
         yield
+    except RunStopped:
+        # All have agreed to stop. Fabric kills the first rank of a machine when one that it has started ends with a
+        # status other than 0, before it can give its own.
+        if is_started_by_another(fabric):
+            raise SystemExit(0) from None
+        wait_for_ends(started)
+        raise
     except BaseException as error:
-        for process in getattr(fabric.strategy.launcher, "procs", []):
-            process.terminate()
+        for process in started:
+            process.kill()
         if fabric.world_size > 1 and is_broken_connection(error):
             first_line = str(error).splitlines()[0]
             raise RankError(
@@ -202,8 +161,16 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
         raise
 
 
-def is_broken_connection(error: BaseException) -> bool:
-    """Whether a collective operation failed for want of a peer."""
-    if isinstance(error, torch.distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and "gloo" in str(error) and "onnect" in str(error)
+def is_started_by_another(fabric: Fabric) -> bool:
+    """Whether the first process of this machine has started this one."""
+    environment = getattr(fabric.strategy.launcher, "cluster_environment", None)
+    return isinstance(environment, RunEnvironment) and environment.place.launcher == OWN_LAUNCHER
+
+
+def wait_for_ends(processes: Sequence[subprocess.Popen]) -> None:
+    """Wait until processes that are about to end have done so; kill those that do not."""
+    for process in processes:
+        try:
+            process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LineKind = Literal["train", "dev"]
 
@@ -55,13 +58,14 @@ class RunLog:
 
     The terminal (standard error) shows a progress bar if it is one, and plain lines if it is a file or a pipe.
     ``RUN/log.jsonl`` gets one object per line: ``kind``, ``update``, ``wall_seconds`` and the figures.
-    ``RUN/tensorboard`` gets the same as ``<kind>/<figure>``.
+    ``RUN/tensorboard`` gets the same as ``<kind>/<figure>``, in a single file of events.
 
     Args:
         run: Run folder; made if absent.
         total_updates: Length of the run.
         start_update: Updates done before; lines past it, which a killed run logged after its last checkpoint, are
-            dropped, since they are about to be written again.
+            dropped, since they are about to be written again. At 0 the log of an earlier attempt is.
+        scored: Whether scores of ``start_update`` on held-out data stay; else they are about to be written again.
         enabled: False makes every method do nothing, for the ranks that do not log.
         console: Where to show the figures; standard error if absent.
     """
@@ -72,12 +76,14 @@ class RunLog:
         total_updates: int,
         *,
         start_update: int = 0,
+        scored: bool = True,
         enabled: bool = True,
         console: Console | None = None,
     ) -> None:
         self._run = run
         self._total_updates = total_updates
         self._start_update = start_update
+        self._scored = scored
         self._enabled = enabled
         self._console = console or RunConsole(stderr=True, highlight=False)
         self._progress = Progress(
@@ -96,15 +102,11 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         self._started = time.monotonic()
         if self._enabled:
-            # Imported here since it takes seconds, and only the rank that logs needs it.
-            from torch.utils.tensorboard import SummaryWriter
-
             self._run.mkdir(parents=True, exist_ok=True)
-            self._earlier_seconds = truncate_log(self._run / LOG_FILE, self._start_update)
-            self._file = (self._run / LOG_FILE).open("a", encoding="utf-8")
-            # Without a purge step TensorBoard draws the part that is done again as a second line over the first.
-            purge_step = self._start_update + 1 if self._start_update else None
-            self._tensorboard = SummaryWriter(self._run / "tensorboard", purge_step=purge_step, flush_secs=10)
+            path = self._run / LOG_FILE
+            self._earlier_seconds = truncate_log(path, self._start_update, scored=self._scored)
+            self._tensorboard = self._redraw(read_log(path))
+            self._file = path.open("a", encoding="utf-8")
             self._progress.start()
         return self
 
@@ -115,6 +117,28 @@ class RunLog:
             self._progress.stop()
             self._file.close()
             self._tensorboard.close()
+
+    def _redraw(self, records: list[dict[str, Any]]) -> "SummaryWriter":
+        """A new file of events that holds the log so far, in place of those that earlier attempts have left.
+
+        TensorBoard draws every file of a folder. It can be told to forget what lies past a step in those before, but
+        puts them in order by the clocks of the machines that wrote them.
+        """
+        # Imported here since it takes seconds, and only the rank that logs needs it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._run / "tensorboard"
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        # A TensorBoard that is open forgets what it has read.
+        writer = SummaryWriter(folder, purge_step=0, flush_secs=10)
+        began = time.time() - self._earlier_seconds
+        for record in records:
+            for name in record.keys() - {"kind", "update", "wall_seconds"}:
+                value = math.nan if record[name] is None else record[name]
+                when = began + record["wall_seconds"]
+                writer.add_scalar(f"{record['kind']}/{name}", value, record["update"], walltime=when)
+        return writer
 
     @property
     def wall_seconds(self) -> float:
@@ -166,33 +190,33 @@ def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *
     return "  ".join(parts)
 
 
-def truncate_log(path: Path, update: int) -> float:
-    """Drop the lines past an update, and a last line that was cut off by a kill.
+def truncate_log(path: Path, update: int, *, scored: bool = True) -> float:
+    """Drop the lines past an update, at 0 all, and a last line that was cut off by a kill.
+
+    Args:
+        path: of the log; it may be absent.
+        update: updates done.
+        scored: whether scores of this update on held-out data stay.
 
     Returns:
         ``wall_seconds`` of the last line that stays, 0 if none does.
     """
     if not path.is_file():
         return 0.0
-    kept = []
-    wall_seconds = 0.0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["update"] <= update:
-            kept.append(line + "\n")
-            wall_seconds = record["wall_seconds"]
+    kept = [record for record in read_log(path) if update > 0 and record["update"] <= update]
+    if not scored:
+        kept = [record for record in kept if (record["kind"], record["update"]) != ("dev", update)]
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     partial.replace(path)
-    return wall_seconds
+    return kept[-1]["wall_seconds"] if kept else 0.0
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log.jsonl in order; a last line that is still being written is left out."""
-    records = []
+    """The records of a run's log.jsonl in order, none if it is absent; a last line that is cut off is left out."""
+    records: list[dict[str, Any]] = []
+    if not path.is_file():
+        return records
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             records.append(json.loads(line))

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from typing import NamedTuple
 RANKS = multiprocessing.get_context("forkserver")
 RANKS.set_forkserver_preload(["speechssl.pretrain", "speechssl.finetune"])
 FIRST_PORT = 15_000
+
+Variables = dict[str, str | int]
+Launcher = Callable[[int, int], Variables]
 
 
 class Ended(NamedTuple):
@@ -27,17 +31,31 @@ class Ended(NamedTuple):
     """What all of them printed, on standard output and error."""
 
 
-def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300) -> Ended:
-    """Run a speechssl command to its end, as torchrun would start it if there are several ranks.
+def as_torchrun(rank: int, num_ranks: int) -> Variables:
+    """Variables that torchrun would set for processes of one machine."""
+    return {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks,
+        "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+
+
+def as_pods(rank: int, num_ranks: int) -> Variables:
+    """Variables that Kubeflow's PyTorchJob, Vertex AI and Azure ML set in each of several containers."""
+    return {"RANK": rank, "WORLD_SIZE": num_ranks}
+
+
+def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300, launcher: Launcher = as_torchrun) -> Ended:
+    """Run a speechssl command to its end, as a launcher would start it if there are several ranks.
 
     Args:
         argv: verb and options.
         num_ranks: processes, all on this machine.
         timeout: seconds after which a rank is taken to hang.
+        launcher: which.
     """
     with tempfile.NamedTemporaryFile() as printed:
         path = Path(printed.name)
-        processes = start_ranks(argv, num_ranks, path)
+        processes = start_ranks(argv, num_ranks, path, launcher)
         try:
             for process in processes:
                 process.join(timeout)
@@ -48,29 +66,26 @@ def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300) -> Ended
         return Ended(statuses, path.read_text())
 
 
-def start_ranks(argv: list[str], num_ranks: int, printed: Path) -> list[BaseProcess]:
+def start_ranks(argv: list[str], num_ranks: int, printed: Path, launcher: Launcher = as_torchrun) -> list[BaseProcess]:
     """Start a speechssl command; what its ranks print is added to a file."""
-    port = free_port()
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    variables: list[Variables] = [
+        {**launcher(rank, num_ranks), **meeting} if num_ranks > 1 else {} for rank in range(num_ranks)
+    ]
     processes: list[BaseProcess] = [
-        RANKS.Process(target=run_rank, args=(argv, rank, num_ranks, port, printed), daemon=True)
-        for rank in range(num_ranks)
+        RANKS.Process(target=run_rank, args=(argv, own, printed), daemon=True) for own in variables
     ]
     for process in processes:
         process.start()
     return processes
 
 
-def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, printed: Path) -> None:
+def run_rank(argv: list[str], variables: Variables, printed: Path) -> None:
     from speechssl.cli import main
 
     # Ignored where a script has started the tests in the background; a person's terminal sends it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if num_ranks > 1:
-        variables = {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test",
-        }  # fmt: skip
-        os.environ.update({name: str(value) for name, value in variables.items()})
+    os.environ.update({name: str(value) for name, value in variables.items()})
     # Fabric's launcher would start what stands here, which is pytest.
     sys.argv = ["speechssl", *argv]
     with printed.open("a") as file:
@@ -82,7 +97,7 @@ def run_rank(argv: list[str], rank: int, num_ranks: int, port: int, printed: Pat
 def free_port() -> int:
     """A port of this machine that nobody listens at, nor is given by the system before it is used.
 
-    Systems give ports from 32768 on to whoever asks for any. These ones are what Fabric makes of a SLURM job's number.
+    Systems give ports from 32768 on to whoever asks for any. These ones are what a SLURM job's number becomes.
     """
     for port in random.SystemRandom().sample(range(FIRST_PORT, FIRST_PORT + 10_000), 100):
         with socket.socket() as listener, contextlib.suppress(OSError):

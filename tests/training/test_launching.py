@@ -66,11 +66,11 @@ def test_torchrun_starts_the_processes_of_two_machines(
 
 @pytest.mark.slow
 def test_the_variables_that_slurm_sets_are_enough(shards: Path, one: Path, tmp_path: Path) -> None:
-    options = ("--training.devices", "auto", "--training.num_nodes", "2")
+    options = ("--training.devices", "auto")
     argv = [sys.executable, *pretraining(tmp_path / "run", shards, *options)]
-    job = {  # Fabric adds the last four digits of the job's number to its first port
+    job = {  # the last four digits of the job's number are added to the first port
         "SLURM_JOB_ID": str(free_port() - FIRST_PORT), "SLURM_JOB_NAME": "pretrain",
-        "SLURM_NTASKS": "2", "SLURM_NNODES": "2",
+        "SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1", "SLURM_LOCALID": "0",
     }  # fmt: skip
     tasks = [start(argv, **job, SLURM_PROCID=str(task), SLURM_NODEID=str(task)) for task in (0, 1)]

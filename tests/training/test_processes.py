@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked_ranks import run_ranks
+from forked_ranks import as_pods, run_ranks
 from lightning_fabric.plugins.environments import LightningEnvironment
 from small_runs import (
     CONSTANT,
@@ -25,11 +25,9 @@ from small_runs import (
 )
 
 from speechssl.config import TrainingConfig
-from speechssl.errors import ConfigError
 from speechssl.training import processes
 from speechssl.training.checkpoints import load_training_state
 from speechssl.training.machine import settle_cpu
-from speechssl.training.ranks import is_first_rank
 from speechssl.training.run_lock import run_lock
 
 # A stream per process, and lines of the log that are means of two updates.
@@ -48,6 +46,14 @@ def one(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_learn_what_one_does(shards: Path, one: Path, tmp_path: Path) -> None:
     text = train(command("pretrain", SCORED, tmp_path / "two", shards), ranks=2)
     assert text.count("2 process(es)") == 1
+    check_same_learning(one, tmp_path / "two")
+
+
+def test_pods_that_no_launcher_has_started_are_one_run(shards: Path, one: Path, tmp_path: Path) -> None:
+    ended = run_ranks(command("pretrain", SCORED, tmp_path / "two", shards), 2, launcher=as_pods)
+    assert ended.statuses == [0, 0], ended.text
+    assert ended.text.count("2 process(es)") == 1
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
     check_same_learning(one, tmp_path / "two")
 
 
@@ -202,81 +208,6 @@ def test_two_runs_do_not_share_a_folder(shards: Path, tmp_path: Path) -> None:
         assert "another process is training in this folder" in ended.text
     with run_lock(tmp_path / "run"):
         pass
-
-
-@pytest.mark.parametrize(
-    ("environment", "first"),
-    [
-        ({}, True),
-        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"RANK": "8", "LOCAL_RANK": "0"}, False),
-        ({"LOCAL_RANK": "1"}, False),
-        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
-        ({"SLURM_PROCID": "3"}, False),
-        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
-    ],
-)
-def test_one_rank_speaks_for_the_run(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool) -> None:
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert is_first_rank() is first
-
-
-@pytest.mark.parametrize(
-    ("cores", "num_streams", "num_nodes", "expected"), [(1, 8, 1, 1), (6, 8, 1, 4), (2, 3, 1, 1), (16, 8, 2, 4)]
-)
-def test_as_many_processes_as_cores_and_streams_allow(
-    monkeypatch: pytest.MonkeyPatch, cores: int, num_streams: int, num_nodes: int, expected: int
-) -> None:
-    monkeypatch.setattr(processes, "num_cores", lambda: cores)
-    config = TrainingConfig(devices="auto", accelerator="cpu", num_nodes=num_nodes)
-    assert processes.resolve_devices(config, num_streams) == expected
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4"},
-        {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "pretrain"},
-    ],
-    ids=["torchrun", "slurm"],
-)
-def test_processes_that_are_there_are_not_started_again(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert processes.resolve_devices(TrainingConfig(devices="auto", accelerator="cpu"), 8) == 4
-    with pytest.raises(ConfigError, match=r"4 processes were started.*give --training\.devices 4, or auto"):
-        processes.resolve_devices(TrainingConfig(accelerator="cpu"), 8)
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"},
-        {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "pretrain", "SLURM_NNODES": "2"},
-    ],
-    ids=["torchrun", "slurm"],
-)
-def test_machines_that_were_not_configured_are_named(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    two = TrainingConfig(devices="auto", num_nodes=2, accelerator="cpu")
-    assert processes.resolve_devices(two, 8) == 4
-    with pytest.raises(ConfigError, match=r"started on 2 machine\(s\).*num_nodes is 1.*--training\.num_nodes 2"):
-        processes.resolve_devices(TrainingConfig(devices="auto", accelerator="cpu"), 8)
-
-
-def test_impossible_numbers_of_devices_and_threads_are_named() -> None:
-    config = TrainingConfig(devices=0, num_nodes=0, num_threads=-1, accelerator="cpu")
-    assert [problem.split(",")[0] for problem in processes.training_problems(config)] == [
-        "training.devices is 0", "training.num_nodes is 0", "training.num_threads is -1",
-    ]  # fmt: skip
 
 
 def test_the_number_of_threads_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -49,12 +50,64 @@ def test_resuming_drops_what_lies_past_the_checkpoint_everywhere(tmp_path, conso
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 10.0), (20, 20.0), (30, 0.0)]
 
 
+def drawn(run, tag):
+    """What TensorBoard draws, in its order."""
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
 def test_a_run_from_the_start_begins_an_empty_log(tmp_path, console):
+    for attempt in range(3):
+        with RunLog(tmp_path, 100, console=console) as log:
+            log.log(0, {"loss": 9.0}, kind="dev")  # of a run with an init
+            log.log(10, {"loss": float(attempt)})
+    assert [(line["update"], line["loss"]) for line in read_log(tmp_path / "log.jsonl")] == [(0, 9.0), (10, 2.0)]
+    assert drawn(tmp_path, "train/loss") == [(10, 2.0)]
+    assert drawn(tmp_path, "dev/loss") == [(0, 9.0)]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_tensorboard_shows_one_line_whatever_the_clocks_of_the_machines_say(tmp_path, console, monkeypatch):
+    hours = iter((9, 7, 8))
+    resumed_after = (0, 20, 10)
+    for start in resumed_after:
+        now = 1.6e9 + 3600 * next(hours)
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        with RunLog(tmp_path, 100, start_update=start, console=console) as log:
+            for update in range(start + 10, 50, 10):
+                log.log(update, {"loss": float(update + start)})
+    assert drawn(tmp_path, "train/loss") == [(10, 10.0), (20, 30.0), (30, 40.0), (40, 50.0)]
+
+
+def test_events_that_a_kill_has_kept_from_the_disk_are_drawn_after_all(tmp_path, console):
     with RunLog(tmp_path, 100, console=console) as log:
-        log.log(10, {"loss": 1.0})
-    with RunLog(tmp_path, 100, console=console):
+        log.log(10, {"loss": 1.0, "wer": math.inf})
+    for path in (tmp_path / "tensorboard").iterdir():
+        path.write_bytes(b"")
+    with RunLog(tmp_path, 100, start_update=10, console=console) as log:
+        log.log(20, {"loss": 2.0})
+    assert drawn(tmp_path, "train/loss") == [(10, 1.0), (20, 2.0)]
+
+
+def test_scores_that_are_to_come_again_are_dropped(tmp_path, console):
+    with RunLog(tmp_path, 100, console=console) as log:
+        for update in (10, 20):
+            log.log(update, {"loss": 1.0})
+            log.log(update, {"wer": 0.5}, kind="dev")
+    with RunLog(tmp_path, 100, start_update=20, scored=False, console=console) as log:
+        log.log(20, {"wer": 0.4}, kind="dev")
+    assert drawn(tmp_path, "dev/wer") == [(10, 0.5), (20, pytest.approx(0.4))]
+    assert drawn(tmp_path, "train/loss") == [(10, 1.0), (20, 1.0)]
+
+
+def test_tensorboards_clock_shows_the_time_that_was_trained(tmp_path, console):
+    lines = [{"kind": "train", "update": 10 * i, "wall_seconds": 1000.0 * i, "loss": 1.0} for i in (1, 2)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with RunLog(tmp_path, 100, start_update=20, console=console):
         pass
-    assert read_log(tmp_path / "log.jsonl") == []
+    first, second = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert second.wall_time - first.wall_time == pytest.approx(1000.0)
+    assert second.wall_time == pytest.approx(time.time(), abs=60)
 
 
 def test_seconds_go_on_counting_over_a_resume(tmp_path, console):

@@ -22,7 +22,8 @@ from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
 from speechssl.pretrain import PretrainTask
-from speechssl.training.loop import Meter, Trainer
+from speechssl.training.loop import Trainer
+from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 
 LAYERS = [(16, 10, 5), (16, 8, 8), (24, 8, 8)]
