@@ -18,6 +18,7 @@ from speechssl import __version__, config
 from speechssl.config_files import build, help_text, partial_yaml, read_arguments
 from speechssl.config_values import nearest
 from speechssl.errors import ConfigError, DataError, UserError
+from speechssl.installation import check_installation
 from speechssl.training.ranks import is_first_rank
 
 
@@ -138,6 +139,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     resolved: object = build(verb.config, sources)
     _log_to_terminal()
+    check_installation()
     importlib.import_module(verb.module).run(resolved)
     return 0
 

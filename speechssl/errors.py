@@ -31,3 +31,7 @@ class HealthError(UserError):
 
 class RankError(UserError):
     """Another rank of the same run has ended, and says why itself if it can. Exit status 2."""
+
+
+class InstallationError(UserError):
+    """Installed packages that are missing, cannot be loaded, or do not go together."""
