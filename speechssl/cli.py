@@ -18,6 +18,7 @@ from speechssl.config_files import build, partial_yaml, read_arguments
 from speechssl.config_help import help_text
 from speechssl.config_values import nearest
 from speechssl.errors import ConfigError, DataError, LaunchError, RunStopped, UserError
+from speechssl.installation import check_installation
 from speechssl.outputs import escape_what_does_not_fit
 from speechssl.training.ranks import is_first_rank
 
@@ -162,6 +163,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     resolved: object = build(verb.config, sources)
     _log_to_terminal(logging.INFO if _speaks(arguments) else logging.ERROR)
+    check_installation()
     importlib.import_module(verb.module).run(resolved)
     return 0
 

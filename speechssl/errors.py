@@ -38,6 +38,10 @@ class RankError(UserError):
     """Another rank of the same run has ended, and says why itself if it can. Exit status 2."""
 
 
+class InstallationError(UserError):
+    """Installed packages that are missing, cannot be loaded, or do not go together."""
+
+
 class RunStopped(KeyboardInterrupt):
     """A training run that has ended early, as a signal asked it to, and has said where it stands.
 

@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 import soundfile
-from shell import Run
+from shell import Run, write_project
 
 from speechssl import ingest
 from speechssl.config import ShardConfig
@@ -23,12 +23,7 @@ pytest_plugins = ["accounts", "distribution", "remote_site", "shards_to_verify",
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]
-UNIX_TOOLS = "awk basename bash cat cksum df dirname find grep mkdir mv rm rmdir sed sleep sort tail tr uname"
-PYPROJECT = """[project]
-name = "speechssl"
-dependencies = ["{needs}"]
-optional-dependencies = {{ quickstart = [], dev = [] }}
-"""
+UNIX_TOOLS = "basename bash cat dirname find grep mkdir sed sleep sort tail tr"
 WORDS = ["YES", "NO", "STOP", "GO", "HELP"]
 
 
@@ -75,12 +70,15 @@ def transformers() -> Any:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the scripts that needs one package only, which this Python has."""
+    """A copy of the scripts, with a project that needs one package only, which this Python has."""
     root = tmp_path / "a checkout"
     for folder in ("tools", "recipes"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("exp", "__pycache__"))
     shutil.copytree(ROOT / ".ci", root / ".ci")
-    (root / "pyproject.toml").write_text(PYPROJECT.format(needs="pytest>=1"))
+    (root / "speechssl").mkdir()
+    for module in ("__init__", "errors", "installation"):
+        shutil.copy(ROOT / "speechssl" / f"{module}.py", root / "speechssl")
+    write_project(root, needs=["pytest>=1"])
     return root
 
 

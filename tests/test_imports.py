@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
     {"errors", "__init__"},
-    {"config", "config_values", "config_files", "config_limits", "frames"},
+    {"config", "config_values", "config_files", "config_limits", "frames", "installation"},
     {"audio", "text"},
     {"model", "data"},
     {"objectives"},

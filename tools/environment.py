@@ -1,167 +1,163 @@
-"""Questions that tools/environment.sh asks about a Python environment; standard library only.
+"""Finds or makes this repository's environment for an extra of pyproject.toml, and prints the path of its Python.
 
-``missing EXTRA``   requirements of pyproject.toml, with those of the extra, that this environment does not meet
-``installed``       whether speechssl itself is installed here, in editable mode, from this checkout
-``damaged``         installed packages with missing or truncated files, as an interrupted installation leaves them
-``unloadable``      compiled packages that cannot be imported, with the reason
-``fetch-pip DIR``   downloads pip's wheel, for a Python that comes without pip and ensurepip
-
-The first four print one finding per line and exit with 1 if there are any.
+With "missing" after the extra, prints what the environment of the Python that runs this lacks. Standard library only.
 """
 
-import argparse
+import ast
+import contextlib
+import fcntl
 import hashlib
-import html
-import importlib
-import importlib.metadata as metadata
-import json
 import os
 import re
+import shutil
+import subprocess
 import sys
-import urllib.parse
-import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from importlib import import_module, metadata
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPILED = ("numpy", "torch", "torchaudio", "soundfile", "soxr", "librosa", "matplotlib")
+VENV, LOCK = ROOT / ".venv", ROOT / "tools" / "requirements.lock"
+MADE_HERE = VENV / ".made-by-tools-environment"  # says from what, once all is installed
+REASONS = {
+    "No space left|os error 28|uota exceeded": "The disk is full: about 8 GB are needed on Linux, 3 GB on macOS.",
+    "onnect|timed out|error sending|ProxyError|SSLError": "The package index could not be reached: is there a network?",
+    "ABI tag|platform tag|no wheels": "There are builds for Linux with glibc and for macOS 14 on Apple silicon only.",
+}
 
 
-def first_importable(*names: str) -> ModuleType:
-    """The first of several modules that this Python has. Raises ImportError if it has none."""
-    for name in names:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise ImportError(f"none of the modules {', '.join(names)}")
+def say(*lines: str) -> None:
+    print(*lines, sep="\n  ", file=sys.stderr, flush=True)
+
+
+def fail(what: str, *advice: str) -> None:
+    say(f"error: {what}", *advice)
+    sys.exit(2)
+
+
+def output(*command: str | Path) -> str | None:
+    """What a command prints; None if it fails."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, close_fds=False).stdout
+    return None
+
+
+def download(*command: str | Path) -> None:
+    """Runs a command for all to see; if it fails once more, what it says is explained. It keeps the lock if we die."""
+    for stderr in (None, subprocess.PIPE):
+        done = subprocess.run(command, cwd=ROOT, stdout=2, stderr=stderr, text=True, close_fds=False, check=False)
+        if done.returncode == 0:
+            return
+        os.environ["UV_SYSTEM_CERTS"] = "1"  # which pip has looked at, where a firewall signs with its own
+        say("That failed; trying once more." if stderr is None else done.stderr)
+    why = [reason for signs, reason in REASONS.items() if re.search(signs, done.stderr)]
+    fail("the packages could not be installed (see above).", *why[:1], "Run this again to go on from there.")
+
+
+def find(extra: str) -> Path:
+    """The Python of the active environment if it fits; or without any, and without .venv, this one; else .venv's."""
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    ours = MADE_HERE.exists() or not VENV.exists() or not any(VENV.iterdir())
+    if active and ours and VENV.exists() and VENV.samefile(active):
+        active = None
+    if active or not VENV.exists():
+        python = Path(active, "bin", "python") if active else Path(sys.executable)
+        lacks = output(python, __file__, extra, "missing")
+        if lacks == "":
+            say(f"Using the environment of {python}.")
+            return python
+        if active:
+            lacks = lacks or "no Python 3.10 or newer that runs, and has the package packaging"
+            say(f"The active environment {active} does not fit and is left as it is:", *lacks.splitlines()[:3])
+    if not ours:
+        fail(f"{VENV} was not made here.", "Move it away, or activate it once it has what is needed.")
+    return make(extra)
 
 
 def find_missing(extra: str) -> Iterator[str]:
-    """Unmet requirements of pyproject.toml, followed through the packages that are there."""
-    toml = first_importable("tomllib", "tomli", "pip._vendor.tomli")
-    requirements = first_importable("packaging.requirements", "pip._vendor.packaging.requirements")
-    project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    stated: dict[str, list[str]] = {"": project["dependencies"], **project["optional-dependencies"]}
-
-    def read(texts: list[str] | None, extras: Iterable[str] = ()) -> list[Any]:
-        """Of the requirements written in ``texts``, those that hold on this machine for the extras asked."""
-        written = [requirements.Requirement(text) for text in texts or []]
-        return [r for r in written if not r.marker or any(r.marker.evaluate({"extra": e}) for e in ("", *extras))]
-
-    pending = [(requirement, "") for group in ("", extra) for requirement in read(stated[group])]
-    seen: set[str] = set()
-    while pending:
-        requirement, wanted_by = pending.pop(0)
-        if str(requirement) in seen:
+    """Requirements of pyproject.toml that the environment of this Python does not meet."""
+    # Python 3.10 reads no TOML, but its lists of strings are Python's.
+    assigned = re.findall(r"(?ms)^([\w-]+) = (\[.*?\])$", (ROOT / "pyproject.toml").read_text("utf-8"))
+    lists = {name: ast.literal_eval(text) for name, text in assigned}
+    texts = [*lists["dependencies"], *lists[extra]]
+    for needed in map(import_module("packaging.requirements").Requirement, texts):  # which grow
+        found = next((package.version for package in metadata.distributions(name=needed.name)), None)
+        if needed.marker and not needed.marker.evaluate():
             continue
-        seen.add(str(requirement))
-        if requirement.name == project["name"]:
-            pending += [(needed, "") for name in sorted(requirement.extras) for needed in read(stated[name])]
-            continue
-        try:
-            distribution = metadata.distribution(requirement.name)
-        except metadata.PackageNotFoundError:
-            yield f"{requirement}{wanted_by}: not installed"
-            continue
-        if not requirement.specifier.contains(distribution.version, prereleases=True):
-            yield f"{requirement}{wanted_by}: version {distribution.version} is installed"
-        needs = read(distribution.requires, requirement.extras)
-        pending += [(needed, f" for {requirement.name}") for needed in needs]
+        if needed.name == "speechssl":
+            texts += [text for name in needed.extras for text in lists[name]]
+        elif found is None or not needed.specifier.contains(found, prereleases=True):
+            yield f"{needed}: {found or 'none'} is installed"
+    sys.path.append(str(ROOT))
+    yield from filter(None, [import_module("speechssl.installation").versions_that_clash()])
 
 
-def find_not_installed() -> Iterator[str]:
-    """One line if speechssl is not installed in editable mode from this checkout."""
-    try:
-        origin = json.loads(metadata.distribution("speechssl").read_text("direct_url.json") or "{}")
-    except metadata.PackageNotFoundError:
-        origin = {}
-    if origin.get("url") != ROOT.as_uri() or not origin.get("dir_info", {}).get("editable"):
-        yield f"speechssl is not installed from {ROOT}"
+def stamp(extra: str) -> str:
+    """What .venv is made from, and on a second line what cannot be changed in it: its Python and place."""
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes()).hexdigest()
+    version = output(VENV / "bin" / "python", "-c", "import sys; print(*sys.version_info[:2], end='')")
+    return f"{extra} {digest}\n{version} {ROOT}"
 
 
-def find_damaged() -> Iterator[str]:
-    """Packages of this environment of which a file is missing or shorter than was recorded.
-
-    A longer one was changed on purpose: people add their network's certificates to certifi's.
-    """
-    for distribution in metadata.distributions():
-        if not Path(str(distribution.locate_file(""))).is_relative_to(sys.prefix):
-            continue
-        name = distribution.metadata["Name"]
-        if name is None or distribution.files is None:
-            yield f"{name or distribution.locate_file('')}: no record of its files"
-            continue
-        for file in distribution.files:
-            path = Path(str(file.locate()))
-            if file.suffix == ".pyc":
-                continue
-            if not path.exists() or path.stat().st_size < (file.size or 0):
-                yield f"{name} {distribution.version}: {file}"
-                break
+def read_stamp() -> str:
+    return MADE_HERE.read_text() if MADE_HERE.exists() else ""
 
 
-def find_unloadable() -> Iterator[str]:
-    """Compiled packages whose import fails, for example for want of a system library."""
-    for name in COMPILED:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            yield f"{name}: {error}"
+def make(extra: str) -> Path:
+    """The Python of .venv, which is made, completed or made anew if need be, by one script at a time."""
+    if read_stamp() not in (stamp(extra), stamp("dev")):
+        with (ROOT / ".venv.lock").open("w") as lock:
+            os.set_inheritable(lock.fileno(), True)
+            with contextlib.suppress(OSError):  # of a file system that has no locks
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    say(f"Waiting for another script that is making {VENV}.")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            if read_stamp() not in (stamp(extra), stamp("dev")):
+                build(extra)
+    return VENV / "bin" / "python"
 
 
-def fetch_pip(folder: Path) -> Path:
-    """Downloads the newest wheel of pip that suits this Python from the package index, checking its hash."""
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/pip/"
-    with urllib.request.urlopen(index, timeout=60) as response:
-        page, base = response.read().decode("utf-8"), response.geturl()
-    wheels: dict[tuple[int, ...], str] = {}
-    for attributes in re.findall(r"<a\s([^>]*)>", page):
-        link = re.search(r'href="([^"]*/pip-([0-9.]+)-py3-none-any\.whl#sha256=[0-9a-f]+)"', attributes)
-        oldest = re.search(r'data-requires-python="\s*>=\s*3\.(\d+)', html.unescape(attributes))
-        if link and "data-yanked" not in attributes and sys.version_info[1] >= int(oldest[1] if oldest else 0):
-            wheels[tuple(map(int, link[2].split(".")))] = urllib.parse.urljoin(base, html.unescape(link[1]))
-    if not wheels:
-        raise OSError(f"{index} lists no wheel of pip for Python {sys.version_info[0]}.{sys.version_info[1]}")
-    address, _, digest = wheels[max(wheels)].partition("#sha256=")
-    with urllib.request.urlopen(address, timeout=60) as response:
-        content = response.read()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise OSError(f"{address} arrived damaged")
-    wheel = folder / address.rsplit("/", 1)[1]
-    wheel.write_bytes(content)
-    return wheel
+def build(extra: str) -> None:
+    """Installs what is needed; what was interrupted, or moved with the checkout, is made anew."""
+    python, uv = VENV / "bin" / "python", shutil.which("uv")
+    anew = read_stamp().partition("\n")[2] != stamp(extra).partition("\n")[2]
+    VENV.mkdir(exist_ok=True)
+    MADE_HERE.write_text("")
+    if anew:
+        say(f"Making {VENV}: some minutes and, on Linux, 8 GB of disk; once.")
+        for path in set(VENV.iterdir()) - {MADE_HERE}:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        maker = (uv, "venv", "--allow-existing", "--python", sys.executable) if uv else (sys.executable, "-m", "venv")
+        if output(*maker, VENV) is None:
+            package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+            fail(f"{sys.executable} makes no environments.", f"Debian: sudo apt install {package}. Or install uv.")
+    if not uv:
+        uv = str(VENV / "bin" / "uv")
+        download(python, "-m", "pip", "install", "--quiet", "--constraint", LOCK, "uv")
+    use_mirror(python)
+    locked = ("--constraint", LOCK, "--build-constraint", LOCK)
+    download(uv, "pip", "install", "--python", python, *locked, "pip", "--editable", f".[{extra}]")
+    compiled = "import numpy, scipy, torch, torchaudio, soundfile, soxr, librosa, matplotlib"
+    loading = subprocess.run([python, "-c", compiled], stderr=subprocess.PIPE, text=True, check=False)
+    if loading.returncode:
+        fail(f"the packages do not load: {loading.stderr.splitlines()[-1]}", "Is a library of the system missing?")
+    MADE_HERE.write_text(stamp(extra))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    questions = parser.add_subparsers(dest="question", required=True)
-    questions.add_parser("missing").add_argument("extra")
-    for question in ("installed", "damaged", "unloadable"):
-        questions.add_parser(question)
-    questions.add_parser("fetch-pip").add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    try:
-        match arguments.question:
-            case "missing":
-                findings = list(find_missing(arguments.extra))
-            case "installed":
-                findings = list(find_not_installed())
-            case "damaged":
-                findings = list(find_damaged())
-            case "unloadable":
-                findings = list(find_unloadable())
-            case _:
-                print(fetch_pip(arguments.folder))
-                return 0
-    except (ImportError, OSError) as error:
-        findings = [str(error)]
-    for finding in findings:
-        print(finding)
-    return 1 if findings else 0
+def use_mirror(python: Path) -> None:
+    """Tells uv, which does not read pip's settings, of pip's index, unless it knows one itself."""
+    ask = ("-m", "pip", "config", "get", "global.index-url")
+    index = os.environ.get("PIP_INDEX_URL") or output(python, *ask) or output(sys.executable, *ask)
+    if index and "UV_INDEX_URL" not in os.environ and not Path("~/.config/uv/uv.toml").expanduser().exists():
+        os.environ.setdefault("UV_DEFAULT_INDEX", index.strip())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        print(*(find_missing(sys.argv[1]) if sys.argv[2:] else [find(sys.argv[1])]), sep="\n", end="")
+    except OSError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on from here.")

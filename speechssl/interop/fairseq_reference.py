@@ -16,8 +16,8 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torchaudio.models.wav2vec2.utils import import_fairseq_model
 
+from speechssl.installation import import_torchaudio
 from speechssl.interop.fairseq import ENCODER, FINE_TUNED, PRETEXT
 from speechssl.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from speechssl.interop.huggingface_config import describe
@@ -83,7 +83,8 @@ def fairseq_reference(path: Path, architecture: Architecture) -> Reference:
 
 def through_torchaudio(theirs: Mapping[str, Tensor], architecture: Architecture) -> Reference:
     """The model that torchaudio's ``import_fairseq_model`` makes of a checkpoint's tensors."""
-    return reference_of_module(import_fairseq_model(stand_in(theirs, architecture)).eval(), architecture)
+    utils = import_torchaudio("torchaudio.models.wav2vec2.utils")
+    return reference_of_module(utils.import_fairseq_model(stand_in(theirs, architecture)).eval(), architecture)
 
 
 def stand_in(theirs: Mapping[str, Tensor], architecture: Architecture) -> Any:

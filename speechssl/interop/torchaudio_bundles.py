@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchaudio import pipelines
-
 from speechssl.config_values import nearest
 from speechssl.errors import CheckpointError
+from speechssl.installation import import_torchaudio
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import make_vocabulary
 from speechssl.interop.tensors import first_line
@@ -59,6 +58,7 @@ def find_bundle(name: str) -> Any:
     Raises:
         CheckpointError: torchaudio has none of this name.
     """
+    pipelines = import_torchaudio("torchaudio.pipelines")
     bundles = {key: value for key, value in vars(pipelines).items() if isinstance(value, pipelines.Wav2Vec2Bundle)}
     short = name.removeprefix(SCHEME)
     if short not in bundles:

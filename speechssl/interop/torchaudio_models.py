@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchaudio.models
 from torch import Tensor
 
 from speechssl.config import ModelConfig
 from speechssl.errors import CheckpointError
+from speechssl.installation import import_torchaudio
 from speechssl.interop.fairseq_values import show
 from speechssl.interop.huggingface_labels import read_json
 from speechssl.interop.imported import Architecture, Family, Imported, without_numbers
@@ -141,8 +141,9 @@ def module_of(facts: Mapping[str, Any], source: Path) -> Any:
     layers = facts["arguments"].get("encoder_num_layers", 1)  # without it, torchaudio says so
     if type(layers) is not int or not 0 < layers <= MAX_LAYERS:
         raise CheckpointError(f"{source}: encoder_num_layers is {show(layers)}, expected 1 to {MAX_LAYERS}")
+    make = getattr(import_torchaudio("torchaudio.models"), facts["function"])
     try:
-        return getattr(torchaudio.models, facts["function"])(**facts["arguments"])
+        return make(**facts["arguments"])
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{source}: no arguments of torchaudio.models.{facts['function']} ({first_line(error)})"

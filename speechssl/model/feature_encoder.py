@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import FeatureEncoderConfig
 from speechssl.frames import hop_samples, num_frames, samples_for_frames
+from speechssl.installation import import_torchaudio
 from speechssl.model.convolution import StridedConv1d, convolve, product_dtype
 from speechssl.model.parts import goes_in_parts, runs_on_cpu
 
@@ -190,9 +191,8 @@ class LogMelBlock(nn.Module):
 
 def mel_filters(bands: int, window: int, sample_rate: int) -> Tensor:
     """Triangles of equal area over the frequencies of an even window, (window / 2 + 1, bands)."""
-    from torchaudio.functional import melscale_fbanks  # models without this layer start without torchaudio
-
-    return melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
+    functional = import_torchaudio("torchaudio.functional")  # models without this layer start without torchaudio
+    return functional.melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
 
 
 def count_empty_bands(bands: int, window: int, sample_rate: int) -> int:

@@ -11,12 +11,12 @@ from speechssl.config_files import build, read_arguments
 
 
 @pytest.fixture
-def recipe_log(checkout: Path, run: Run) -> Path:
+def recipe_log(checkout: Path, bin_folder: Path) -> Path:
     """The commands that recipes start go into this file, one argument a line, an empty line after each."""
     log = checkout / "log"
     make_complete(
         checkout,
-        run,
+        bin_folder,
         f'[ "$1" = -c ] || {{ printf "%s\\n" "$@" "" >>"{log}"; [ ! -e "{checkout}/fail-$3" ] || exit 3; exit 0; }}',
     )
     return log
