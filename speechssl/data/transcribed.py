@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from math import ceil
 from typing import Literal, NamedTuple
@@ -14,10 +14,10 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.index import StringColumn
 from speechssl.errors import DataError
 from speechssl.frames import ConvLayers, num_frames, receptive_field_samples
-from speechssl.text.characters import count_characters, list_characters
+from speechssl.text.characters import count_characters, list_characters, show_character
 from speechssl.text.doubtful import find_doubtful
-from speechssl.text.foreign import Foreign, find_foreign
-from speechssl.text.normalisation import clean_text
+from speechssl.text.foreign import Foreign, find_foreign, times
+from speechssl.text.normalisation import clean_text, invisible_characters
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ class Transcribed(NamedTuple):
     """Of the set, for messages."""
     corpus: Corpus
     unusual: list[Unusual]
+    removed: Counter[str]
+    """Invisible characters that cleaning took out of the transcripts."""
 
     def counts(self) -> dict[Reason, int]:
         """How many there are for each reason that occurs."""
@@ -65,9 +67,12 @@ class Transcribed(NamedTuple):
             return self.corpus
         return self.corpus.subset(np.delete(np.arange(len(self.corpus)), [item.row for item in self.unusual]))
 
-    def describe_characters(self) -> str:
-        """How many different ones the transcripts hold, and which."""
-        return f"{self.name}: {list_characters(count_characters(self.corpus.texts or ()))}"
+    def describe_characters(self, texts: Iterable[str] | None = None) -> str:
+        """How many different ones some or all of the transcripts hold, which, and what was taken out of all."""
+        counts = count_characters(texts or self.corpus.texts or ())
+        shown = [f"{show_character(c)} {times(count)}" for c, count in self.removed.most_common(MAX_SHOWN)]
+        taken = f"; taken out, since they cannot be seen: {', '.join(shown)}" if shown else ""
+        return f"{self.name}: {list_characters(counts)}{taken}"
 
     def describe(self) -> str:
         """Counts by reason, then the first utterances."""
@@ -94,8 +99,12 @@ def check_transcripts(
     Raises:
         DataError: no utterance has a transcript.
     """
-    texts = [clean_text(text) for text in corpus.texts or ()]
-    cleaned = Transcribed(name, _with_texts(corpus, texts), [])
+    removed: Counter[str] = Counter()
+    texts = []
+    for text in corpus.texts or ():
+        texts.append(clean_text(text))
+        removed.update(Counter(invisible_characters(text)) - Counter(texts[-1]))
+    cleaned = Transcribed(name, _with_texts(corpus, texts), [], removed)
     if not any(texts):
         raise DataError(
             f"{name}: none of the {len(corpus)} utterances has a transcript; make the shards from a list with a text "
@@ -120,11 +129,10 @@ def check_labels(checked: Transcribed) -> list[str]:
     """Warn of characters of a training set that should not become labels; returns what else to know of them all."""
     chosen = checked.without_unusual()
     texts = list(chosen.texts or ())
-    counts = count_characters(texts)
-    doubtful = find_doubtful(texts, list(chosen.keys), counts)
+    doubtful = find_doubtful(texts, list(chosen.keys), count_characters(texts))
     for warning in doubtful.warnings:
         logger.warning("%s: %s", checked.name, warning)
-    return [f"{checked.name}: {note}" for note in (list_characters(counts), *doubtful.notes)]
+    return [checked.describe_characters(texts), *(f"{checked.name}: {note}" for note in doubtful.notes)]
 
 
 def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
