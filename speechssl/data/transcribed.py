@@ -39,7 +39,7 @@ class Unusual(NamedTuple):
     """Of the corpus."""
     reason: Reason
     detail: str
-    """Shard, key, what was found and what was expected."""
+    """What was found and what was expected."""
 
 
 class Transcribed(NamedTuple):
@@ -78,7 +78,9 @@ class Transcribed(NamedTuple):
         """Counts by reason, then the first utterances."""
         counted = ", ".join(f"{reason}: {count}" for reason, count in self.counts().items())
         lines = [f"{len(self.unusual)} of {len(self.corpus)} utterances ({counted}):"]
-        lines += [item.detail for item in self.unusual[:MAX_SHOWN]]
+        for item in self.unusual[:MAX_SHOWN]:
+            ref = self.corpus[item.row]
+            lines.append(f"{ref.shard}: {ref.key}: {item.detail}")
         if len(self.unusual) > MAX_SHOWN:
             lines.append(f"and {len(self.unusual) - MAX_SHOWN} more")
         return "\n  ".join(lines)
@@ -104,18 +106,25 @@ def check_transcripts(
     for text in corpus.texts or ():
         texts.append(clean_text(text))
         removed.update(Counter(invisible_characters(text)) - Counter(texts[-1]))
-    cleaned = Transcribed(name, _with_texts(corpus, texts), [], removed)
     if not any(texts):
         raise DataError(
             f"{name}: none of the {len(corpus)} utterances has a transcript; make the shards from a list with a text "
             "column (`speechssl shard --require_text` leaves out the recordings that have none)"
         )
+    unusual: list[Unusual] = []
+    shortest = receptive_field_samples(conv_layers)
     frames = num_frames((corpus.num_samples / speed).astype(np.int64), conv_layers)
     for row, (text, available) in enumerate(zip(texts, frames.tolist(), strict=True)):
-        found = _what_is_wrong(text, available, characters_per_label)
-        if found is not None:
-            cleaned.unusual.append(_unusual(cleaned.corpus, row, found, available, conv_layers))
-    return cleaned
+        needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
+        if needed == 0:
+            unusual.append(Unusual(row, "no transcript", "no transcript"))
+        elif available == 0:
+            found = f"{corpus.num_samples[row]} audio samples, expected at least {shortest}, one frame"
+            unusual.append(Unusual(row, "shorter than a frame", found))
+        elif needed > available:
+            found = f"transcript needs {needed} frames, the audio has {available}"
+            unusual.append(Unusual(row, "transcript longer than its frames", found))
+    return Transcribed(name, _with_texts(corpus, texts), unusual, removed)
 
 
 def say_how_scored(checked: Transcribed) -> None:
@@ -146,28 +155,6 @@ def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
 def frames_needed(labels: Sequence[object]) -> int:
     """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-
-
-def _what_is_wrong(text: str, available: int, characters_per_label: int) -> Reason | None:
-    if not text:
-        return "no transcript"
-    if available == 0:
-        return "shorter than a frame"
-    needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
-    return "transcript longer than its frames" if needed > available else None
-
-
-def _unusual(corpus: Corpus, row: int, reason: Reason, available: int, conv_layers: ConvLayers) -> Unusual:
-    ref = corpus[row]
-    match reason:
-        case "no transcript":
-            detail = "no transcript"
-        case "shorter than a frame":
-            shortest = receptive_field_samples(conv_layers)
-            detail = f"{ref.num_samples} audio samples, expected at least {shortest}, one frame"
-        case _:
-            detail = f"transcript needs {frames_needed(ref.text or '')} frames, the audio has {available}"
-    return Unusual(row, reason, f"{ref.shard}: {ref.key}: {detail}")
 
 
 def _with_texts(corpus: Corpus, texts: list[str]) -> Corpus:
