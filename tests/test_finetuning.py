@@ -228,7 +228,10 @@ def test_characters_of_both_sets_are_shown_before_training(
 
 
 def test_invisible_characters_become_no_labels(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As of shards that were made elsewhere, whose transcripts nobody has cleaned."""
     monkeypatch.setattr("speechssl.data.clips.normalize_text", lambda text, _: text)
@@ -243,6 +246,11 @@ def test_invisible_characters_become_no_labels(
     assert checkpoint.vocabulary is not None
     assert checkpoint.vocabulary["labels"] == ["<blank>", "|", "E", "N", "O", "t", "é"]
     assert "cannot write" not in caplog.text
+    printed = capsys.readouterr().out
+    assert (
+        "5 different characters: E N O t é; taken out, since they cannot be seen: (U+200B ZERO WIDTH SPACE) once, "
+        in (printed)
+    )
 
 
 def test_doubtful_labels_are_named_before_training(
@@ -256,12 +264,15 @@ def test_doubtful_labels_are_named_before_training(
     assert "words that mix alphabets: \u0421TS" in caplog.text
 
 
-def test_what_cannot_be_learned_from_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_learned_from_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [(9000, "YES")] * 27 + [(9000, ""), (150, "NO"), (600, "NO NO NO")]
     config = finetune_config(make_shards(tmp_path / "few", rows), tmp_path / "run", None)
     finetune.run(config)
     counted = "3 of 30 utterances (no transcript: 1, shorter than a frame: 1, transcript longer than its frames: 1):"
     assert f"train ({config.train.shards[0]}): {counted}" in caplog.text
+    assert ": 3 different characters: E S Y\n" in capsys.readouterr().out, "those of what is learned from"
     assert "000000.tar: u027: no transcript" in caplog.text
     assert "u029: transcript needs 8 frames, the audio has 1" in caplog.text
     config = finetune_config(make_shards(tmp_path / "many", rows[1:]), tmp_path / "run", None)

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from math import ceil
 from typing import Literal, NamedTuple
@@ -14,10 +14,10 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.index import StringColumn
 from speechssl.errors import DataError
 from speechssl.frames import ConvLayers, num_frames, receptive_field_samples
-from speechssl.text.characters import count_characters, list_characters
+from speechssl.text.characters import count_characters, list_characters, show_character
 from speechssl.text.doubtful import find_doubtful
-from speechssl.text.foreign import Foreign, find_foreign
-from speechssl.text.normalisation import clean_text
+from speechssl.text.foreign import Foreign, find_foreign, times
+from speechssl.text.normalisation import clean_text, invisible_characters
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Unusual(NamedTuple):
     """Of the corpus."""
     reason: Reason
     detail: str
-    """Shard, key, what was found and what was expected."""
+    """What was found and what was expected."""
 
 
 class Transcribed(NamedTuple):
@@ -49,6 +49,8 @@ class Transcribed(NamedTuple):
     """Of the set, for messages."""
     corpus: Corpus
     unusual: list[Unusual]
+    removed: Counter[str]
+    """Invisible characters that cleaning took out of the transcripts."""
 
     def counts(self) -> dict[Reason, int]:
         """How many there are for each reason that occurs."""
@@ -65,15 +67,20 @@ class Transcribed(NamedTuple):
             return self.corpus
         return self.corpus.subset(np.delete(np.arange(len(self.corpus)), [item.row for item in self.unusual]))
 
-    def describe_characters(self) -> str:
-        """How many different ones the transcripts hold, and which."""
-        return f"{self.name}: {list_characters(count_characters(self.corpus.texts or ()))}"
+    def describe_characters(self, texts: Iterable[str] | None = None) -> str:
+        """How many different ones some or all of the transcripts hold, which, and what was taken out of all."""
+        counts = count_characters(texts or self.corpus.texts or ())
+        shown = [f"{show_character(c)} {times(count)}" for c, count in self.removed.most_common(MAX_SHOWN)]
+        taken = f"; taken out, since they cannot be seen: {', '.join(shown)}" if shown else ""
+        return f"{self.name}: {list_characters(counts)}{taken}"
 
     def describe(self) -> str:
         """Counts by reason, then the first utterances."""
         counted = ", ".join(f"{reason}: {count}" for reason, count in self.counts().items())
         lines = [f"{len(self.unusual)} of {len(self.corpus)} utterances ({counted}):"]
-        lines += [item.detail for item in self.unusual[:MAX_SHOWN]]
+        for item in self.unusual[:MAX_SHOWN]:
+            ref = self.corpus[item.row]
+            lines.append(f"{ref.shard}: {ref.key}: {item.detail}")
         if len(self.unusual) > MAX_SHOWN:
             lines.append(f"and {len(self.unusual) - MAX_SHOWN} more")
         return "\n  ".join(lines)
@@ -94,19 +101,30 @@ def check_transcripts(
     Raises:
         DataError: no utterance has a transcript.
     """
-    texts = [clean_text(text) for text in corpus.texts or ()]
-    cleaned = Transcribed(name, _with_texts(corpus, texts), [])
+    removed: Counter[str] = Counter()
+    texts = []
+    for text in corpus.texts or ():
+        texts.append(clean_text(text))
+        removed.update(Counter(invisible_characters(text)) - Counter(texts[-1]))
     if not any(texts):
         raise DataError(
             f"{name}: none of the {len(corpus)} utterances has a transcript; make the shards from a list with a text "
             "column (`speechssl shard --require_text` leaves out the recordings that have none)"
         )
+    unusual: list[Unusual] = []
+    shortest = receptive_field_samples(conv_layers)
     frames = num_frames((corpus.num_samples / speed).astype(np.int64), conv_layers)
     for row, (text, available) in enumerate(zip(texts, frames.tolist(), strict=True)):
-        found = _what_is_wrong(text, available, characters_per_label)
-        if found is not None:
-            cleaned.unusual.append(_unusual(cleaned.corpus, row, found, available, conv_layers))
-    return cleaned
+        needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
+        if needed == 0:
+            unusual.append(Unusual(row, "no transcript", "no transcript"))
+        elif available == 0:
+            found = f"{corpus.num_samples[row]} audio samples, expected at least {shortest}, one frame"
+            unusual.append(Unusual(row, "shorter than a frame", found))
+        elif needed > available:
+            found = f"transcript needs {needed} frames, the audio has {available}"
+            unusual.append(Unusual(row, "transcript longer than its frames", found))
+    return Transcribed(name, _with_texts(corpus, texts), unusual, removed)
 
 
 def say_how_scored(checked: Transcribed) -> None:
@@ -120,11 +138,10 @@ def check_labels(checked: Transcribed) -> list[str]:
     """Warn of characters of a training set that should not become labels; returns what else to know of them all."""
     chosen = checked.without_unusual()
     texts = list(chosen.texts or ())
-    counts = count_characters(texts)
-    doubtful = find_doubtful(texts, list(chosen.keys), counts)
+    doubtful = find_doubtful(texts, list(chosen.keys), count_characters(texts))
     for warning in doubtful.warnings:
         logger.warning("%s: %s", checked.name, warning)
-    return [f"{checked.name}: {note}" for note in (list_characters(counts), *doubtful.notes)]
+    return [checked.describe_characters(texts), *(f"{checked.name}: {note}" for note in doubtful.notes)]
 
 
 def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
@@ -138,28 +155,6 @@ def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
 def frames_needed(labels: Sequence[object]) -> int:
     """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-
-
-def _what_is_wrong(text: str, available: int, characters_per_label: int) -> Reason | None:
-    if not text:
-        return "no transcript"
-    if available == 0:
-        return "shorter than a frame"
-    needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
-    return "transcript longer than its frames" if needed > available else None
-
-
-def _unusual(corpus: Corpus, row: int, reason: Reason, available: int, conv_layers: ConvLayers) -> Unusual:
-    ref = corpus[row]
-    match reason:
-        case "no transcript":
-            detail = "no transcript"
-        case "shorter than a frame":
-            shortest = receptive_field_samples(conv_layers)
-            detail = f"{ref.num_samples} audio samples, expected at least {shortest}, one frame"
-        case _:
-            detail = f"transcript needs {frames_needed(ref.text or '')} frames, the audio has {available}"
-    return Unusual(row, reason, f"{ref.shard}: {ref.key}: {detail}")
 
 
 def _with_texts(corpus: Corpus, texts: list[str]) -> Corpus:

@@ -15,6 +15,7 @@ _INVISIBLE = (
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
 )
+_INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 _INVISIBLE_RUN = re.compile(f"[{_INVISIBLE}]+")
 _ZERO_WIDTH_SPACE, _NON_JOINER, _JOINER = "\u200b", "\u200c", "\u200d"
 _MONGOLIAN_SELECTORS = "\u180b\u180c\u180d\u180e\u180f"
@@ -55,6 +56,11 @@ def clean_text(text: str) -> str:
         before = cleaned
         cleaned = unicodedata.normalize("NFC", _INVISIBLE_RUN.sub(_what_stays, cleaned))
     return " ".join(cleaned.split())
+
+
+def invisible_characters(text: str) -> list[str]:
+    """Those that may be left out of a transcript, in order."""
+    return [] if text.isascii() and text.isprintable() else _INVISIBLE_CHARACTER.findall(text)
 
 
 def _what_stays(run: re.Match[str]) -> str:
