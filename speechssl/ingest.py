@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -17,7 +18,6 @@ from speechssl.data.sources import find_recordings
 from speechssl.data.writer import OPUS_RATES
 from speechssl.errors import ConfigError, DataError
 from speechssl.report.ingest import IngestReport, make_report, read_named, read_report, save_report
-from speechssl.report.ingest_plots import plot_ingest
 from speechssl.report.ingest_summary import say, summary
 
 PLOT_FILE = "report.png"
@@ -61,9 +61,18 @@ def make_whole(config: ShardConfig, found: Found, fingerprint: str, console: Con
         raise DataError(
             f"{', '.join(config.sources)}: none of the {report.num_found} recordings can be used; the reasons are above"
         )
-    plot_ingest(report.length_histogram, report.level_histogram, report.num_rejected, config.output / PLOT_FILE)
+    plot_set(config.output, report)
     save_report(config.output, report, named)
     return report
+
+
+def plot_set(output: Path, report: IngestReport) -> None:
+    """The picture of a set."""
+    # matplotlib and librosa take seconds to import, which nothing else needs.
+    from speechssl.report.exhibits import choose_exhibits
+    from speechssl.report.ingest_plots import plot_ingest
+
+    plot_ingest(report, choose_exhibits([output / name for name in report.shards]), output / PLOT_FILE)
 
 
 def take_existing(config: ShardConfig, report: IngestReport, fingerprint: str, console: Console) -> IngestReport:

@@ -31,8 +31,9 @@ from speechssl.errors import DataError
 SCAN_FILE = "scan.jsonl"
 SCAN_CHUNK = 64
 HASH_CHUNK = 64
-# Chunks, and seconds of audio, that threads have done before processes have started.
+# Chunks, more of them in small files, and seconds of audio, that threads have done before processes have started.
 SMALL_SCAN = 16
+LIGHT_SCAN, LIGHT_BYTES = 64, 1 << 30
 SMALL_SECONDS = 7200
 # Options that change nothing in the shards.
 FREE_OPTIONS = ("sources", "output", "engine", "num_workers", "max_bad_share")
@@ -117,14 +118,20 @@ def scan_all(
     done = read_scan(work / SCAN_FILE)
     left = [i for i in range(len(chunks)) if i not in done]
     with (work / SCAN_FILE).open("a", encoding="utf-8") as file:
-        results = engine.map(
-            partial(scan_chunk, config=config), [chunks[i] for i in left], is_small=len(left) < SMALL_SCAN
-        )
+        waiting = [chunks[i] for i in left]
+        results = engine.map(partial(scan_chunk, config=config), waiting, is_small=is_small_scan(waiting))
         for position, scanned in track(results, "scanning", len(left), console=console, disable=not left):
             done[left[position]] = scanned
             file.write(json.dumps([left[position], scanned]) + "\n")
             file.flush()
     return [item for i in range(len(chunks)) for item in done[i]]
+
+
+def is_small_scan(chunks: Sequence[Sequence[Recording]]) -> bool:
+    """Whether to start processes for a scan would take longer than the scan itself."""
+    if SMALL_SCAN <= len(chunks) < LIGHT_SCAN:
+        return sum(file_size(path) for path in {item.path for chunk in chunks for item in chunk}) < LIGHT_BYTES
+    return len(chunks) < SMALL_SCAN
 
 
 def scan_chunk(recordings: Sequence[Recording], config: ShardConfig) -> list[Scanned]:

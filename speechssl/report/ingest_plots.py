@@ -1,52 +1,186 @@
-"""Picture of a set of shards: lengths, levels, and what was left out."""
+"""Picture of a set of shards: lengths, levels, what was left out, and what some of its samples look like."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import librosa
+import librosa.display
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from speechssl.report.plots import tidy
+from speechssl.data.shard_maker import clipped_share
+from speechssl.data.writer import to_pcm
+from speechssl.report.axes import tidy
+from speechssl.report.exhibits import Exhibit
+from speechssl.report.ingest import IngestReport
+from speechssl.report.ingest_summary import duration, of
 
 COLOUR = "#1f6fb4"
+CLIPPED_COLOUR = "#c03030"
+NUM_COLUMNS = 4
+SHOWN_SECONDS = 8.0
+MOST_REASONS = 8
+NUM_MELS = 80
+SHOWN_HERTZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
+# Share of clipped samples from which on it is said.
+CLIPPED_SHARE = 0.001
+# dB of a band below a sine of full scale: of noise floors, and of loud vowels.
+LOWEST_DB, HIGHEST_DB = -100.0, -20.0
 
 
-def plot_ingest(lengths: Mapping[str, int], levels: Mapping[str, int], rejected: Mapping[str, int], path: Path) -> None:
+def plot_ingest(report: IngestReport, exhibits: Sequence[Exhibit], path: Path) -> None:
     """One PNG.
 
     Args:
-        lengths: utterances by the lower edge of half a second.
-        levels: utterances by the lower edge of 3 dB.
-        rejected: recordings by reason.
+        report: of the set.
+        exhibits: samples of it to show.
         path: of the picture.
     """
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    figure = Figure(figsize=(13, 7.6))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3)
-    plot_histogram(axes[0], lengths, 0.5, "utterances by length (s)")
-    plot_histogram(axes[1], levels, 3.0, "utterances by mean level (dB below full scale)")
-    plot_rejected(axes[2], rejected)
+    figure.suptitle(headline(report), x=0.045, y=0.985, ha="left", fontsize="large")
+    # Places are given: to let matplotlib find them takes as long as to draw everything.
+    above = figure.add_gridspec(1, 3, left=0.045, right=0.985, top=0.89, bottom=0.54, wspace=0.16)
+    plot_histogram(figure.add_subplot(above[0]), report.length_histogram, 0.5, "utterances by length (s)")
+    levels = figure.add_subplot(above[1])
+    plot_histogram(levels, report.level_histogram, 3.0, "utterances by mean level (dB below full scale)")
+    plot_rejected(figure.add_subplot(above[2]), report.num_rejected)
+    plot_exhibits(figure, exhibits)
     partial = path.with_name(f".partial_{path.name}")
     figure.savefig(partial, dpi=110, format="png")
     partial.replace(path)
+
+
+def headline(report: IngestReport) -> str:
+    """What was found, used and made, in a line."""
+    num_left_out = report.num_found - report.num_used
+    used = f"{report.num_used:,} used, {num_left_out:,} left out" if num_left_out else "all used"
+    speakers = [of(report.num_speakers, "speaker")] if report.num_speakers else []
+    contents = [of(report.num_samples, "utterance"), duration(report.hours), *speakers]
+    return f"{of(report.num_found, 'recording')} found, {used}: {', '.join(contents)}"
 
 
 def plot_histogram(axes: Axes, counts: Mapping[str, int], width: float, title: str) -> None:
     """Bars from the lower edges of their bins."""
     edges = [float(edge) for edge in counts]
     axes.bar(edges, list(counts.values()), width, align="edge", color=COLOUR, alpha=0.7)
+    axes.set_xlim(min(edges) - width, max(edges) + 2 * width)
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, title)
 
 
 def plot_rejected(axes: Axes, rejected: Mapping[str, int]) -> None:
-    """A bar for each reason, or that there is none."""
-    tidy(axes, "left out, by reason")
+    """A bar for each reason below its name, or that there is none."""
+    tidy(axes, "recordings left out, by reason")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
     if not rejected:
-        axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", color="#8c8c8c")
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="#8c8c8c")
         axes.set_axis_off()
         return
-    bars = axes.barh(list(rejected), list(rejected.values()), color="#c03030", alpha=0.7)
-    axes.bar_label(bars, padding=3, fontsize="small")
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
+    shown = dict(Counter(rejected).most_common(MOST_REASONS))
+    if len(rejected) > len(shown):
+        shown[f"{len(rejected) - len(shown)} other reasons"] = sum(rejected.values()) - sum(shown.values())
+    rows = range(len(shown))
+    axes.barh(rows, list(shown.values()), height=0.36, color=CLIPPED_COLOUR, alpha=0.7)
+    for row, (reason, count) in zip(rows, shown.items(), strict=True):
+        axes.text(0, row - 0.28, f"{reason}: {count:,}", fontsize="small", va="bottom")
+    axes.set_ylim(max(len(shown), 4) - 0.5, -0.9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def plot_exhibits(figure: Figure, exhibits: Sequence[Exhibit]) -> None:
+    """Waveform and mel spectrogram of each sample, one beside the other, all on the same scales."""
+    grid = figure.add_gridspec(
+        2, NUM_COLUMNS, left=0.045, right=0.925, top=0.43, bottom=0.07, wspace=0.06, hspace=0.1, height_ratios=[1, 3]
+    )
+    for i, exhibit in enumerate(exhibits):
+        waveform = figure.add_subplot(grid[0, i])
+        spectrogram = figure.add_subplot(grid[1, i], sharex=waveform)
+        plot_waveform(waveform, exhibit)
+        mesh = plot_spectrogram(spectrogram, exhibit)
+        waveform.tick_params(labelbottom=False, labelleft=not i)
+        spectrogram.tick_params(labelleft=not i)
+        spectrogram.set_ylabel("" if i else "Hz", fontsize="small")
+    place = grid[1, len(exhibits) - 1].get_position(figure)
+    colours = figure.colorbar(mesh, cax=figure.add_axes((place.x1 + 0.01, place.y0, 0.009, place.height)))
+    colours.set_label("dB below full scale", fontsize="small")
+    colours.ax.tick_params(labelsize="small")
+
+
+def plot_waveform(axes: Axes, exhibit: Exhibit) -> None:
+    """Lowest and highest value at each moment, against full scale: silence, clipping and offsets show."""
+    audio = exhibit.audio[: round(SHOWN_SECONDS * exhibit.sample_rate)]
+    size = max(1, len(audio) // 400)
+    blocks = audio[: len(audio) // size * size].reshape(-1, size)
+    times = np.arange(len(blocks)) * size / exhibit.sample_rate
+    axes.fill_between(times, blocks.min(1), blocks.max(1), color=COLOUR, linewidth=0.6)
+    axes.set_ylim(-1.05, 1.05)
+    axes.set_yticks([-1, 0, 1])
+    axes.tick_params(labelsize="small")
+    share = clipped_share(to_pcm(exhibit.audio))
+    clipped = f", {share:.1%} clipped" if share > CLIPPED_SHARE else ""
+    facts = f"{exhibit.seconds:.1f} s, {exhibit.level_db:.0f} dB{clipped}".replace("-", "\u2212")
+    tidy(axes, f"{exhibit.role}: {shortened(exhibit.key)}\n{facts}")
+    axes.title.set_fontsize("small")
+
+
+def plot_spectrogram(axes: Axes, exhibit: Exhibit) -> QuadMesh:
+    """Mel bands over time: the band that is empty in upsampled telephone speech, hum, noise and pauses show."""
+    hop = exhibit.sample_rate // 100
+    mesh = librosa.display.specshow(
+        mel_spectrogram(exhibit.audio[: round(SHOWN_SECONDS * exhibit.sample_rate)], exhibit.sample_rate, hop),
+        sr=exhibit.sample_rate,
+        hop_length=hop,
+        x_axis="time",
+        y_axis="mel",
+        vmin=LOWEST_DB,
+        vmax=HIGHEST_DB,
+        cmap="magma",
+        ax=axes,
+    )
+    axes.set_yticks([hertz for hertz in SHOWN_HERTZ if hertz <= exhibit.sample_rate / 2])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("seconds", fontsize="small")
+    axes.tick_params(labelsize="small")
+    return mesh
+
+
+def mel_spectrogram(audio: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
+    """Power in mel bands in dB below a sine of full scale, (bands, T), of audio (S,).
+
+    By numpy: librosa's own transform compiles itself for 15 s at its first use on a machine.
+    """
+    size = 1 << (sample_rate // 30).bit_length()  # 32 to 64 ms
+    window = np.hanning(size + 1)[:-1]
+    padded = np.pad(audio, size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    power = np.square(np.abs(np.fft.rfft(frames * window)) / (window.sum() / 2))
+    bands = mel_filters(sample_rate, size) @ power.T
+    return np.asarray(10 * np.log10(np.maximum(bands, 1e-12)))
+
+
+def mel_filters(sample_rate: int, size: int) -> np.ndarray:
+    """Triangles of height 1 on the mel scale, for a transform of a number of samples: (bands, frequencies).
+
+    Those of ``librosa.filters.mel(norm=None)``, which takes 1.3 s to import.
+    """
+    edges = librosa.mel_frequencies(NUM_MELS + 2, fmin=0, fmax=sample_rate / 2)[:, None]
+    frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
+    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+def shortened(key: str, length: int = 26) -> str:
+    """A key with its middle left out if it is long."""
+    return key if len(key) <= length else f"{key[: length // 2 - 1]}…{key[-length // 2 + 1 :]}"

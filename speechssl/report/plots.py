@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from speechssl.outputs import partial_of
+from speechssl.report.axes import tidy
 from speechssl.report.results import ARMS, Record
 from speechssl.training.run_log import LineKind, read_log
 
@@ -171,10 +172,3 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
     axes.set_xlabel("transcribed audio")
     axes.set_ylim(bottom=0)
     tidy(axes, "word error rate (%), 95% intervals")
-
-
-def tidy(axes: Axes, title: str) -> None:
-    """Title and light frame."""
-    axes.set_title(title, fontsize="medium", loc="left")
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)

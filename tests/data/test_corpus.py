@@ -1,5 +1,6 @@
 """Several sets as one corpus: samples of one name are told apart, and samples that are there twice are refused."""
 
+import json
 import shutil
 from itertools import chain
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE
+from conftest import RATE, write_corpus
 from shards_to_verify import corrupted, samples_of, write_shard
 
-from speechssl import ingest
-from speechssl.config import ShardConfig, StreamConfig, VerifyConfig
+from speechssl import evaluate, ingest
+from speechssl.config import EvaluateConfig, EvaluationSetConfig, ShardConfig, StreamConfig, VerifyConfig
 from speechssl.data.batches import Quarantine, SampleCache, load_batch
 from speechssl.data.corpus import Corpus, distinct_ends, join, read_corpus
 from speechssl.data.index import key_hash, read_index
@@ -57,6 +58,20 @@ def test_files_of_one_name_in_two_sets_are_different_samples(pair: list[str]) ->
     batches = [load_batch(spec, RATE) for spec in epoch_batches(corpus, 10)]
     assert sorted(chain.from_iterable(batch.keys for batch in batches)) == sorted(expected)
     assert [ref.key for ref in corpus.subset(np.array([4, 0]))] == ["german/0002", "0000"]
+
+
+def test_both_of_one_name_are_scored_with_their_own_speaker(finetuned: Path, tmp_path: Path) -> None:
+    sets = []
+    for name, lengths in (("english", [8000, 9000]), ("german", [8500])):
+        manifest = write_corpus(tmp_path / "audio" / name, lengths)
+        manifest.write_text(manifest.read_text().replace("\ts0", f"\t{name}"))
+        ingest.run(ShardConfig([str(manifest)], tmp_path / name))
+        sets.append(str(tmp_path / name))
+    rates = evaluate.run(EvaluateConfig(finetuned, EvaluationSetConfig(sets), tmp_path / "scores", accelerator="cpu"))
+    lines = (tmp_path / "scores" / "hypotheses.jsonl").read_text().splitlines()
+    spoken = {line["id"]: line["speaker"] for line in map(json.loads, lines)}
+    assert spoken == {"english/u000": "english", "german/u000": "german", "u001": "s1"}
+    assert (rates.num_utterances, rates.num_words) == (3, 3)
 
 
 def test_both_of_one_name_are_counted_when_they_are_damaged(pair: list[str], tmp_path: Path) -> None:

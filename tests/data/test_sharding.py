@@ -18,6 +18,7 @@ from speechssl.data.index import read_index
 from speechssl.data.listing import REPORT_FILE, find_shards
 from speechssl.data.packing import ShardPlan
 from speechssl.data.reading import read_sample
+from speechssl.data.recordings import Recording
 from speechssl.errors import ConfigError, DataError
 from speechssl.ingest import read_report
 
@@ -176,6 +177,17 @@ def test_processes_make_the_same_bytes(tmp_path: Path) -> None:
         ingest.run(config_of(manifest, tmp_path / name, max_shard_megabytes=0.02, num_workers=num_workers))
     assert len(read_report(tmp_path / "one").shards) == 2
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "megabytes", "is_small"), [(15, 900, 1), (16, 10, 1), (63, 10, 1), (64, 0, 0), (16, 70, 0)]
+)
+def test_processes_scan_many_files_or_large_ones(tmp_path: Path, chunks: int, megabytes: int, is_small: int) -> None:
+    for i in range(chunks):
+        with (tmp_path / f"{i}").open("wb") as file:
+            file.truncate(megabytes << 20)
+    recordings = [[Recording(f"{i}-{j}", str(tmp_path / f"{i}")) for j in range(2)] for i in range(chunks)]
+    assert sharding.is_small_scan(recordings) == is_small
 
 
 def test_the_same_audio_is_taken_once(tmp_path: Path) -> None:
