@@ -135,6 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _complain(f"{where}the disk is full; free some space and give the same command again", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        told = f" ({str(error).strip().splitlines()[0][:200]})" if str(error).strip() else ""
+        return _complain(f"memory ran out{told}; give smaller batches (max_batch_seconds), or fewer workers", 2)
 
 
 def _speaks(arguments: list[str]) -> bool:
@@ -176,6 +181,13 @@ def _overview() -> str:
         "Self-supervised learning of speech representations.\n\n"
         f"verbs:\n{verbs}\n\n"
         "`speechssl VERB --help` explains every key; `speechssl VERB --print_config` prints them as YAML for --config."
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, that of a GPU or, which PyTorch tells in words only, of the machine."""
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
     )
 
 

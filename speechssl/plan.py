@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.box import SIMPLE
@@ -10,13 +11,15 @@ from rich.table import Table
 
 from speechssl.config import PlanConfig, PretrainConfig
 from speechssl.config_files import parse
+from speechssl.data.augmented import is_active
 from speechssl.data.corpus import Corpus
+from speechssl.data.remote.addresses import is_remote
 from speechssl.data.remote.store import make_store
 from speechssl.errors import DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
 from speechssl.outputs import check_output_file, has_json
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
-from speechssl.training.layout import planned_layout
+from speechssl.training.layout import num_cores, planned_layout
 from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.memory import available_memory
@@ -31,6 +34,9 @@ REDUCED_BYTES = {False: GRADIENT_BYTES, True: 2}
 """Of one gradient as it is exchanged, by training.reduce_in_bf16."""
 READING_SHARE = 0.02
 """Of an update's time, from which on reading is spoken of."""
+WORTH_A_CHANGE = 0.03
+"""What a row must save to be advised: less is within what a probe of half a minute can tell."""
+ONE_SIZE = "no other size of batches keeps the update and has room for the longest sample"
 BACKWARD_SHARE = 2 / 3
 """Of a micro-batch's time; behind it the exchange of gradients hides."""
 
@@ -161,7 +167,7 @@ def reading_seconds(reading: float, learning: float, pretrain: PretrainConfig) -
 
 
 def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, config: PlanConfig) -> None:
-    """The table, and the options of the fastest row."""
+    """The table, and what to make of it."""
     console = Console()
     audio, updates = update_audio(pretrain, config), pretrain.training.max_updates
     total = updates * audio
@@ -189,30 +195,80 @@ def show(found: Sequence[Geometry], pretrain: PretrainConfig, corpus: Corpus, co
     console.print(table)
     lines = [
         "batch: of one device at a time; update: devices x batches of each; time: of an update, reading included",
+        *advice(found, pretrain, config, audio_format=audio_format(corpus)),
     ]
-    if slow := [item for item in found if item.reading_share > READING_SHARE]:
-        worst = max(slow, key=lambda item: item.reading_share)
-        on_cpu = resolve_accelerator(pretrain.training.accelerator) == "cpu"
-        more = "" if on_cpu else f"raise data.num_workers (now {pretrain.data.num_workers}), or "
-        lines.append(
-            f"reading audio takes up to {worst.reading_share:.0%} of an update: {more}make the shards anew as FLAC or "
-            "WAV, or augment less"
-        )
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def advice(
+    found: Sequence[Geometry], pretrain: PretrainConfig, config: PlanConfig, *, audio_format: str | None
+) -> list[str]:
+    """What to make of the table: what could be changed for the better, and nothing that is so already.
+
+    Args:
+        found: rows of the table.
+        pretrain: configuration of the run.
+        config: of the plan.
+        audio_format: of the shards, as ``audio_format`` names it.
+    """
+    lines = reading_advice(max(item.reading_share for item in found), pretrain, audio_format)
     if pretrain.training.strategy == "fsdp":
-        lines.append("planned as ddp: fsdp needs less memory, and sends weights round twice for every micro-batch")
+        lines.append(
+            "planned as ddp: fsdp needs less memory, and sends weights round twice for every micro-batch"
+            if max(item.devices for item in found) > 1
+            else "fsdp shares a model among devices; on a single one it changes nothing"
+        )
+    audio = update_audio(pretrain, config)
     kept = [item for item in found if item.num_streams * item.batch_seconds <= audio * (1 + 1e-9)]
     lines += [
         f"{item.devices} devices: updates of {item.num_streams * item.batch_seconds:g} s, more than {audio:g} s"
         for item in found
         if item not in kept
     ]
-    if kept:
-        best = min(kept, key=lambda item: item.hours)
-        lines.append(
-            f"fastest: --data.max_batch_seconds {best.batch_seconds:g} --data.num_streams {best.num_streams}, on "
-            f"{best.devices} device(s)"
-        )
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    return lines + (geometry_advice(kept, pretrain) if kept else [])
+
+
+def reading_advice(share: float, pretrain: PretrainConfig, audio_format: str | None) -> list[str]:
+    """How to wait less for audio, of which an update's time is a share."""
+    if share <= READING_SHARE:
+        return []
+    remedies = []
+    workers = pretrain.data.num_workers
+    if resolve_accelerator(pretrain.training.accelerator) != "cpu" and workers < num_cores():
+        remedies.append(f"raise data.num_workers (now {workers})")
+    if audio_format not in ("WAV", "FLAC"):
+        remedies.append("make the shards anew as FLAC or WAV")
+    elif audio_format == "FLAC":
+        remedies.append("make the shards anew as WAV")
+    if is_active(pretrain.augmentation):
+        remedies.append("augment less")
+    return [f"reading audio takes up to {share:.0%} of an update" + (f": {', or '.join(remedies)}" if remedies else "")]
+
+
+def geometry_advice(kept: Sequence[Geometry], pretrain: PretrainConfig) -> list[str]:
+    """The options of the fastest row, if they would change anything worth a change."""
+    best = min(kept, key=lambda item: item.hours)
+    options = (pretrain.data.max_batch_seconds, pretrain.data.num_streams)
+    same = [item for item in kept if item.devices == best.devices and (item.batch_seconds, item.num_streams) == options]
+    if same and same[0].hours <= best.hours * (1 + WORTH_A_CHANGE):
+        where = f" on {best.devices} devices" if best.devices > 1 else ""
+        return [f"the configuration's batches are as fast as any tried{where}" if len(kept) > 1 else ONE_SIZE]
+    gain = f", {same[0].hours / best.hours - 1:.0%} faster than as configured" if same else ""
+    return [
+        f"fastest: --data.max_batch_seconds {best.batch_seconds:g} --data.num_streams {best.num_streams}, on "
+        f"{best.devices} device(s){gain}"
+    ]
+
+
+def audio_format(corpus: Corpus) -> str | None:
+    """In what the first shard of this machine has its audio: FLAC, WAV or Ogg; None if it cannot be told."""
+    for row in range(len(corpus)):
+        ref = corpus[row]
+        if ref.store is None or not is_remote(ref.shard):
+            with Path(ref.shard).open("rb") as file:
+                file.seek(ref.offset + ref.audio_start)
+                return {b"fLaC": "FLAC", b"RIFF": "WAV", b"OggS": "Ogg"}.get(file.read(4))
+    return None
 
 
 def duration(hours: float) -> str:

@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 
 from speechssl import cli
 from speechssl.config import EvaluateConfig, PretrainConfig, ShardConfig, TranscribeConfig
@@ -169,12 +170,34 @@ def test_each_verb_runs_with_its_configuration(verb):
             "speechssl: error: exp/log.jsonl: the disk is full; free some space and give the same command again\n",
         ),
         (
+            OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300),
+            2,
+            f"speechssl: error: {'n' * 300}: no file can have so long a name\n",
+        ),
+        (
+            MemoryError(),
+            2,
+            "speechssl: error: memory ran out; give smaller batches (max_batch_seconds), or fewer workers\n",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 16 bytes.\nat conv.cpp"),
+            2,
+            "speechssl: error: memory ran out (DefaultCPUAllocator: can't allocate memory: you tried to allocate 16 "
+            "bytes.); give smaller batches (max_batch_seconds), or fewer workers\n",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            2,
+            "speechssl: error: memory ran out (CUDA out of memory. Tried to allocate 2.00 GiB.); give smaller batches "
+            "(max_batch_seconds), or fewer workers\n",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "\nspeechssl: interrupted; the same command goes on from the last checkpoint, or anew if there is none\n",
         ),
     ],
-    ids=["data", "health", "disk", "interrupt"],
+    ids=["data", "health", "disk", "name", "memory", "memory in words", "GPU", "interrupt"],
 )
 def test_what_a_user_can_mend_is_told_without_a_traceback(verb, capsys, error, status, message):
     verb("pretrain", raising(error))
@@ -185,6 +208,9 @@ def test_what_a_user_can_mend_is_told_without_a_traceback(verb, capsys, error, s
 def test_a_bug_is_not_disguised(verb):
     verb("pretrain", raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
+        cli.main(["pretrain"])
+    verb("pretrain", raising(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError):
         cli.main(["pretrain"])
     verb("pretrain", raising(PermissionError(errno.EACCES, "no", "x")))
     with pytest.raises(PermissionError):

@@ -3,13 +3,25 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from conftest import write_corpus
 
-from speechssl import plan
+from speechssl import ingest, plan
 from speechssl.cli import main
-from speechssl.config import PlanConfig, PretrainConfig, StreamConfig, TrainingConfig
+from speechssl.config import (
+    AugmentationConfig,
+    NoiseConfig,
+    PlanConfig,
+    PretrainConfig,
+    ShardConfig,
+    StreamConfig,
+    TrainingConfig,
+)
+from speechssl.data.corpus import read_corpus
 from speechssl.machine_probe import Probed
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
@@ -60,7 +72,10 @@ def test_gradients_are_exchanged_behind_the_backward_pass() -> None:
         ("cpu", 4, 10.43),  # the cores that read are those that learn
     ],
 )
-def test_reading_is_waited_for_where_it_is_slower(accelerator: str, workers: int, update_seconds: float) -> None:
+def test_reading_is_waited_for_where_it_is_slower(
+    accelerator: str, workers: int, update_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     data = replace(PUBLISHED.data, num_workers=workers)
     config = replace(PUBLISHED, data=data, training=replace(PUBLISHED.training, accelerator=accelerator))
     found = plan.geometry(PROBED._replace(read_seconds=1.0), 8, config, PlanConfig(Path(), []))
@@ -77,6 +92,90 @@ def test_updates_are_not_made_larger() -> None:
 def test_no_devices_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "run.yaml", "shards", "--devices", "8", "0"]) == 2
     assert "--devices holds 0, expected 1 or more" in capsys.readouterr().err
+
+
+def advised(found: list[plan.Geometry], pretrain: PretrainConfig, audio_format: str | None = "FLAC") -> str:
+    config = PlanConfig(Path("run.yaml"), [])
+    return "\n".join(plan.advice(found, pretrain, config, audio_format=audio_format))
+
+
+def rows(pretrain: PretrainConfig, *micro_seconds: float, devices: int = 1, read: float = 0.0) -> list[plan.Geometry]:
+    """Batches of half, once and so on the configured size, each of which takes so long."""
+    sizes = [pretrain.data.max_batch_seconds * 0.5 * 2**i for i in range(len(micro_seconds))]
+    probed = [
+        PROBED._replace(batch_seconds=size, micro_seconds=seconds, read_seconds=read)
+        for size, seconds in zip(sizes, micro_seconds, strict=True)
+    ]
+    return [plan.geometry(item, devices, pretrain, PlanConfig(Path(), [])) for item in probed]
+
+
+def test_what_is_configured_is_not_advised() -> None:
+    told = advised(rows(PUBLISHED, 0.2, 0.3), PUBLISHED)
+    assert "the configuration's batches are as fast as any tried" in told
+    assert "fastest" not in told
+    told = advised(rows(PUBLISHED, 0.152, 0.3), PUBLISHED)  # a gain within what a probe can tell
+    assert "fastest" not in told
+    told = advised(rows(PUBLISHED, 0.1, 0.3), PUBLISHED)
+    assert (
+        "fastest: --data.max_batch_seconds 43.75 --data.num_streams 128, on 1 device(s), 50% faster than as configured"
+        in told
+    )
+    assert "no other size of batches" in advised(rows(PUBLISHED, 0.2, 0.3)[1:], PUBLISHED)
+
+
+def test_batches_that_are_not_configured_are_advised_for_other_devices() -> None:
+    few = replace(PUBLISHED, data=replace(PUBLISHED.data, num_streams=4))
+    told = advised(rows(few, 0.2, 0.3, devices=8), few)
+    assert "8 devices: updates of 700 s, more than 350 s" in told
+    assert "fastest: --data.max_batch_seconds 43.75 --data.num_streams 8, on 8 device(s)" in told
+    assert "faster" not in told
+
+
+@pytest.mark.parametrize(
+    ("audio_format", "accelerator", "workers", "noisy", "expected"),
+    [
+        ("FLAC", "cpu", 1, False, ": make the shards anew as WAV"),
+        ("WAV", "cpu", 1, False, ""),
+        ("WAV", "cpu", 1, True, ": augment less"),
+        ("Ogg", "cpu", 1, True, ": make the shards anew as FLAC or WAV, or augment less"),
+        (None, "cpu", 1, False, ": make the shards anew as FLAC or WAV"),
+        ("WAV", "cuda", 1, False, ": raise data.num_workers (now 1)"),
+        ("WAV", "cuda", 4, False, ""),
+    ],
+)
+def test_reading_is_told_what_would_help(
+    audio_format: str | None,
+    accelerator: str,
+    workers: int,
+    noisy: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(plan, "num_cores", lambda: 4)
+    config = replace(
+        PUBLISHED,
+        data=replace(PUBLISHED.data, num_workers=workers),
+        training=replace(PUBLISHED.training, accelerator=accelerator),
+        augmentation=AugmentationConfig(noise=NoiseConfig(prob=0.5 if noisy else 0.0)),
+    )
+    found = rows(config, 0.2, 0.3, read=4.0)
+    [told] = [line for line in advised(found, config, audio_format).splitlines() if line.startswith("reading audio")]
+    assert told.endswith(f"of an update{expected}")
+
+
+def test_fsdp_is_spoken_of_where_there_are_several_devices() -> None:
+    config = replace(PUBLISHED, training=replace(PUBLISHED.training, strategy="fsdp"))
+    assert "on a single one it changes nothing" in advised(rows(config, 0.2, 0.3), config)
+    assert "planned as ddp: fsdp needs less memory" in advised(rows(config, 0.2, 0.3, devices=8), config)
+    assert "fsdp" not in advised(rows(PUBLISHED, 0.2, 0.3, devices=8), PUBLISHED)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("flac", "FLAC"), ("wav", "WAV"), ("opus", "Ogg")])
+def test_the_format_of_shards_is_known(kind: Any, name: str, tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [16000, 12000])
+    ingest.run(ShardConfig([str(manifest)], tmp_path / "shards", format=kind))
+    assert plan.audio_format(read_corpus([str(tmp_path / "shards")])) == name
 
 
 @pytest.mark.slow
@@ -101,4 +200,4 @@ def test_a_probe_of_this_machine(shards: Path, tmp_path: Path, capsys: pytest.Ca
     ]
     out = capsys.readouterr().out
     assert "1000 updates of 8 s" in out
-    assert "--data.max_batch_seconds" in out
+    assert "--data.max_batch_seconds" in out or "as fast as any tried" in out

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -13,6 +14,7 @@ from speechssl.errors import CheckpointError
 from speechssl.interop.fairseq_values import show
 from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture
 from speechssl.interop.huggingface_labels import read_json
+from speechssl.interop.huggingface_names import settled
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.naming import HUGGINGFACE, Pair, encoder_pairs, linear_pairs, quantizer_pairs
 from speechssl.interop.tensors import to_ours, to_theirs
@@ -41,28 +43,30 @@ def read_huggingface(folder: Path) -> Imported:
         CheckpointError: anything missing, damaged or unknown; nothing in the folder is executed.
     """
     theirs = read_weights(folder)
-    family = family_of(read_json(folder / CONFIG_FILE), folder)
-    prefix = PREFIXES[family]
-    kind = kind_of(theirs)
+    config = read_json(folder / CONFIG_FILE)
+    prefix = PREFIXES[family_of(config, folder)]
+    kind = kind_of(theirs, config)
     if not any(name.startswith(prefix) for name in theirs):
         prefix = ""
     architecture = read_architecture(folder, kind)
+    theirs = settled(theirs, prefix, kind, architecture.notes)
     pairs = model_pairs(architecture, prefix)
     shapes = architecture.shapes(str(folder / CONFIG_FILE))
     masks = f"{prefix}{HUGGINGFACE.mask_embedding}"
     if masks not in theirs and kind != "pretrain":
         # Recognisers that were trained without masks have no such vector; it is used by nothing but masks.
-        theirs = {**theirs, masks: torch.zeros(shapes["encoder.mask_embedding"])}
+        theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
         architecture.notes.append("no mask embedding in the model: zeros in its place")
     weights = to_ours(pairs, theirs, shapes, source=str(folder))
     return Imported(architecture, weights, folder, "Hugging Face")
 
 
-def kind_of(theirs: Mapping[str, Tensor]) -> CheckpointKind:
-    """What the tensors make."""
-    if "quantizer.codevectors" in theirs:
+def kind_of(theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> CheckpointKind:
+    """What the tensors make; of a file with both heads, what its configuration says."""
+    is_recogniser = "lm_head.weight" in theirs
+    if "quantizer.codevectors" in theirs and not (is_recogniser and "ForCTC" in str(config.get("architectures"))):
         return "pretrain"
-    return "ctc" if "lm_head.weight" in theirs else "encoder"
+    return "ctc" if is_recogniser else "encoder"
 
 
 def model_pairs(architecture: Architecture, prefix: str) -> list[Pair]:

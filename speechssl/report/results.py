@@ -149,9 +149,18 @@ def updates_reached(run: Path) -> str:
 def unfinished_pretraining(seed: Path) -> list[str]:
     """The pretraining of a seed, if it has begun and not finished."""
     run = seed / "pretrain"
-    if not run.is_dir() or (run / SUMMARY_FILE).is_file():
+    if not run.is_dir() or (run / SUMMARY_FILE).is_file() or is_imported(run):
         return []
     return [f"{seed.name}/pretrain: pretraining is unfinished, {updates_reached(run)}"]
+
+
+def is_imported(run: Path) -> bool:
+    """Whether a folder holds a model from elsewhere, of whose pretraining nothing is known."""
+    descriptions = sorted(run.glob("checkpoints/update_*/checkpoint.json"))
+    try:
+        return bool(descriptions) and bool(json.loads(descriptions[-1].read_text(encoding="utf-8")).get("origin"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record:

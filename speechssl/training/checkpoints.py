@@ -273,6 +273,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def say_unfinished(checkpoint: Checkpoint) -> None:
     """Warn that a checkpoint was made before its run had finished; using it is legitimate."""
+    if checkpoint.origin is not None:
+        source = f"{checkpoint.origin['source']} ({checkpoint.origin['format']})"
+        logger.info("--init: %s was imported from %s, which does not tell its updates", checkpoint.path, source)
+        return
     planned = (checkpoint.config.get("training") or {}).get("max_updates", 0)
     if checkpoint.update < planned:
         logger.warning(

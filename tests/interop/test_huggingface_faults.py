@@ -192,3 +192,112 @@ def test_an_import_that_cannot_be_written_is_not_in_the_way(
         assert run_verb(*arguments) == 2
     assert not (tmp_path / "ours").exists()
     assert run_verb(*arguments) == 0
+
+
+def renamed(folder: Path, old: str, new: str) -> None:
+    change_weights(folder, lambda state: state.update({new: state.pop(old)}))
+
+
+def test_a_former_name_is_known(transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """facebook/wav2vec2-base-100h has its mask embedding under the name of transformers' first versions."""
+    folder = tmp_path / "theirs"
+    theirs = save_model(transformers, "Wav2Vec2ForCTC", folder, **FEW_LAYERS)
+    renamed(folder, "wav2vec2.masked_spec_embed", "wav2vec2.mask_time_emb_vector")
+    assert run_verb("import", folder, tmp_path / "ours") == 0
+    told = capsys.readouterr().out
+    assert "note: wav2vec2.mask_time_emb_vector: a former name of wav2vec2.masked_spec_embed" in told
+    ours = checkpoints.load_checkpoint(tmp_path / "ours")
+    assert torch.equal(ours.model_state["encoder.mask_embedding"], theirs.wav2vec2.masked_spec_embed)
+    change_weights(folder, lambda s: s.update({"wav2vec2.masked_spec_embed": torch.ones(32)}))
+    imported = read_huggingface(folder)
+    assert torch.equal(imported.weights["encoder.mask_embedding"], torch.ones(32)), "the present name goes first"
+    assert "wav2vec2.mask_time_emb_vector: transformers passes it over" in imported.architecture.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "shape"),
+    [
+        ("Wav2Vec2ForCTC", "mask_time_emb_vector", (32,)),  # outside the encoder
+        ("Wav2Vec2ForCTC", "wav2vec2.mask_feature_emb_vector", (32,)),
+        ("Wav2Vec2ForCTC", "wav2vec2.quantizer.codevectors", (1, 14, 6)),
+        ("Wav2Vec2ForCTC", "wav2vec2.classifier.weight", (2, 32)),
+        ("Wav2Vec2Model", "classifier.weight", (2, 32)),  # an encoder by itself has none beside it
+        ("Wav2Vec2ForCTC", "lm_heads.weight", (2, 32)),
+    ],
+)
+def test_other_names_stay_refused(transformers: Any, tmp_path: Path, cls: str, name: str, shape: Any) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, cls, folder, **FEW_LAYERS)
+    change_weights(folder, lambda s: s.update({name: torch.zeros(shape)}))
+    with pytest.raises(CheckpointError, match=rf"\n  {name}: unknown"):
+        read_huggingface(folder)
+
+
+@pytest.mark.parametrize(
+    ("cls", "kind", "heads"),
+    [
+        ("Wav2Vec2ForSequenceClassification", "encoder", "classifier, projector"),
+        ("HubertForSequenceClassification", "encoder", "classifier, projector"),
+        ("Wav2Vec2ForAudioFrameClassification", "encoder", "classifier, layer_weights"),
+        ("WavLMForXVector", "encoder", "classifier, feature_extractor, objective, projector, tdnn"),
+    ],
+)
+def test_heads_of_other_tasks_are_named_and_left_out(
+    transformers: Any, tmp_path: Path, cls: str, kind: str, heads: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"use_weighted_layer_sum": True} if "Frame" in cls else {}
+    save_model(transformers, cls, tmp_path / "theirs", **FEW_LAYERS, **options)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
+    told = capsys.readouterr().out
+    assert f"note: {heads}: heads of other tasks, left out" in told
+    assert checkpoints.load_checkpoint(tmp_path / "ours").kind == kind
+
+
+def test_of_two_heads_the_configuration_names_the_one(transformers: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, "Wav2Vec2ForCTC", folder, **FEW_LAYERS)
+    pretext: dict[str, tuple[int, ...]] = {"quantizer.codevectors": (1, 14, 6)}
+    for name, shape in (("quantizer.weight_proj", (14, 16)), ("project_hid", (10, 32)), ("project_q", (10, 12))):
+        pretext |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    change_weights(folder, lambda s: s.update({name: torch.zeros(shape) for name, shape in pretext.items()}))
+    imported = read_huggingface(folder)
+    assert imported.architecture.kind == "ctc"
+    assert "project_hid, project_q, quantizer: heads of other tasks, left out" in imported.architecture.notes
+    change(folder, "config.json", architectures=["Wav2Vec2ForPreTraining"])
+    imported = read_huggingface(folder)
+    assert imported.architecture.kind == "pretrain"
+    assert "lm_head: heads of other tasks, left out" in imported.architecture.notes
+
+
+def test_weights_under_pytorchs_former_names_are_those_of_now(transformers: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, "WavLMModel", folder, **FEW_LAYERS)
+    before = read_huggingface(folder).weights
+    conv = "encoder.pos_conv_embed.conv"
+    for old, new in (
+        ("parametrizations.weight.original0", "weight_g"),
+        ("parametrizations.weight.original1", "weight_v"),
+    ):
+        renamed(folder, f"{conv}.{old}", f"{conv}.{new}")
+    after = read_huggingface(folder).weights
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_what_is_imported_is_not_called_unfinished(
+    transformers: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(transformers, "Wav2Vec2ForPreTraining", tmp_path / "theirs", **FEW_LAYERS)
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
+    checkpoint = checkpoints.load_checkpoint(tmp_path / "ours")
+    with caplog.at_level("INFO"):
+        checkpoints.say_unfinished(checkpoint)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "was imported from theirs (Hugging Face), which does not tell its updates" in caplog.text
+
+
+def test_a_buffer_that_transformers_gave_up_is_passed_over(transformers: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    save_model(transformers, "HubertModel", folder, **FEW_LAYERS)
+    change_weights(folder, lambda s: s.update({"encoder.position_ids": torch.arange(9)}))
+    assert "encoder.position_ids: transformers passes it over" in read_huggingface(folder).architecture.notes[0]

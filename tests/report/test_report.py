@@ -149,6 +149,20 @@ def test_what_is_unfinished_is_named_and_the_rest_reported(tmp_path: Path, capsy
     assert len(json.loads((tmp_path / "results.json").read_text())) == 4
 
 
+def test_a_pretraining_from_elsewhere_is_not_called_unfinished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment(tmp_path)
+    for seed, origin in ((0, {"family": "wav2vec2", "format": "fairseq", "source": "base.pt"}), (1, None)):
+        path = tmp_path / f"seed{seed}" / "pretrain" / "checkpoints" / "update_00000000" / "checkpoint.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"origin": origin}))
+    run(ReportConfig(tmp_path, "demo"))
+    told = capsys.readouterr().out
+    assert "seed0/pretrain" not in told
+    assert "missing: seed1/pretrain: pretraining is unfinished" in told
+
+
 def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
     evaluated(tmp_path, "scratch", 0, 20)
     run(ReportConfig(tmp_path, "demo"))
