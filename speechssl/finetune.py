@@ -41,11 +41,11 @@ from speechssl.training.finetune_health import FinetuneHealth
 from speechssl.training.layout import check_launch, training_problems
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import resolve_precision, settle_cpu
-from speechssl.training.meter import StepOutput
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
+from speechssl.training.task import StepOutput
 
 logger = logging.getLogger(__name__)
 

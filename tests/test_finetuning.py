@@ -24,7 +24,7 @@ from speechssl.config import (
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.training.checkpoints import load_checkpoint, read_best
-from speechssl.training.loop import build_optimizer
+from speechssl.training.optimizers import build_optimizer
 from speechssl.training.run_log import read_log
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -205,7 +205,7 @@ class BatchLoader:
         """Time that the caller has spent waiting for data."""
         self._prefetcher: Prefetcher | None = None
 
-    def __iter__(self) -> Iterator[list[Batch]]:
+    def __iter__(self) -> Generator[list[Batch], None, None]:
         if self._num_workers == 0:
             with self._prefetching():
                 yield from self._timed(self._load(update) for update in self._updates)

@@ -106,7 +106,7 @@ def save_checkpoint(
         "update": update,
         "version": __version__,
         "vocabulary": vocabulary,
-        "metrics": {name: float(value) if math.isfinite(value) else None for name, value in (metrics or {}).items()},
+        "metrics": _finite_or_none(metrics or {}),
         "origin": origin,
     }
     folder = run / "checkpoints"
@@ -120,7 +120,7 @@ def save_checkpoint(
         if training_state is not None:
             _write_training_state(partial / _TRAINING_STATE, training_state)
         (partial / _CONFIG).write_text(to_yaml(config), encoding="utf-8")
-        (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        (partial / _DESCRIPTION).write_text(_to_json(description), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _sync(path)
         _remove(final)  # a run that was set back writes the same update again
@@ -129,14 +129,38 @@ def save_checkpoint(
     return final
 
 
-def prune_checkpoints(run: Path, keep: int, best_update: int | None) -> None:
+def set_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """Give a checkpoint on disk its figures, atomically.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or cannot be written.
+    """
+    with _read_errors_named(path):
+        description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+    description["metrics"] = _finite_or_none(metrics)
+    partial = path / f"{_PARTIAL}{_DESCRIPTION}"
+    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
+        partial.write_text(_to_json(description), encoding="utf-8")
+        _sync(partial)
+        partial.replace(path / _DESCRIPTION)
+        _sync(path)
+
+
+def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: int | None = None) -> None:
     """Delete all but the ``keep`` newest checkpoints and the best one; the newest always stays.
+
+    Args:
+        run: Run folder.
+        keep: How many.
+        best_update: Of the best one.
+        passed: Of one that was only to bridge an interruption, and goes as soon as there is a newer one.
 
     Raises:
         CheckpointError: A checkpoint cannot be deleted.
     """
     checkpoints = _checkpoints(run)
-    kept = set(checkpoints[-max(1, keep) :])
+    bridge = [path for path in checkpoints[:-1] if path.name == f"{_PREFIX}{passed or 0:08d}"]
+    kept = {*[path for path in checkpoints if path not in bridge][-max(1, keep) :]}
     if best_update is not None:
         kept.add(run / "checkpoints" / f"{_PREFIX}{best_update:08d}")
     for path in checkpoints:
@@ -335,6 +359,14 @@ def load_weights(
             + f"\nUse the model section of {source / _CONFIG}, or another checkpoint."
         )
     module.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=not copy)
+
+
+def _to_json(description: Mapping[str, Any]) -> str:
+    return json.dumps(description, indent=1, ensure_ascii=False)
+
+
+def _finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _checkpoints(run: Path) -> list[Path]:

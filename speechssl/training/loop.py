@@ -5,28 +5,33 @@ neither accumulation nor the number of processes changes what is learned.
 """
 
 import json
+import logging
 import math
 import os
+import signal
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from speechssl.config import FinetuneConfig, OptimizerConfig, PretrainConfig
+from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.config_files import to_dict
 from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import without_credentials
+from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.streams import StreamPlan
+from speechssl.errors import HealthError, RunStopped
 from speechssl.training.checkpoints import (
-    CheckpointKind,
     latest_checkpoint,
     load_checkpoint,
     load_training_state,
@@ -34,48 +39,24 @@ from speechssl.training.checkpoints import (
     prune_checkpoints,
     read_best,
     save_checkpoint,
+    set_metrics,
 )
 from speechssl.training.fingerprint import describe_arithmetic, describe_corpus, describe_plan, describe_set
-from speechssl.training.health import Watch
-from speechssl.training.machine import resolve_precision, to_device
-from speechssl.training.meter import Meter, StepOutput
+from speechssl.training.machine import resolve_precision
+from speechssl.training.meter import Meter
+from speechssl.training.non_finite import NonFinite
+from speechssl.training.optimizers import build_optimizer
 from speechssl.training.processes import announce
+from speechssl.training.rendezvous import is_broken_connection
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state, shard_optimizer_state
+from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
+from speechssl.training.task import Task
 
-
-class Task(Protocol):
-    """What the loop must know of pretraining or fine-tuning."""
-
-    kind: CheckpointKind
-    module: nn.Module
-    vocabulary: dict[str, Any] | None
-
-    def set_module(self, module: nn.Module) -> None:
-        """Take the module as wrapped for the devices; steps must go through it."""
-
-    def step(self, batch: Batch, update: int) -> StepOutput:
-        """Forward pass of one micro-batch at an update, counted from 0."""
-
-    @property
-    def health(self) -> Watch:
-        """Raises HealthError if the run is not learning."""
-
-    @property
-    def scores_start(self) -> bool:
-        """Whether held-out data is also scored before the first update."""
-
-    def validate(self, update: int) -> dict[str, float]:
-        """Score held-out data before the checkpoint of an update is written; {} if there is none.
-
-        Called on the first rank, or on every rank if each has only a part of the module.
-        """
-
-    def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
-        """Called when a checkpoint is on disk."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,6 +67,20 @@ class Progress:
     """Updates done."""
     wall_seconds: float = 0.0
     """Training time so far, interrupted parts included."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The newest checkpoint of a run."""
+
+    update: int = 0
+    """Updates that it holds; 0 if there is none."""
+    unscored: bool = False
+    """Whether it is one of those that are scored, and has not been."""
+    bridges: bool = False
+    """Whether only an interruption has made it, between two that are due."""
+    passed: int | None = None
+    """The one before it, if that was of this kind: it is of no use any more."""
 
 
 class Trainer:
@@ -129,14 +124,32 @@ class Trainer:
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
+        self.saved = Saved()
+        self.stop = StopSignals(speaks=fabric.is_global_zero)
+        self.agreement = Agreement(fabric, self.stop)
+        self.non_finite = NonFinite()
 
     def run(self) -> None:
-        """Train; write checkpoints, log and summary."""
-        optimizer_state = self.resume()
-        if self.progress.update >= self.training.max_updates:
-            self.finish()
-            return
-        module, optimizer = self.set_up(optimizer_state)
+        """Train; write checkpoints, log and summary.
+
+        Raises:
+            RunStopped: a signal has ended the run.
+        """
+        with self.stop:
+            try:
+                self.run_on()
+            except Interrupted:
+                raise self.stopped() from None
+        self.task.health.warn_at_end(self.progress.update)
+        self.finish()
+
+    def run_on(self) -> None:
+        """All that is left to be done."""
+        with self.stop.interruptible():
+            optimizer_state = self.resume()
+            if self.progress.update >= self.training.max_updates and not self.saved.unscored:
+                return
+            module, optimizer = self.set_up(optimizer_state)
         start = self.progress.update
         loader = BatchLoader(
             self.plan,
@@ -147,12 +160,21 @@ class Trainer:
             pin=self.fabric.device.type == "cuda",
             augment=self.augment,
         )
-        enabled = self.fabric.is_global_zero
-        log = RunLog(self.config.output, self.training.max_updates, start_update=start, enabled=enabled)
+        log = RunLog(
+            self.config.output,
+            self.training.max_updates,
+            start_update=start,
+            scored=not self.saved.unscored,
+            enabled=self.fabric.is_global_zero,
+        )
         with log:
-            self.updates(module, optimizer, loader, log)
-        self.task.health.warn_at_end(self.progress.update)
-        self.finish()
+            try:
+                self.updates(module, optimizer, loader, log)
+            except Exception as error:
+                alone = isinstance(error, InterruptedFetchError) or is_broken_connection(error)
+                if not (alone and self.stop.requested):
+                    raise
+                self.leave_alone(optimizer, log)
 
     def head_scale(self) -> float:
         """Factor on the learning rate of the CTC head."""
@@ -200,8 +222,13 @@ class Trainer:
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
+        self.saved = Saved(
+            checkpoint.update,
+            unscored=state.get("unscored", False) and not checkpoint.metrics,
+            bridges=state.get("bridges", False),
+        )
         if self.fabric.is_global_zero and checkpoint.metrics:
-            # A run that was killed between writing a checkpoint and acting on its scores acts on them now.
+            # A run that was killed between scoring a checkpoint and acting on its scores acts on them now.
             self.task.after_checkpoint(checkpoint.update, finite(checkpoint.metrics))
         self.task.health.check_scores(checkpoint.update, finite(checkpoint.metrics))
         if checkpoint.update < self.training.max_updates:
@@ -209,45 +236,123 @@ class Trainer:
         return state["optimizer"]
 
     def updates(self, module: Any, optimizer: Any, loader: BatchLoader, log: RunLog) -> None:
-        """All updates that are left."""
+        """All updates that are left; before them the scores that an interruption has cost."""
         meter = Meter()
         parameters = [p for p in module.parameters() if p.requires_grad]
         module.train()
-        if self.progress.update == 0 and self.task.scores_start:
+        if self.saved.unscored:
+            self.score(module, log)
+            self.prune()
+        elif self.progress.update == 0 and self.task.scores_start:
             self.validate(module, 0, log)
-        for update, batches in enumerate(loader, start=self.progress.update):
-            scale = learning_rate_scale(self.config.schedule, update, self.training.max_updates)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * scale
-            num_targets = self.backward(module, batches, update, meter)
-            norm = self.normalize_gradients(parameters, num_targets)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            meter.add_update(norm)
-            done = update + 1
-            self.progress.update = done
-            log.advance(done)
-            at_checkpoint = done % self.training.checkpoint_every == 0 or done == self.training.max_updates
-            if at_checkpoint or done % self.training.log_every == 0 or done == 1:
-                figures = meter.figures(self.fabric, loader.wait_seconds, len(loader.quarantine.problems))
-                log.log(done, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
-                self.task.health.check(done, figures)
-            if at_checkpoint:
-                scores = self.validate(module, done, log)
-                self.checkpoint(optimizer, scores, log.wall_seconds)
-                self.task.health.check_scores(done, scores)
-                meter.restart_clock(loader.wait_seconds)
+        stopping = self.agreement.now()
+        with closing(iter(loader)) as loading:
+            while self.progress.update < self.training.max_updates and not stopping:
+                batches = self.next_batches(loading)
+                if batches is not None:
+                    self.update(module, optimizer, parameters, batches, meter)
+                    log.advance(self.progress.update)
+                stopping = batches is None or self.agreement.reached()
+                done = self.progress.update
+                at_line = done % self.training.log_every == 0 or done == 1
+                if meter.norms and (at_line or self.at_mark or stopping):
+                    self.report(meter, loader, log)
+                if done != self.saved.update and (self.at_mark or stopping):
+                    self.write(optimizer, log.wall_seconds)
+                    if self.at_mark and not stopping:
+                        self.score(module, log)
+                    self.prune()
+                    stopping = self.agreement.now()
+                    meter.restart_clock(loader.wait_seconds)
+        if stopping:
+            raise self.stopped()
 
-    def validate(self, module: Any, update: int, log: RunLog) -> dict[str, float]:
-        """Score held-out data and log it; every rank gets the scores."""
+    def update(
+        self, module: Any, optimizer: Any, parameters: list[nn.Parameter], batches: list[Batch], meter: Meter
+    ) -> None:
+        """One update from this rank's micro-batches."""
+        update = self.progress.update
+        scale = self.learning_rate_scale(update)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * scale
+        num_targets = self.backward(module, batches, update, meter)
+        norm = self.normalize_gradients(parameters, num_targets)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.add_update(norm)
+        self.non_finite.add_gradient(norm, update)
+        self.progress.update = update + 1
+
+    def next_batches(self, loading: Iterator[list[Batch]]) -> list[Batch] | None:
+        """Micro-batches of the next update; None if a signal has come, and no other rank waits for this one.
+
+        Raises:
+            InterruptedFetchError: one has come, and others do.
+        """
+        alone = self.fabric.world_size == 1
+        if alone and self.stop.requested:
+            return None
+        nothing_lost = alone or self.progress.update == self.saved.update
+        try:
+            with self.stop.waiting(0.0 if nothing_lost else PATIENCE_SECONDS):
+                return next(loading)
+        except InterruptedFetchError:
+            if alone:
+                return None
+            raise
+
+    def report(self, meter: Meter, loader: BatchLoader, log: RunLog) -> None:
+        """Write a line of the log, and judge it.
+
+        Raises:
+            HealthError: the run is not learning; a loss that is not finite is told with the samples of its batch.
+        """
+        update = self.progress.update
+        figures = meter.figures(self.fabric, loader.wait_seconds, len(loader.quarantine.problems))
+        scale = self.learning_rate_scale(update - 1)
+        log.log(update, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
+        broken = not all(math.isfinite(figures.get(name, 0.0)) for name in ("loss", "gradient_norm"))
+        origin = self.non_finite.describe(self.plan, self.fabric) if broken else ""
+        try:
+            self.task.health.check(update, figures)
+        except HealthError as error:
+            raise HealthError(f"{error}\n{origin}" if origin else str(error)) from None
+        if origin:
+            logger.warning("%s", origin)
+
+    def learning_rate_scale(self, update: int) -> float:
+        """Factor on the learning rates at an update, counted from 0."""
+        return learning_rate_scale(self.config.schedule, update, self.training.max_updates)
+
+    def validate(self, module: Any, update: int, log: RunLog) -> dict[str, float] | None:
+        """Score held-out data and log it; every rank gets the scores, or None if a signal has come."""
         module.eval()
-        scores = self.task.validate(update) if self.fabric.is_global_zero or self.sharded else {}
+        scores: dict[str, float] | None = {}
+        try:
+            # Ranks that have the module in parts compute together, and one cannot leave the others.
+            with self.stop.interruptible(enabled=not self.sharded):
+                if self.fabric.is_global_zero or self.sharded:
+                    scores = self.task.validate(update)
+        except Interrupted:
+            scores = None
         module.train()
         if scores:
             log.log(update, scores, kind="dev")
         return scores if self.fabric.world_size == 1 else self.fabric.broadcast(scores)
 
-    def backward(self, module: Any, batches: list[Batch], update: int, meter: "Meter") -> Tensor:
+    def score(self, module: Any, log: RunLog) -> None:
+        """Score the newest checkpoint on held-out data, and let the task act on that."""
+        update = self.progress.update
+        scores = self.validate(module, update, log)
+        if scores is not None and self.fabric.is_global_zero:
+            path = latest_checkpoint(self.config.output)
+            if scores and path is not None:
+                set_metrics(path, scores)
+            self.task.after_checkpoint(update, scores)
+        if scores is not None:
+            self.task.health.check_scores(update, scores)
+
+    def backward(self, module: Any, batches: list[Batch], update: int, meter: Meter) -> Tensor:
         """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""
         num_targets = 0
         for i, batch in enumerate(batches):
@@ -257,9 +362,9 @@ class Trainer:
                 self.fabric.backward(output.loss)
             num_targets += output.num_targets
             meter.add_step(output, batch, self.plan.sample_rate)
+            self.non_finite.add_loss(output.loss, self.plan, update, batch.stream)
         # Stays on the device: the host does not wait for the backward pass.
-        total = to_device(torch.tensor(float(num_targets)), self.fabric.device)
-        return total if self.fabric.world_size == 1 else self.fabric.all_reduce(total, reduce_op="sum")  # type: ignore[return-value]
+        return self.agreement.sum_of(float(num_targets))
 
     def normalize_gradients(self, parameters: list[nn.Parameter], num_targets: Tensor) -> Tensor:
         """Divide the summed gradients by the number of targets, clip them, return their norm before clipping."""
@@ -273,8 +378,14 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
-    def checkpoint(self, optimizer: torch.optim.Optimizer, scores: Mapping[str, float], wall_seconds: float) -> None:
-        """Write a checkpoint, then let the task act on it, then prune old ones."""
+    @property
+    def at_mark(self) -> bool:
+        """Whether a checkpoint is due."""
+        done = self.progress.update
+        return done % self.training.checkpoint_every == 0 or done == self.training.max_updates
+
+    def write(self, optimizer: torch.optim.Optimizer, wall_seconds: float) -> None:
+        """Write a checkpoint, whose scores are yet to come if it is due, and not an interruption's."""
         update = self.progress.update
         self.progress.wall_seconds = wall_seconds
         if self.sharded:
@@ -293,14 +404,45 @@ class Trainer:
                     "optimizer": state.optimizer,
                     "wall_seconds": wall_seconds,
                     "health": self.task.health.state_dict(),
+                    "unscored": self.at_mark,
+                    "bridges": not self.at_mark,
                 },
                 vocabulary=self.task.vocabulary,
-                metrics=dict(scores),
             )
-            self.task.after_checkpoint(update, scores)
+        passed = self.saved.update if self.saved.bridges else None
+        self.saved = Saved(update, unscored=self.at_mark, bridges=not self.at_mark, passed=passed)
+
+    def prune(self) -> None:
+        """Delete the checkpoints that are not to be kept."""
+        if self.fabric.is_global_zero:
             best = read_best(self.config.output)
-            prune_checkpoints(self.config.output, self.training.keep_checkpoints, best.update if best else None)
-        self.fabric.barrier()
+            best_update = best.update if best else None
+            prune_checkpoints(self.config.output, self.training.keep_checkpoints, best_update, passed=self.saved.passed)
+
+    def leave_alone(self, optimizer: torch.optim.Optimizer, log: RunLog) -> None:
+        """Stop without the other ranks, who wait, or have ended; the first saves its last update if it has it whole.
+
+        Raises:
+            RunStopped: always.
+        """
+        if self.fabric.is_global_zero and not self.sharded and self.progress.update != self.saved.update:
+            self.write(optimizer, log.wall_seconds)
+            self.prune()
+        raise self.stopped()
+
+    def stopped(self) -> RunStopped:
+        """What ends a run after a signal; the first rank says where it stands, before others may end it."""
+        done, saved, total = self.progress.update, self.saved.update, self.training.max_updates
+        if done == 0:
+            where = "before its first update; the same command begins it"
+        elif done == saved:
+            where = f"after update {done} of {total}, which is saved; the same command goes on from there"
+        else:
+            where = f"after update {done} of {total}; the same command goes on from update {saved}, the last one saved"
+        message = f"{self.config.output}: interrupted {where}"
+        if self.fabric.is_global_zero:
+            print(f"speechssl: {message}", file=sys.stderr, flush=True)
+        return RunStopped(message, self.stop.number or signal.SIGTERM)
 
     def finish(self) -> None:
         """Write summary.json, the mark of a finished run, and say what it came to."""
@@ -319,26 +461,6 @@ class Trainer:
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Scores of a checkpoint; one that was not finite is the worst."""
     return {name: math.inf if value is None else value for name, value in metrics.items()}
-
-
-def build_optimizer(module: nn.Module, config: OptimizerConfig, head_scale: float) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and other vectors are not decayed. The CTC head has a factor on its rate."""
-    groups = []
-    for is_head, named in _by_head(module):
-        for decayed in (True, False):
-            parameters = [p for _, p in named if (p.ndim > 1) == decayed]
-            if parameters:
-                rate = config.learning_rate * (head_scale if is_head else 1.0)
-                decay = config.weight_decay if decayed else 0.0
-                groups.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
-
-
-def _by_head(module: nn.Module) -> Iterator[tuple[bool, list[tuple[str, nn.Parameter]]]]:
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    head = ("head.", "recurrent.", "normalize.")
-    yield False, [(name, p) for name, p in named if not name.startswith(head)]
-    yield True, [(name, p) for name, p in named if name.startswith(head)]
 
 
 def own_streams(num_streams: int, rank: int, world_size: int) -> range:

@@ -1,27 +1,13 @@
 """The figures of the run log: gathered on the device, seen by the host when a line is due."""
 
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from speechssl.data.batches import Batch
-
-
-class StepOutput(NamedTuple):
-    """What one micro-batch gives."""
-
-    loss: Tensor
-    """Loss summed over the targets, a scalar with a graph."""
-    num_targets: int
-    """Masked frames in pretraining, labels in fine-tuning."""
-    sums: Mapping[str, Tensor]
-    """Figures for the log, each summed over the targets, without a graph."""
-    context: Tensor
-    """Context vectors (B, T, D), detached, for the effective rank."""
+from speechssl.training.task import StepOutput
 
 
 class Meter:

@@ -1,14 +1,15 @@
 """Waits that end when their result is not wanted any more.
 
 A server may be silent for a minute before that counts as a failure. Whoever starts threads that fetch gives them an
-event to ``heed``, and sets it before waiting for their end. The main thread heeds none: Ctrl-C ends its waits.
+event to ``heed``, and sets it before waiting for their end. In the main thread training gives the signals that it has
+taken upon itself; else Ctrl-C ends the waits there.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from speechssl.data.remote.failures import InterruptedFetchError
 
@@ -17,15 +18,21 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.2
 
 
+class Unwanted(Protocol):
+    """An event, or what answers like one."""
+
+    def is_set(self) -> bool: ...
+
+
 class _Thread(threading.local):
-    unwanted: threading.Event | None = None
+    unwanted: Unwanted | None = None
 
 
 _thread = _Thread()
 
 
-def heed(unwanted: threading.Event) -> None:
-    """Let the waits of this thread end with InterruptedFetchError once the event is set."""
+def heed(unwanted: Unwanted | None) -> None:
+    """Let the waits of this thread end with InterruptedFetchError once the event is set; None: not any more."""
     _thread.unwanted = unwanted
 
 
