@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings, Recording, is_usable, key_of
 from speechssl.data.source_manifests import COMMON_VOICE_TABLES, read_manifest
 from speechssl.data.source_tars import read_tar

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings, Member, Recording, is_utf8, key_of, printable
 from speechssl.data.source_manifests import columns_of, describe
 from speechssl.data.tar_scan import MemberRange, scan_tar

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data.recordings import Findings, Found, Recording, absolute, printable
 from speechssl.data.source_folders import list_folder, read_folder, read_tree
 from speechssl.data.source_manifests import read_manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from source_files import by_key, find, message, reasons, write
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data import source_folders
 from speechssl.data.recordings import Recording
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from source_files import ROWS, SAMPLES, by_key, find, message, reasons, write, write_manifest, write_tar
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data import source_folders, source_manifests, source_tars
 from speechssl.data.sources import LOOKED_FOR
 from speechssl.errors import DataError
