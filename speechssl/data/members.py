@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
+from speechssl.data.transcripts import find_transcript
 from speechssl.errors import DataError
 
 MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
 """Of audio in shards; what a source may hold is more."""
-TEXT_SUFFIXES = ("txt", "transcript")
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
@@ -36,14 +36,16 @@ def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: 
         DataError: not a text, or not in UTF-8.
     """
     text = metadata.get("text")
-    suffix = next((suffix for suffix in TEXT_SUFFIXES if suffix in members), None)
     try:
-        if not text and suffix is not None:
-            return " ".join(members[suffix].decode("utf-8-sig").split())
+        if not text:
+            found = find_transcript(members, name.rpartition(": ")[2].rpartition("/")[2])
+            text = text if found is None else found
         if isinstance(text, str):
             text.encode()  # JSON can write half a surrogate pair, which is no character
     except UnicodeError as error:
         raise DataError(f"{name}: its transcript is not UTF-8 ({error}); make the shard again") from error
+    except ValueError as error:
+        raise DataError(f"{name}: its transcript {error}; make the shard again") from error
     if text is not None and not isinstance(text, str):
         raise DataError(
             f"{name}: the text in its .json is of type {type(text).__name__}, expected a string; make the shard again"

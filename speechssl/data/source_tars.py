@@ -11,7 +11,8 @@ from typing import BinaryIO
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings, Member, Recording, is_utf8, key_of, printable
 from speechssl.data.source_manifests import columns_of, describe
-from speechssl.data.tar_scan import MemberRange, scan_tar
+from speechssl.data.tar_scan import scan_tar
+from speechssl.data.tar_walk import MemberRange
 
 # What readers of a webdataset stumble over, but not whoever looks up all members of a key.
 _HARMLESS_FINDINGS = frozenset(
