@@ -2,9 +2,11 @@
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
 # ruff: noqa: PTH100, PTH116, PTH118, PTH206
+import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -170,8 +172,22 @@ def is_usable(path: str, origin: str, found: Findings) -> bool:
 
 
 def key_of(identity: str) -> str:
-    """A path without its suffix, or an id, in characters that keys may have."""
-    return _NOT_IN_KEYS.sub("_", identity).strip("_") or "_"
+    """A path without its suffix, or an id, in characters that keys may have.
+
+    Of a name in another script, a hash keeps apart what those characters would make one: ``"日本"``, ``"中国"``.
+    """
+    if identity.isascii():
+        return _NOT_IN_KEYS.sub("_", identity).strip("_") or "_"
+    composed = composed_form(identity)
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", composed) if not unicodedata.combining(sign))
+    readable = _NOT_IN_KEYS.sub("_", plain).strip("_")
+    digest = hashlib.blake2b(composed.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{readable}_{digest}" if readable else digest
+
+
+def composed_form(text: str) -> str:
+    """The same text whether it was written with composed letters, or taken apart as macOS does."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def absolute(path: str) -> str:

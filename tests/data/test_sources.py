@@ -13,6 +13,7 @@ from source_files import ROWS, SAMPLES, by_key, find, message, reasons, write, w
 
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data import source_folders, source_manifests, source_tars
+from speechssl.data.recordings import key_of
 from speechssl.data.sources import LOOKED_FOR
 from speechssl.errors import DataError
 
@@ -119,12 +120,28 @@ def test_names_in_any_script_get_keys(tmp_path: Path) -> None:
     for name in ("привет.wav", "мир.wav", "你好/世界.wav", "café.wav", "__.wav", "-.wav", "a  b.wav"):
         write(tmp_path / name)
     found = find(tmp_path)
-    assert {Path(r.path).name: r.key for r in found.recordings if r.key in ("caf", "-", "a_b")} == {
-        "café.wav": "caf",
+    keys = {Path(r.path).name: r.key for r in found.recordings}
+    assert {name: key for name, key in keys.items() if name.isascii()} == {
+        "__.wav": "_",
         "-.wav": "-",
         "a  b.wav": "a_b",
     }
-    assert len(found.recordings) == 7
+    assert re.fullmatch(r"cafe_[0-9a-f]{12}", keys["café.wav"])
+    assert re.fullmatch(r"[0-9a-f]{12}", keys["мир.wav"])
+    assert len(set(keys.values())) == 7
+    write(tmp_path / "more" / "мир.wav")
+    assert {Path(r.path).name: r.key for r in find(tmp_path).recordings if "more" not in r.path} == keys
+
+
+def test_names_of_other_scripts_stay_apart_and_are_the_same_in_either_unicode_form(tmp_path: Path) -> None:
+    assert key_of("日本") != key_of("中国")
+    assert key_of("é") == key_of("e\u0301") != key_of("e")
+    assert key_of("a/b c.d") == "a_b_c_d"
+    assert key_of(os.fsdecode(b"caf\xe9")) != key_of(os.fsdecode(b"caf\xe8"))
+    write(tmp_path / "a.wav")
+    write(tmp_path / "b.wav")
+    rows = write(tmp_path / "list.tsv", "path\tid\na.wav\t日本\nb.wav\t中国\n")
+    assert sorted(by_key(find(rows))) == sorted((key_of("日本"), key_of("中国")))
 
 
 def test_a_hash_that_is_taken_is_made_longer(tmp_path: Path) -> None:
