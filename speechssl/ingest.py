@@ -72,7 +72,7 @@ def run(config: ShardConfig) -> IngestReport:
     """
     check_config(config)
     console = Console(stderr=True)
-    found = find_recordings(config.sources)
+    found = find_recordings(config.sources, config.output)
     fingerprint = make_fingerprint(found, config)
     existing = read_report(config.output)
     if existing is not None:
@@ -154,7 +154,7 @@ def make_report(config: ShardConfig, found: Found, made: Made, fingerprint: str)
         length_histogram=histogram(LENGTH_EDGES, [outcome.lengths for outcome in made.outcomes]),
         level_histogram=histogram(LEVEL_EDGES, [outcome.levels for outcome in made.outcomes]),
         num_rejected=counted(item.reason for item in made.rejected),
-        passed_over=dict(sorted(found.passed_over.items())),
+        passed_over=counted(item.reason for item in found.ignored),
         shards=[f"{outcome.name}.tar" for outcome in made.outcomes],
     )
 

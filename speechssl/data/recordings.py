@@ -7,15 +7,17 @@ import os
 import re
 import stat
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-TRANSCRIPT_SUFFIXES = (".txt", ".lab", ".transcript")
-"""Of a transcript beside its audio; the first that is there counts."""
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 _PROBLEMS_SHOWN = 20
+
+
+Origins = tuple[tuple[str, str], ...]
+"""Field and place of what is known of a recording, as ("text", ".txt beside the audio")."""
 
 
 class Member(NamedTuple):
@@ -96,8 +98,6 @@ class Found(NamedTuple):
     """In order of path, begin and offset, whatever the order of the sources and of the file system."""
     rejected: list[Rejected]
     """Named one by one, in order of path."""
-    passed_over: dict[str, int]
-    """What is no recording, by suffix or in words: a format that was hoped for shows here."""
     notes: list[Note]
     """In order of path."""
     ignored: list[Ignored]
@@ -115,9 +115,14 @@ class Findings:
     named: list[Recording] = field(default_factory=list)
     """With an id of their own in a manifest, which stays as it is."""
     unnamed: list[Recording] = field(default_factory=list)
-    """With a key that was derived from a path, and may still occur twice."""
+    """Of manifests and tars, with a key that was derived from a path and may still occur twice."""
+    walked: dict[Origins, list[Recording]] = field(default_factory=lambda: defaultdict(list))
+    """Audio files that were met as files, by what was found where. What lists say of one goes first."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Audio files that were met with a transcript that cannot be read, with the reason."""
+    only_listed: dict[str, str] = field(default_factory=dict)
+    """Audio files that were met in a corpus whose lists say what belongs to it, with what the lists are called."""
     rejected: list[Rejected] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
