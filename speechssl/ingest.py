@@ -34,7 +34,7 @@ def run(config: ShardConfig) -> IngestReport:
     check_config(config)
     check_output(config.output, config.sources)
     console = Console(stderr=True)
-    found = find_recordings(config.sources)
+    found = find_recordings(config.sources, config.output)
     fingerprint = make_fingerprint(found, config)
     existing = read_report(config.output)
     if existing is not None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from speechssl.audio.blocks import read_blocks_at
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
 from speechssl.data.batching import round_up
 from speechssl.decoding.greedy import BestPath, Hypothesis, best_paths, read_path

@@ -41,7 +41,7 @@ def checking(run: Callable[[ShardConfig], Any]) -> Callable[[ShardConfig], Any]:
 def check_set(config: ShardConfig) -> None:
     """Recordings found are those used and those rejected by reason, and all that is counted is there."""
     report = json.loads((config.output / "report.json").read_text())
-    found = find_recordings(config.sources)
+    found = find_recordings(config.sources, config.output)
     samples = read_samples(config.output)
     used: dict[str, list[dict[str, Any]]] = defaultdict(list)
     keys = {recording.key for recording in found.recordings}

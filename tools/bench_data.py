@@ -26,7 +26,7 @@ import soundfile
 import soxr
 
 from speechssl import ingest
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import StreamConfig
 from speechssl.data.batches import BatchLoader
 from speechssl.data.corpus import Corpus, read_corpus

@@ -14,9 +14,6 @@ from speechssl.errors import DataError
 
 Samples = np.ndarray
 
-# What a folder is searched for; a file that was named one by one is read whatever its suffix.
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".aiff", ".au"})
-
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
     """Read a file of any format, rate and channel count as a whole.

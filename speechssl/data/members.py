@@ -3,15 +3,14 @@
 import json
 from typing import Any, Literal
 
-from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings
+from speechssl.data.recordings import Findings
 from speechssl.data.source_manifests import columns_of, describe
+from speechssl.data.transcripts import find_transcript
 from speechssl.errors import DataError
 from speechssl.text.normalisation import normalize_text
 
 MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
 """Of audio in shards; what a source may hold is more."""
-TEXT_SUFFIXES = tuple(suffix[1:] for suffix in TRANSCRIPT_SUFFIXES)
-"""Of members with a transcript; the first that is there counts."""
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
@@ -43,13 +42,13 @@ def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: 
     """
     try:
         text = _field(metadata, "text")
-        suffix = next((suffix for suffix in TEXT_SUFFIXES if suffix in members), None)
-        if not text and suffix is not None:
-            text = members[suffix].decode("utf-8-sig")
-    except UnicodeError as error:
-        raise DataError(f"{name}: its transcript is not UTF-8 ({error}); make the shard again") from error
     except ValueError as error:
         raise DataError(f"{name}: in its .json {error}; make the shard again") from error
+    if not text:
+        try:
+            text = find_transcript(members, name.rpartition(": ")[2].rpartition("/")[2]) or ""
+        except ValueError as error:
+            raise DataError(f"{name}: its transcript {error}; make the shard again") from error
     return normalize_text(text) or None
 
 

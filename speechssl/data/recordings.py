@@ -2,18 +2,22 @@
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
 # ruff: noqa: PTH100, PTH116, PTH118, PTH206
+import hashlib
 import os
 import re
 import stat
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-TRANSCRIPT_SUFFIXES = (".txt", ".lab", ".transcript")
-"""Of a transcript beside its audio; the first that is there counts."""
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 _PROBLEMS_SHOWN = 20
+
+
+Origins = tuple[tuple[str, str], ...]
+"""Field and place of what is known of a recording, as ("text", ".txt beside the audio")."""
 
 
 class Member(NamedTuple):
@@ -94,8 +98,6 @@ class Found(NamedTuple):
     """In order of path, begin and offset, whatever the order of the sources and of the file system."""
     rejected: list[Rejected]
     """Named one by one, in order of path."""
-    passed_over: dict[str, int]
-    """What is no recording, by suffix or in words: a format that was hoped for shows here."""
     notes: list[Note]
     """In order of path."""
     ignored: list[Ignored]
@@ -113,9 +115,14 @@ class Findings:
     named: list[Recording] = field(default_factory=list)
     """With an id of their own in a manifest, which stays as it is."""
     unnamed: list[Recording] = field(default_factory=list)
-    """With a key that was derived from a path, and may still occur twice."""
+    """Of manifests and tars, with a key that was derived from a path and may still occur twice."""
+    walked: dict[Origins, list[Recording]] = field(default_factory=lambda: defaultdict(list))
+    """Audio files that were met as files, by what was found where. What lists say of one goes first."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Audio files that were met with a transcript that cannot be read, with the reason."""
+    only_listed: dict[str, str] = field(default_factory=dict)
+    """Audio files that were met in a corpus whose lists say what belongs to it, with what the lists are called."""
     rejected: list[Rejected] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
@@ -170,8 +177,22 @@ def is_usable(path: str, origin: str, found: Findings) -> bool:
 
 
 def key_of(identity: str) -> str:
-    """A path without its suffix, or an id, in characters that keys may have."""
-    return _NOT_IN_KEYS.sub("_", identity).strip("_") or "_"
+    """A path without its suffix, or an id, in characters that keys may have.
+
+    Of a name in another script, a hash keeps apart what those characters would make one: ``"日本"``, ``"中国"``.
+    """
+    if identity.isascii():
+        return _NOT_IN_KEYS.sub("_", identity).strip("_") or "_"
+    composed = composed_form(identity)
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", composed) if not unicodedata.combining(sign))
+    readable = _NOT_IN_KEYS.sub("_", plain).strip("_")
+    digest = hashlib.blake2b(composed.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{readable}_{digest}" if readable else digest
+
+
+def composed_form(text: str) -> str:
+    """The same text whether it was written with composed letters, or taken apart as macOS does."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def absolute(path: str) -> str:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data.index import file_sha256, index_path, read_index
 from speechssl.data.listing import REPORT_FILE, UNFINISHED
 from speechssl.errors import ConfigError, DataError

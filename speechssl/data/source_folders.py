@@ -1,20 +1,24 @@
-"""Recordings of folders, each with the transcript beside it; corpora that are recognised by their folders."""
+"""Recordings of folders, each with what lies beside it; whatever else is there is a list, a tar, or ignored by name."""
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH116, PTH118, PTH119, PTH122, PTH123
+# ruff: noqa: PTH110, PTH118, PTH122, PTH123
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
-from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings, Recording, is_usable, key_of
-from speechssl.data.source_manifests import COMMON_VOICE_TABLES, read_manifest
-from speechssl.data.source_tars import read_tar
+from speechssl.audio.formats import AUDIO_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
+from speechssl.data.file_kinds import kind_of_file
+from speechssl.data.recordings import Findings, Origins, Recording, composed_form, key_of
+from speechssl.data.sidecars import Beside, UnreadableError, describe_beside, field_of
+from speechssl.data.source_corpora import Chapter, SpeakerFolder, chapter_name, read_chapter, speaker_folder
+from speechssl.data.transcripts import MAX_TRANSCRIPT_BYTES
 
-_SUBSET = re.compile(r"(train|dev|test)([-_].*)?")
+_TWO_PARTS = (".normalized", ".original")
+"""Before the suffix of a transcript, as LibriTTS has them."""
+_MOST_TEXTS = 1 << 14
+"""Bytes that few transcripts reach."""
+_OF_CHAPTER = (("text", "LibriSpeech's .trans.txt"), ("speaker", "file names, as in LibriSpeech"))
 
 
 @dataclass
@@ -25,189 +29,249 @@ class Listing:
     is_whole: bool
     """Whether all of it was wanted, not only files that were named one by one."""
     audio: list[str] = field(default_factory=list)
+    videos: list[str] = field(default_factory=list)
+    """Those of ``audio`` with pictures, by their suffixes."""
     folders: list[str] = field(default_factory=list)
-    tars: list[str] = field(default_factory=list)
-    tables: set[str] = field(default_factory=set)
-    """Those that are .tsv."""
-    transcripts: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Name by stem and suffix in lower case."""
-    used: set[tuple[str, str]] = field(default_factory=set)
-    """Those of ``transcripts`` that have an audio file."""
-    others: Counter[str] = field(default_factory=Counter)
-    """Number of all else by suffix, and of hidden files."""
+    sidecars: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of what may say something of a recording: names by what precedes its suffix, and by that suffix."""
+    others: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._prefix = os.path.join(self.folder, "")
 
-def read_tree(folder: str, root: str, source: str, found: Findings) -> list[str]:
-    """Read a folder and all below it; returns a line if there is nothing to read.
-
-    Corpora are recognised folder by folder, so that they may lie anywhere in the tree.
-    """
-    tars: list[str] = []
-    others: Counter[str] = Counter()
-    holds_audio = False
-    for listing in _walk(folder, found, others):
-        tables = _common_voice_tables(listing)
-        for name in tables:
-            path = os.path.join(listing.folder, name)
-            read_manifest(path, path, found)
-        if tables:
-            listing.folders.remove("clips")  # before the walk goes on: what no table names is not part of the corpus
-        holds_audio = holds_audio or bool(tables or listing.audio)
-        tars += [os.path.join(listing.folder, name) for name in listing.tars]
-        read_folder(listing, root, found)
-        others += listing.others + Counter(suffix for _, suffix in listing.transcripts.keys() - listing.used)
-        others[".tsv"] += len(listing.tables) - len(tables)
-    if not holds_audio:
-        for path in tars:
-            read_tar(path, path, found)
-    elif tars:
-        others[".tar beside audio"] += len(tars)  # most likely the archive that the audio was unpacked from
-    found.passed_over.update(others)
-    if holds_audio or tars:
-        return []
-    holds = ", ".join(f"{count} {suffix}" for suffix, count in sorted((+others).items()))
-    return [f"{source}: a folder without audio, Common Voice tables or tars; it holds {holds or 'no files at all'}"]
-
-
-def _walk(folder: str, found: Findings, others: Counter[str]) -> Iterator[Listing]:
-    """List a folder and all below it; links to folders are followed unless they lead back to one above."""
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
-    while pending:
-        path, above = pending.pop()
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            found.add_problem(f"{path}: cannot be opened ({error.strerror}); make it readable, or leave it out")
-            continue
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            others["link to a folder above"] += 1
-            continue
-        listing = list_folder(path, found)
-        yield listing
-        trail = above | {here}
-        pending += [(os.path.join(path, name), trail) for name in reversed(listing.folders)]
+    def path(self, name: str) -> str:
+        """Path of what is called so."""
+        return self._prefix + name
 
 
 def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) -> Listing:
-    """List a folder; with ``wanted``, only the audio files of these names, and all transcripts."""
+    """List a folder; with ``wanted``, only the files of these names as audio, and what may lie beside them.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
     listing = Listing(folder, is_whole=wanted is None)
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                _sort_in(entry, listing, wanted)
-    except OSError as error:
-        found.add_problem(f"{folder}: cannot be listed ({error.strerror}); make it readable, or leave it out")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            _sort_in(entry, listing, wanted, found)
     listing.audio.sort()
     listing.folders.sort()
+    listing.others.sort()
     return listing
 
 
-def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | None) -> None:
-    stem, suffix = os.path.splitext(entry.name)
+def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | None, found: Findings) -> None:
+    name = entry.name
+    stem, suffix = os.path.splitext(name)
     suffix = suffix.lower()
-    if wanted is not None and entry.name in wanted:
-        listing.audio.append(entry.name)
-    elif entry.name.startswith("."):  # macOS leaves a ._NAME for each file
-        listing.others["hidden"] += 1
-    elif suffix in TRANSCRIPT_SUFFIXES:
-        # Of two names that differ in case only, the same one in whatever order they are listed.
-        listing.transcripts[stem, suffix] = min(entry.name, listing.transcripts.get((stem, suffix), entry.name))
+    if wanted is not None and name in wanted:
+        listing.audio.append(name)
+        if suffix in VIDEO_SUFFIXES:
+            listing.videos.append(name)
+    elif name.startswith("."):  # macOS leaves a ._NAME for each file
+        if wanted is None:
+            found.ignore(entry.path, "hidden folder" if _is_folder(entry) else "hidden")
+    elif suffix and field_of(suffix[1:]) and _is_text(entry):
+        _sort_in_sidecar(name, stem, suffix, listing, found)
     elif wanted is not None:
         return
-    elif entry.is_dir():
-        listing.folders.append(entry.name)
+    elif _is_folder(entry):
+        listing.folders.append(name)
     elif suffix in AUDIO_SUFFIXES:
-        listing.audio.append(entry.name)
-    elif suffix == ".tar":
-        listing.tars.append(entry.name)
-    elif suffix == ".tsv":
-        listing.tables.add(entry.name)
+        listing.audio.append(name)
+        if suffix in VIDEO_SUFFIXES:
+            listing.videos.append(name)
     else:
-        listing.others[suffix or "no suffix"] += 1
+        listing.others.append(name)
 
 
-def _common_voice_tables(listing: Listing) -> list[str]:
-    """Tables of a Common Voice release in this folder: its three parts, or all that was validated."""
-    if "clips" not in listing.folders:
-        return []
-    tables = [name for name in COMMON_VOICE_TABLES if name in listing.tables]
-    return [name for name in tables if name != "validated.tsv"] or tables
+def _is_text(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file, or a link that leads nowhere: what belongs to a recording is missing then."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link in a circle
+        return True
 
 
-class _Chapter(NamedTuple):
-    """What LibriSpeech says about one of its SPEAKER/CHAPTER folders."""
-
-    name: str
-    """SPEAKER-CHAPTER, with which the utterances' names begin."""
-    speaker: str
-    split: str
-    """Name of the subset's folder, if it is one of LibriSpeech's."""
-    transcripts: str
-    """Path of the transcripts."""
-    texts: dict[str, str]
-    """By utterance."""
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look
+        return False
 
 
-def _chapter_of(listing: Listing, found: Findings) -> _Chapter | None:
-    """The transcripts of a folder, if it is one of LibriSpeech's."""
-    speaker_folder, chapter = os.path.split(listing.folder)
-    subset_folder, speaker = os.path.split(speaker_folder)
-    name = f"{speaker}-{chapter}"
-    file = listing.transcripts.get((f"{name}.trans", ".txt"))
-    if file is None:
-        return None
-    listing.used.add((f"{name}.trans", ".txt"))
-    path = os.path.join(listing.folder, file)
-    texts: dict[str, str] = {}
-    for line, row in enumerate(_read_text(path, found).split("\n"), start=1):
-        utterance, _, text = row.strip().partition(" ")
-        if not utterance:
-            continue
-        if not utterance.startswith(f"{name}-") or utterance in texts:
-            found.add_problem(f"{path}:{line}: begins with {utterance!r}, expected {name}-NUMBER, each once")
-        texts[utterance] = text
-    subset = os.path.basename(subset_folder)
-    return _Chapter(name, speaker, subset if _SUBSET.fullmatch(subset) else "", path, texts)
+def _sort_in_sidecar(name: str, stem: str, suffix: str, listing: Listing, found: Findings) -> None:
+    if stem.lower().endswith(_TWO_PARTS):
+        stem, first = os.path.splitext(stem)
+        suffix = first.lower() + suffix
+    beside = listing.sidecars.setdefault(stem, {})
+    # Of two names that differ in case only, the same one in whatever order they are listed.
+    other = beside.get(suffix[1:], name)
+    beside[suffix[1:]] = min(name, other)
+    if other != name and listing.is_whole:
+        found.ignore(listing.path(max(name, other)), "a second name that differs in case")
 
 
-def read_folder(listing: Listing, root: str, found: Findings) -> None:
-    """Recordings of the audio files directly in a folder, each with the transcript beside it."""
-    chapter = _chapter_of(listing, found)
+def add_recordings(listing: Listing, root: str, found: Findings) -> None:
+    """Add the audio files of a folder, each with what lies beside it; what is used leaves ``listing.sidecars``.
+
+    Args:
+        listing: of the folder.
+        root: folder that keys are relative to.
+        found: where they are added.
+    """
+    chapters = _chapters_of(listing, found)
+    voice = speaker_folder(listing.folder)
     relative = os.path.relpath(listing.folder, root)
     prefix = "" if relative == os.curdir else relative + os.sep
-    for name in listing.audio:
-        path = os.path.join(listing.folder, name)
-        stem = os.path.splitext(name)[0]
-        if chapter is not None and stem.startswith(f"{chapter.name}-"):
-            text = chapter.texts.get(stem, "")
-            recording = Recording(key_of(stem), path, text, chapter.speaker, "", chapter.split, chapter.name)
-        else:
-            text = _transcript_beside(stem, listing, found)
-            recording = Recording(key_of(prefix + stem), path, text, recording=prefix + stem)
-        if is_usable(path, "", found):
-            found.unnamed.append(recording)
-    if chapter is not None and listing.is_whole:
-        for utterance in chapter.texts.keys() - {os.path.splitext(name)[0] for name in listing.audio}:
-            path = os.path.join(listing.folder, f"{utterance}.flac")
-            found.reject(path, "no such file", f"its transcript is in {chapter.transcripts}")
+    beside = _SidecarsOf(listing)
+    for name in _without_videos_of(listing, found):
+        stem, suffix = os.path.splitext(name)
+        identity = composed_form(prefix + (stem if suffix.lower() in AUDIO_SUFFIXES else name))
+        recording = Recording(key_of(identity), listing.path(name), recording=identity)
+        if chapters and (chapter := chapters.get(stem.rpartition("-")[0])) is not None:
+            _add_utterance(stem, recording, chapter, found)
+            continue
+        names = beside.names_for(name, stem, found) if listing.sidecars else None
+        origins: Origins = ()
+        if names:
+            known = _describe(recording, stem, names, listing, found)
+            if isinstance(known, str):
+                found.unread[recording.path] = known
+                continue
+            recording, origins = known.recording, known.origins
+        if voice is not None and not recording.speaker and stem.startswith(voice.prefix):
+            recording, origins = _with_voice(recording, voice, origins)
+        found.walked[origins].append(recording)
+    for base in beside.used:
+        del listing.sidecars[base]
+    if listing.is_whole:
+        for chapter in chapters.values():
+            _reject_missing(listing, chapter, found)
 
 
-def _transcript_beside(stem: str, listing: Listing, found: Findings) -> str:
-    for suffix in TRANSCRIPT_SUFFIXES:
-        name = listing.transcripts.get((stem, suffix))
-        if name is not None:
-            listing.used.add((stem, suffix))
-            return " ".join(_read_text(os.path.join(listing.folder, name), found).split())
-    return ""
+def _without_videos_of(listing: Listing, found: Findings) -> list[str]:
+    """Audio files, without the videos whose sound lies beside them."""
+    if not listing.videos:
+        return listing.audio
+    heard = {stem for stem, suffix in map(os.path.splitext, listing.audio) if suffix.lower() in SOUND_SUFFIXES}
+    beside = {name for name in listing.videos if os.path.splitext(name)[0] in heard}
+    for name in beside:
+        found.ignore(listing.path(name), "video beside its audio")
+    return [name for name in listing.audio if name not in beside]
 
 
-def _read_text(path: str, found: Findings) -> str:
+def _chapters_of(listing: Listing, found: Findings) -> dict[str, Chapter]:
+    """LibriSpeech's chapters in a folder, by SPEAKER-CHAPTER; their transcripts leave ``listing.sidecars``."""
+    named = [(base, name) for base in listing.sidecars if (name := chapter_name(base))]
+    chapters = {}
+    for base, name in named:
+        transcripts = listing.sidecars[base].pop("txt", None)
+        if transcripts is not None:
+            chapters[name] = read_chapter(name, listing.path(transcripts), found)
+    return chapters
+
+
+def _add_utterance(stem: str, recording: Recording, chapter: Chapter, found: Findings) -> None:
+    if chapter.unreadable:
+        found.unread[recording.path] = chapter.unreadable
+        return
+    text = chapter.texts.get(stem, "")
+    if not text:
+        found.note(recording.path, "no transcript", f"{chapter.transcripts} has none for it")
+    recording = recording._replace(
+        key=key_of(stem), text=text, speaker=chapter.speaker, split=chapter.split, recording=chapter.name
+    )
+    found.walked[_OF_CHAPTER if text else _OF_CHAPTER[1:]].append(recording)
+
+
+def _reject_missing(listing: Listing, chapter: Chapter, found: Findings) -> None:
+    for utterance in chapter.texts.keys() - {os.path.splitext(name)[0] for name in listing.audio}:
+        found.reject(listing.path(f"{utterance}.flac"), "no such file", f"its transcript is in {chapter.transcripts}")
+
+
+def _with_voice(recording: Recording, voice: SpeakerFolder, origins: Origins) -> tuple[Recording, Origins]:
+    named = recording._replace(
+        speaker=voice.speaker, split=recording.split or voice.split, recording=voice.recording or recording.recording
+    )
+    return named, (*origins, ("speaker", voice.place))
+
+
+class _SidecarsOf:
+    """What lies beside which recording of a folder."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._near = self._near_bases() if listing.sidecars and listing.audio else {}
+        self.used: set[str] = set()
+        """What precedes the suffixes of all that was handed out."""
+
+    def names_for(self, name: str, stem: str, found: Findings) -> Mapping[str, str]:
+        """Names by suffix of what lies beside an audio file: ``a.wav.txt`` goes before ``a.txt``."""
+        sidecars = self._listing.sidecars
+        if stem in sidecars and name not in sidecars:
+            self.used.add(stem)
+            return sidecars[stem]
+        bases = [base for base in (name, stem) if base in sidecars]
+        if not bases:
+            inner, suffix = os.path.splitext(stem)  # SA1.WAV.wav, of which there is SA1.TXT
+            bases = [inner] if suffix.lower() in AUDIO_SUFFIXES and inner in sidecars else []
+        if not bases and self._near:
+            bases = self._near.get(_folded(stem), [])
+        names: dict[str, str] = {}
+        for base in bases:
+            for suffix, other in sidecars[base].items():
+                if names.setdefault(suffix, other) is not other and self._listing.is_whole:
+                    found.ignore(self._listing.path(other), "a second transcript")
+        self.used.update(bases)
+        return names
+
+    def _near_bases(self) -> dict[str, list[str]]:
+        """By folded stem, what has no recording but for case, Unicode form, or the suffix that the audio once had."""
+        listing = self._listing
+        taken = {base for name in listing.audio for base in (name, os.path.splitext(name)[0])}
+        near: dict[str, list[str]] = {}
+        for base in listing.sidecars.keys() - taken:
+            stem, suffix = os.path.splitext(base)
+            near.setdefault(_folded(stem if suffix.lower() in AUDIO_SUFFIXES else base), []).append(base)
+        return {folded: bases for folded, bases in near.items() if len(bases) == 1}
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _describe(
+    recording: Recording, stem: str, names: Mapping[str, str], listing: Listing, found: Findings
+) -> Beside | str:
+    """A recording with what lies beside it, or why that cannot be read; names what is not used of it."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found.add_problem(f"{path}: is not UTF-8 at byte {error.start}; convert it, for instance with iconv")
-    except OSError as error:
-        found.add_problem(f"{path}: cannot be read ({error.strerror}); make it readable, or leave it out")
-    return ""
+        beside = describe_beside(
+            recording, names, lambda name: _read(listing.path(name)), stem, "beside the audio", found
+        )
+    except (UnreadableError, OSError) as error:
+        lists = {suffix for suffix, name in names.items() if suffix.endswith("json") and _is_list(listing.path(name))}
+        if lists:
+            listing.others += [names[suffix] for suffix in lists]
+            rest = {suffix: name for suffix, name in names.items() if suffix not in lists}
+            return _describe(recording, stem, rest, listing, found)
+        found.used.update(listing.path(name) for name in names.values())
+        if isinstance(error, UnreadableError):
+            return str(error)
+        return f"{error.filename} cannot be read ({error.strerror})"
+    for suffix in beside.used:
+        found.used.add(listing.path(names[suffix]))
+    if listing.is_whole:
+        for suffix, reason in beside.ignored:
+            found.ignore(listing.path(names[suffix]), reason)
+    return beside
+
+
+def _is_list(path: str) -> bool:
+    return kind_of_file(path).kind == "list"
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        data = file.read(_MOST_TEXTS)  # a read of the largest would make room for it
+        return data if len(data) < _MOST_TEXTS else data + file.read(MAX_TRANSCRIPT_BYTES)

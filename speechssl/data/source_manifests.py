@@ -29,6 +29,29 @@ FIELD_NAMES = {
 """What the columns of manifests, and the JSON of webdataset tars, are called; the first that is there counts."""
 COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
+_HEAD_CHARACTERS = 1 << 14
+
+
+def list_format(path: str) -> str | None:
+    """What kind of list of recordings a file is, by its name and its first kilobytes; None if it is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in (".tsv", ".csv", ".jsonl", ".json"):
+        return None
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        first = file.readline(_HEAD_CHARACTERS)
+    if suffix in (".tsv", ".csv"):
+        names = [name.strip().strip('"') for name in first.split("\t" if suffix == ".tsv" else ",")]
+        return "table" if "path" in columns_of(tuple(names)) else None
+    try:
+        values = json.loads(first)
+    except (ValueError, RecursionError):
+        return None
+    return "JSON lines" if isinstance(values, dict) and "path" in columns_of(tuple(values)) else None
+
 
 def read_manifest(path: str, source: str, found: Findings) -> None:
     """Recordings of a manifest; its wrong lines are noted."""

@@ -5,47 +5,64 @@ is a few short strings.
 """
 
 # Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH110, PTH112, PTH120, PTH122, PTH207
+# ruff: noqa: PTH111, PTH112, PTH113, PTH118, PTH120, PTH122, PTH207
 import glob
-import hashlib
-import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
-from speechssl.data.recordings import Findings, Found, Recording, absolute, printable
-from speechssl.data.source_folders import list_folder, read_folder, read_tree
+from speechssl.data.archives import unpacking_command
+from speechssl.data.file_kinds import kind_of_file
+from speechssl.data.near_misses import holds, nearest
+from speechssl.data.recordings import Findings, Found, absolute, printable
+from speechssl.data.source_folders import add_recordings, list_folder
+from speechssl.data.source_joining import join
 from speechssl.data.source_manifests import read_manifest
 from speechssl.data.source_tars import read_tar
+from speechssl.data.source_trees import FolderId, folder_id, read_list, read_tree
 from speechssl.errors import DataError
 
 MANIFEST_SUFFIXES = frozenset({".tsv", ".csv", ".jsonl", ".json"})
 LOOKED_FOR = (
-    f"A source is a folder with audio files ({', '.join(sorted(AUDIO_SUFFIXES))}), LibriSpeech's "
-    "SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt, Common Voice's clips/ beside train.tsv, dev.tsv, test.tsv or "
-    "validated.tsv, or webdataset tars; one such audio file or .tar; a manifest (.tsv, .csv, .jsonl, .json of one "
-    "object a line); or a glob of these in quotes. Audio of another suffix can be listed in a manifest."
+    "A source is a folder with audio files (WAV, FLAC, MP3, whatever libsndfile or FFmpeg reads), lists of them or "
+    "webdataset tars; LibriSpeech's SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt; Common Voice's clips/ beside "
+    "train.tsv, dev.tsv, test.tsv or validated.tsv; one audio file or .tar; a list of recordings (.tsv, .csv, .jsonl, "
+    ".json of one object a line); or a glob of these in quotes."
 )
 
 
-def find_recordings(sources: Sequence[str]) -> Found:
-    """List the recordings of folders, globs, audio files, manifests, corpora and webdataset tars.
+class _Output(NamedTuple):
+    """Where the shards go, which is no source."""
 
-    A file that several sources name is one recording: that with an id in a manifest, else one with a transcript. Keys
-    are derived from paths relative to their source, so that a corpus has the same keys wherever it lies.
+    path: str
+    """Without links."""
+    id: FolderId | None
+    """None if it is not there yet."""
+
+
+def find_recordings(sources: Sequence[str], output: Path | None = None) -> Found:
+    """List the recordings of folders, globs, audio files, lists, corpora and webdataset tars.
+
+    A file that several sources name is one recording: that with an id in a list, else one with a transcript. Keys are
+    derived from paths relative to their source, so that a corpus has the same keys wherever it lies. Whatever is in a
+    source is a recording, is rejected or ignored by name, or says something of recordings.
 
     Args:
         sources: each recognised by what it is, see ``LOOKED_FOR``.
+        output: folder that is no part of any source, though it may lie in one.
 
     Raises:
-        DataError: names every source that is not recognised, wrong line of a manifest, transcript that cannot be read,
-            folder that cannot be listed, and tar that is cut off or damaged.
+        DataError: names every source that is not recognised or not readable, that is the output or lies in it, and
+            every tar named by itself that is cut off or damaged.
     """
     found = Findings()
-    unrecognised = [message for source in sources for message in _read_source(source, found)]
-    for (root, folder), names in found.files.items():
-        read_folder(list_folder(folder, found, names), root, found)
+    folder = None if output is None else _Output(os.path.realpath(output), folder_id(str(output)))
+    unrecognised = [message for source in sources for message in _read_source(source, folder, found)]
+    for (root, where), names in found.files.items():
+        _read_named_files(root, where, names, found)
     for message in unrecognised if sources else ["no sources were given"]:
         found.add_problem(message)
     if found.problems:
@@ -55,43 +72,124 @@ def find_recordings(sources: Sequence[str]) -> Found:
     return _finish(found)
 
 
-def _read_source(source: str, found: Findings) -> list[str]:
+def _read_named_files(root: str, folder: str, names: set[str], found: Findings) -> None:
+    """Add audio files of one folder that were named one by one, with what lies beside them."""
+    try:
+        listing = list_folder(folder, found, names)
+    except OSError as error:
+        found.reject(folder, "unreadable folder", f"{error.strerror or error}; make it readable, or leave it out")
+        return
+    # What went between the finding and the listing is missed as any file that is not there.
+    listing.audio += sorted(names - set(listing.audio))
+    add_recordings(listing, root, found)
+    for name in listing.others:
+        read_list(listing.path(name), listing.path(name), found)
+
+
+def _read_source(source: str, output: _Output | None, found: Findings) -> list[str]:
     """Read one source; returns what is wrong with it, in a line, if it is not recognised."""
-    if os.path.exists(source):
+    if os.path.lexists(source):
         path = absolute(source)
-        return _read_path(path, path if os.path.isdir(path) else os.path.dirname(path), source, found)
+        if output is not None and _is_inside(os.path.realpath(path), output):
+            found.add_problem(f"{source}: is the output {output.path}, or lies in it; give another output")
+            return []
+        root = path if os.path.isdir(path) else os.path.dirname(path)
+        return _read_path(path, root, source, output, found, is_alone=True)
     if not glob.has_magic(source):
-        return [f"{source}: not found"]
+        return [_not_found(source)]
+    return _read_glob(source, output, found)
+
+
+def _read_glob(source: str, output: _Output | None, found: Findings) -> list[str]:
     matches = _outermost(glob.glob(source, recursive=True))
-    if not matches:
-        return [f"{source}: a glob that matches nothing"]
+    if output is not None:
+        matches = [path for path in matches if not _is_inside(os.path.realpath(path), output)]
     root = absolute(_fixed_part(source))
-    messages = []
+    if not matches:
+        if not os.path.isdir(root):
+            near = nearest(root)
+            return [f"{source}: a glob that matches nothing, {root} is no folder{_offer(near)}"]
+        inside = holds(root)
+        return [f"{source}: a glob that matches nothing{f'; in {root} are {inside}' if inside else ''}"]
+    # Of .json there may be one beside each recording.
+    is_of_lists = os.path.splitext(source)[1] in MANIFEST_SUFFIXES - {".json"}
+    messages: dict[str, str] = {}
     for path in matches:
-        messages += _read_path(absolute(path), root, path, found)
+        if is_of_lists and os.path.isfile(path) and kind_of_file(path).kind != "unreadable":
+            _read_manifest(absolute(path), path, found)
+            continue
+        for message in _read_path(absolute(path), root, path, output, found, is_alone=False):
+            messages[path] = message
     if len(messages) == len(matches):
-        return [f"{source}: none of its {len(matches)} matches is usable, the first for one: {messages[0]}"]
-    found.passed_over["unusable match of a glob"] += len(messages)
+        first = next(iter(messages.values()))
+        return [f"{source}: none of its {len(matches)} matches is usable, the first for one: {first}"]
     return []
 
 
-def _read_path(path: str, root: str, source: str, found: Findings) -> list[str]:
-    """Read a file or folder; returns a line if it is not recognised."""
+def _read_path(
+    path: str, root: str, source: str, output: _Output | None, found: Findings, *, is_alone: bool
+) -> list[str]:
+    """Read a file or folder; returns a line if it is not recognised.
+
+    Of one of many (not ``is_alone``), what is not recognised is ignored by name.
+    """
     suffix = os.path.splitext(path)[1].lower()
     if os.path.isdir(path):
-        return read_tree(path, root, source, found)
-    if suffix in AUDIO_SUFFIXES:
+        return read_tree(path, root, source, found, output.id if output else None)
+    known = kind_of_file(path)
+    if known.kind == "audio":
         folder, name = os.path.split(path)
         found.files.setdefault((root, folder), set()).add(name)
-    elif suffix in MANIFEST_SUFFIXES:
-        read_manifest(path, source, found)
-    elif suffix == ".tar":
-        read_tar(path, source, found)
-    elif path.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-        return [f"{source}: a compressed tar; unpack it, or decompress it to a .tar"]
+    elif known.kind == "tar":
+        read_tar(path, source, found, is_alone=is_alone)
+    elif known.kind == "unreadable":
+        return _refuse(path, source, f"cannot be read ({known.reason})", found, is_alone=is_alone)
+    elif known.kind == "list" and not is_alone:
+        read_list(path, source, found)
+    elif known.kind == "list" or (is_alone and suffix in MANIFEST_SUFFIXES):
+        _read_manifest(path, source, found)
+
     else:
-        return [f"{source}: a file with the suffix {suffix!r}"]
+        if not is_alone:
+            found.ignore(path, known.reason)
+        return [f"{source}: {_not_usable(path, source, known.reason)}"]
     return []
+
+
+def _read_manifest(path: str, source: str, found: Findings) -> None:
+    read_manifest(path, source, found)
+    found.used.add(path)
+
+
+def _refuse(path: str, source: str, detail: str, found: Findings, *, is_alone: bool) -> list[str]:
+    if not is_alone:
+        found.reject(path, "unreadable file", f"{detail}; make it readable, or leave it out")
+    return [f"{source}: {detail}"]
+
+
+def _not_usable(path: str, source: str, reason: str) -> str:
+    command = unpacking_command(path)
+    if command:
+        return f"an archive; unpack it ({command} {source}) and give the folder, or a .tar"
+    return f"neither audio, nor a list of it, nor a tar ({reason})"
+
+
+def _not_found(source: str) -> str:
+    if re.match(r"[a-z][a-z0-9+.-]+://", source):
+        return f"{source}: an address; copy it to this machine"
+    if source.startswith("~"):
+        return (
+            f"{source}: not found, the shell leaves ~ as it is in quotes{_offer(nearest(os.path.expanduser(source)))}"
+        )
+    return f"{source}: not found{_offer(nearest(source))}"
+
+
+def _offer(near: str) -> str:
+    return f"; is it {near}?" if near else ""
+
+
+def _is_inside(path: str, output: _Output) -> bool:
+    return path == output.path or path.startswith(os.path.join(output.path, ""))
 
 
 def _outermost(matches: list[str]) -> list[str]:
@@ -115,18 +213,18 @@ def _fixed_part(pattern: str) -> str:
 
 
 def _finish(found: Findings) -> Found:
-    """Drop what several sources name, and make the keys unique."""
-    recordings = _without_repeats(found)
-    _make_keys_unique(recordings, {recording.key for recording in found.named})
-    if found.named:
-        recordings += found.named
-        recordings.sort(key=lambda recording: (*_place(recording), recording.key))
+    """Put together what was found."""
+    recordings = join(found)
+    named: set[str] = set()
+    if found.ignored:
+        named.update(map(printable, found.used), (printable(recording.path) for recording in recordings))
+        named.update(item.path for item in found.rejected)
     return Found(
         recordings,
         sorted(found.rejected),
-        dict(sorted((+found.passed_over).items())),
         notes=sorted(found.notes),
-        ignored=sorted(item for item in found.ignored if item.path not in found.used),
+        # Several sources may have met the same file.
+        ignored=[item for item, _ in groupby(sorted(found.ignored)) if item.path not in named],
         fields=_by_field(found.fields),
         ignored_columns={printable(name): count for name, count in found.ignored_columns.most_common()},
     )
@@ -138,57 +236,3 @@ def _by_field(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]
     for (field, place), count in sorted(counts.items()):
         fields.setdefault(field, {})[printable(place)] = count
     return fields
-
-
-def _place(recording: Recording) -> tuple[str, float, float, int]:
-    """Where the audio is, as an order of all recordings."""
-    stop = math.inf if recording.stop_seconds is None else recording.stop_seconds
-    return recording.path, recording.start_seconds or 0.0, stop, recording.member.offset if recording.member else -1
-
-
-def _without_repeats(found: Findings) -> list[Recording]:
-    """Recordings without an id, each place once and in order; whichever is not kept is rejected."""
-    named = {_place(recording): recording for recording in found.named}
-    kept = []
-    found.unnamed.sort(key=_place)
-    for place, repeats in groupby(found.unnamed, key=_place):
-        # What is known decides, not the order of the sources.
-        candidates = sorted(repeats, key=lambda recording: (not recording.text, not recording.speaker, recording[:7]))
-        first = named.get(place)
-        if first is None:
-            first = candidates.pop(0)
-            kept.append(first)
-        for other in candidates:
-            differs = other.text not in ("", first.text)
-            reason = "listed twice, with another transcript" if differs else "listed twice"
-            found.reject(other.path, reason, f"kept as {first.key!r}" + (f", {first.text!r}" if differs else ""))
-    return kept
-
-
-def _make_keys_unique(recordings: list[Recording], taken: set[str]) -> None:
-    """Give recordings whose keys clash a hash of their path; ids of manifests, ``taken``, stay as they are."""
-    seen = set(taken)
-    clashing: set[str] = set()
-    for recording in recordings:
-        (clashing if recording.key in seen else seen).add(recording.key)
-    groups: dict[str, list[int]] = {key: [] for key in clashing}
-    for i, recording in enumerate(recordings):
-        if recording.key in groups:
-            groups[recording.key].append(i)
-    for key in sorted(groups):
-        # Relative to the folder that they share, so that the keys are the same wherever the corpus lies.
-        shared = os.path.commonpath([os.path.dirname(recordings[i].path) for i in groups[key]])
-        for i in groups[key]:
-            name = _unique_key(recordings[i], shared, seen)
-            seen.add(name)
-            recordings[i] = recordings[i]._replace(key=name)
-
-
-def _unique_key(recording: Recording, folder: str, seen: set[str]) -> str:
-    member = recording.member.name if recording.member else ""
-    parts = (os.path.relpath(recording.path, folder), member, recording.start_seconds, recording.stop_seconds)
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=20).hexdigest()
-    # Eight digits are enough for all but a few of a million.
-    return next(
-        name for length in (8, 16, 40) if (name := f"{recording.key}_{digest[:length]}".lstrip("_")) not in seen
-    )

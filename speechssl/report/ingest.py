@@ -112,7 +112,7 @@ def make_report(config: ShardConfig, found: Found, made: Made, fingerprint: str)
     report.notes = counted(item.kind for item in made.notes)
     report.pieces_left_out, report.pieces_left_out_hours = _pieces(account)
     report.fields, report.ignored_columns = found.fields, found.ignored_columns
-    report.ignored = counted(Counter(item.reason for item in found.ignored) + Counter(found.passed_over))
+    report.ignored = counted(Counter(item.reason for item in found.ignored))
     return report, named
 
 

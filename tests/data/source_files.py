@@ -5,6 +5,7 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,10 @@ def by_key(found: Found) -> dict[str, Recording]:
 
 def reasons(found: Found) -> list[tuple[str, str]]:
     return [(Path(item.path).name, item.reason) for item in found.rejected]
+
+
+def ignored(found: Found) -> dict[str, int]:
+    return dict(Counter(item.reason for item in found.ignored))
 
 
 def message(*where: Path | str) -> str:

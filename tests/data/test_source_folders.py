@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from source_files import by_key, find, message, reasons, write
+from source_files import by_key, find, ignored, message, reasons, write
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.data import source_folders
-from speechssl.data.recordings import Recording
+from speechssl.data.recordings import Recording, Rejected
 
 
 def test_folders_are_searched_to_the_bottom(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_folders_are_searched_to_the_bottom(tmp_path: Path) -> None:
     recording = by_key(found)["a_b_c_LOUD"]
     assert recording == Recording("a_b_c_LOUD", str(tmp_path / "corpus/a/b/c/LOUD.WAV"), recording="a/b/c/LOUD")
     assert found.rejected == []
-    assert found.passed_over == {}
+    assert found.ignored == []
 
 
 def test_a_tree_against_a_slow_oracle(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_a_tree_against_a_slow_oracle(tmp_path: Path) -> None:
     assert {recording.path: recording.text for recording in found.recordings} == expected
     assert [recording.path for recording in found.recordings] == sorted(expected)
     assert [(item.path, item.reason) for item in found.rejected] == [(path, "empty file") for path in sorted(empty)]
-    assert found.passed_over["hidden"] == hidden
-    assert found.passed_over[".pdf"] == len(list(tmp_path.rglob("d.pdf")))
+    assert ignored(found)["hidden"] == hidden
+    assert ignored(found)[".pdf"] == len(list(tmp_path.rglob("d.pdf")))
     assert min(len(expected), len(empty), hidden) > 3
 
 
@@ -72,17 +72,30 @@ def test_transcripts_lie_beside_their_audio(tmp_path: Path) -> None:
         "c.wav": "fünf",
         "d.wav": "",
     }
-    assert found.passed_over == {".txt": 1, ".lab": 1}
+    assert [(Path(item.path).name, item.reason) for item in found.ignored] == [
+        ("README.txt", ".txt, neither a list nor beside audio"),
+        ("a.lab", "a second transcript"),
+    ]
+    assert found.fields == {
+        "text": {".lab beside the audio": 1, ".transcript beside the audio": 1, ".txt beside the audio": 2}
+    }
 
 
-def test_transcripts_that_are_not_utf8_are_all_named(tmp_path: Path) -> None:
-    for stem in ("a", "b", "c"):
+def test_recordings_whose_transcripts_cannot_be_read_are_left_out_by_name(tmp_path: Path) -> None:
+    for stem in ("a", "b", "c", "d", "e"):
         write(tmp_path / f"{stem}.wav")
     write(tmp_path / "a.txt", "café".encode("latin-1"))
-    write(tmp_path / "b.txt", b"\xff\xfeh\0i\0")
-    text = message(tmp_path)
-    assert "a.txt: is not UTF-8 at byte 3; convert it" in text
-    assert "b.txt: is not UTF-8 at byte 0" in text
+    write(tmp_path / "b.txt", "привет".encode("utf-16"))
+    write(tmp_path / "c.txt", "hi".encode("utf-16-le"))
+    (tmp_path / "d.txt").symlink_to(tmp_path / "nowhere.txt")
+    found = find(tmp_path)
+    assert {key: recording.text for key, recording in by_key(found).items()} == {"b": "привет", "e": ""}
+    assert reasons(found) == [(f"{stem}.wav", "unreadable transcript") for stem in ("a", "c", "d")]
+    details = [item.detail for item in found.rejected]
+    assert details[0] == "its .txt is not UTF-8 at byte 3; convert it, for instance with iconv"
+    assert details[1].startswith("its .txt holds the character '\\x00' (UTF-16 without a mark, or no text at all)")
+    assert details[2] == f"{tmp_path}/d.txt cannot be read (No such file or directory)"
+    assert found.ignored == []
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -93,7 +106,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "data" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     found = find(tmp_path / "data")
     assert sorted(by_key(found)) == ["b", "more_a"]
-    assert found.passed_over == {"link to a folder above": 1}
+    assert [(item.path, item.reason) for item in found.ignored] == [
+        (str(tmp_path / "data/more/back"), "link to a folder above")
+    ]
     assert reasons(found) == [("gone.wav", "no such file")]
 
 
@@ -115,7 +130,9 @@ def test_names_that_are_not_utf8_are_rejected_in_words_that_can_be_written(tmp_p
     json.dumps(found.rejected, ensure_ascii=False).encode()
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_left_out_by_name_unless_it_is_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "open" / "a.wav")
     write(tmp_path / "closed" / "b.wav")
     scandir = os.scandir
@@ -126,7 +143,12 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
         return scandir(path)
 
     monkeypatch.setattr(source_folders.os, "scandir", refuse)
-    assert re.search(r"closed: cannot be listed \(Permission denied\); make it readable", message(tmp_path))
+    found = find(tmp_path)
+    assert list(by_key(found)) == ["open_a"]
+    detail = "Permission denied; make it readable, or leave it out"
+    assert found.rejected == [Rejected(str(tmp_path / "closed"), "unreadable folder", detail)]
+    assert find(tmp_path / "*") == found
+    assert f"{tmp_path}/closed: cannot be listed (Permission denied; make it readable" in message(tmp_path / "closed")
 
 
 def test_a_folder_of_empty_files_is_recognised_and_rejected(tmp_path: Path) -> None:
@@ -155,7 +177,11 @@ def test_librispeech(tmp_path: Path) -> None:
         "84-121123-0001", path, "TEXT 121123 1", "84", "", "dev-clean", "84-121123"
     )
     assert {recording.split for recording in found.recordings} == {"dev-clean", "train-clean-100"}
-    assert found.passed_over == {".txt": 1}
+    assert ignored(found) == {".txt, neither a list nor beside audio": 1}
+    assert found.fields == {
+        "text": {"LibriSpeech's .trans.txt": 6},
+        "speaker": {"file names, as in LibriSpeech": 6},
+    }
     assert find(root / "dev-clean").recordings == [r for r in found.recordings if r.split == "dev-clean"]
     assert find(root / "dev-clean/84/7").recordings == [r for r in found.recordings if r.recording == "84-7"]
     assert find(root / "*/*/*/*.flac").recordings == found.recordings
@@ -169,6 +195,22 @@ def test_librispeech_elsewhere_has_no_split(tmp_path: Path) -> None:
     assert {(r.speaker, r.split) for r in find(tmp_path / "mine").recordings} == {("84", "")}
 
 
+def test_librispeech_in_one_folder(tmp_path: Path) -> None:
+    root = write_librispeech(tmp_path / "LibriSpeech")
+    flat = tmp_path / "dev-clean"
+    flat.mkdir()
+    for path in root.rglob("*-*.*"):
+        if path.is_file():
+            shutil.move(path, flat)
+    found = find(flat)
+    expected = {
+        f"{name}-{i:04d}": f"TEXT {name.split('-')[1]} {i}" for name in ("84-121123", "84-7", "19-198") for i in (0, 1)
+    }
+    assert {key: recording.text for key, recording in by_key(found).items()} == expected
+    assert {(r.speaker, r.split) for r in found.recordings} == {("84", "dev-clean"), ("19", "dev-clean")}
+    assert (found.rejected, found.ignored) == ([], [])
+
+
 def test_librispeech_that_is_not_whole(tmp_path: Path) -> None:
     root = write_librispeech(tmp_path / "LibriSpeech")
     folder = root / "dev-clean/84/7"
@@ -178,13 +220,21 @@ def test_librispeech_that_is_not_whole(tmp_path: Path) -> None:
     found = find(root)
     assert by_key(found)["84-7-0009"].text == ""
     assert by_key(found)["84-7-0009"].speaker == "84"
+    assert [(Path(note.path).name, note.kind) for note in found.notes] == [("84-7-0009.flac", "no transcript")]
     assert reasons(found) == [("84-7-0000.flac", "no such file"), ("84-7-0001.flac", "empty file")]
     assert found.rejected[0].detail == f"its transcript is in {folder / '84-7.trans.txt'}"
     assert find(folder / "84-7-0009.flac").rejected == []
     write(folder / "84-7.trans.txt", "84-7-0001 A\n\n84-8-0001 B\n84-7-0001 C\n")
-    text = message(root)
-    assert "84-7.trans.txt:3: begins with '84-8-0001', expected 84-7-NUMBER, each once" in text
-    assert "84-7.trans.txt:4: begins with '84-7-0001'" in text
+    lines = [item for item in find(root).rejected if item.reason == "wrong line"]
+    assert [(Path(item.path).name, item.detail) for item in lines] == [
+        ("84-7.trans.txt:3", "begins with '84-8-0001', expected 84-7-NUMBER, each once"),
+        ("84-7.trans.txt:4", "begins with '84-7-0001', expected 84-7-NUMBER, each once"),
+    ]
+    write(folder / "84-7.trans.txt", "84-7-0009 Ä".encode("latin-1"))
+    found = find(folder)
+    assert found.recordings == []
+    assert reasons(found) == [(f"84-7-000{i}.flac", "unreadable transcript") for i in (1, 9)]
+    assert found.rejected[0].detail.startswith(f"{folder}/84-7.trans.txt is not UTF-8 at byte 10")
 
 
 CLIENT = "f" * 128
@@ -215,8 +265,11 @@ def test_common_voice(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{16}", speaker) for speaker in speakers.values())
     assert {r.language for r in found.recordings} == {"eo"}
     assert by_key(found)["c1"].path == str(root / "clips/c1.mp3")
-    assert found.passed_over == {".tsv": 2}
-    assert found.rejected == []
+    assert {(Path(item.path).name, item.reason) for item in found.ignored} == {
+        ("validated.tsv", "table of Common Voice that is not read"),
+        ("invalidated.tsv", "table of Common Voice that is not read"),
+    }
+    assert reasons(found) == [("c5.mp3", "not listed"), ("c6.mp3", "not listed")]
     assert find(tmp_path / "cv") == found
     assert find(root / "train.tsv").recordings == [r for r in found.recordings if r.split == "train"]
 

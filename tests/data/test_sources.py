@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from source_files import ROWS, SAMPLES, by_key, find, message, reasons, write, write_manifest, write_tar
+from source_files import ROWS, SAMPLES, by_key, find, ignored, message, reasons, write, write_manifest, write_tar
 
-from speechssl.audio.reading import AUDIO_SUFFIXES
 from speechssl.data import source_folders, source_manifests, source_tars
+from speechssl.data.recordings import key_of
 from speechssl.data.sources import LOOKED_FOR
 from speechssl.errors import DataError
 
@@ -32,7 +32,7 @@ def test_globs_and_single_files_say_what_their_folder_says(tmp_path: Path, monke
         found = find(pattern)
         assert found.recordings == [recording for recording in whole if recording in found.recordings], pattern
         assert found.recordings
-    assert find("*").passed_over == {"unusable match of a glob": 1}
+    assert ignored(find("*")) == {".md": 1}
     single = find("s1/a.wav").recordings
     assert single == [whole[0]._replace(key="a", recording="a")]
 
@@ -48,12 +48,17 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: pytes
         raise OSError(5, "Input/output error")
 
     write(tmp_path / "a.wav")
-    paths = [write(tmp_path / "a.txt", "YES"), write(tmp_path / "s.tar"), write(tmp_path / "list.tsv", "path\na.wav\n")]
-    monkeypatch.setattr(source_tars, "scan_tar", refuse)
-    monkeypatch.setattr(source_folders, "open", refuse, raising=False)
-    monkeypatch.setattr(source_manifests, "open", refuse, raising=False)
-    text = message(tmp_path / "a.wav", *paths[1:])
-    assert all(f"{path}: cannot be read (Input/output error)" in text for path in paths)
+    tar = write_tar(tmp_path / "s.tar", SAMPLES)
+    listed = write(tmp_path / "list.tsv", "path\na.wav\n")
+    write(tmp_path / "a.txt", "YES")
+    for module in (source_tars, source_folders, source_manifests):
+        monkeypatch.setattr(module, "open", refuse, raising=False)
+    text = message(tar, listed)
+    assert all(f"{path}: cannot be read (Input/output error)" in text for path in (tar, listed))
+    expected = [("a.wav", "unreadable transcript"), ("list.tsv", "unreadable file"), ("s.tar", "unreadable file")]
+    assert reasons(find(tmp_path)) == expected
+    assert reasons(find(tmp_path / "*")) == expected
+    assert reasons(find(tmp_path / "a.wav")) == expected[:1]
 
 
 def test_neither_the_order_of_the_file_system_nor_of_the_sources_matters(
@@ -87,7 +92,9 @@ def test_neither_the_order_of_the_file_system_nor_of_the_sources_matters(
     for i in range(60):
         write(tmp_path / "wrong" / str(i % 7) / f"{i}.wav")
         write(tmp_path / "wrong" / str(i % 7) / f"{i}.txt", b"\xff")
-    assert len({message(tmp_path / "wrong") for _ in range(5)}) == 1
+    wrong = [find(tmp_path / "wrong") for _ in range(5)]
+    assert len(wrong[0].rejected) == 60
+    assert all(found == wrong[0] for found in wrong)
 
 
 def test_keys_do_not_depend_on_where_the_corpus_lies(tmp_path: Path) -> None:
@@ -119,12 +126,32 @@ def test_names_in_any_script_get_keys(tmp_path: Path) -> None:
     for name in ("привет.wav", "мир.wav", "你好/世界.wav", "café.wav", "__.wav", "-.wav", "a  b.wav"):
         write(tmp_path / name)
     found = find(tmp_path)
-    assert {Path(r.path).name: r.key for r in found.recordings if r.key in ("caf", "-", "a_b")} == {
-        "café.wav": "caf",
+    keys = {Path(r.path).name: r.key for r in found.recordings}
+    assert {name: key for name, key in keys.items() if name.isascii()} == {
+        "__.wav": "_",
         "-.wav": "-",
         "a  b.wav": "a_b",
     }
-    assert len(found.recordings) == 7
+    assert re.fullmatch(r"cafe_[0-9a-f]{12}", keys["café.wav"])
+    assert re.fullmatch(r"[0-9a-f]{12}", keys["мир.wav"])
+    assert len(set(keys.values())) == 7
+    write(tmp_path / "more" / "мир.wav")
+    assert {Path(r.path).name: r.key for r in find(tmp_path).recordings if "more" not in r.path} == keys
+
+
+def test_names_of_other_scripts_stay_apart_and_are_the_same_in_either_unicode_form(tmp_path: Path) -> None:
+    assert key_of("日本") != key_of("中国")
+    assert key_of("é") == key_of("e\u0301") != key_of("e")
+    assert key_of("a/b c.d") == "a_b_c_d"
+    assert key_of(os.fsdecode(b"caf\xe9")) != key_of(os.fsdecode(b"caf\xe8"))
+    write(tmp_path / "one" / "é.wav")
+    write(tmp_path / "two" / "e\u0301.wav")
+    (one,), (two,) = find(tmp_path / "one").recordings, find(tmp_path / "two").recordings
+    assert (one.key, one.recording) == (two.key, two.recording)
+    rows = write(tmp_path / "list.tsv", "path\tid\none/é.wav\t日本\ntwo/e\u0301.wav\t中国\n")
+    assert sorted(by_key(find(rows))) == sorted((key_of("日本"), key_of("中国")))
+    tar = write_tar(tmp_path / "s.tar", [{"__key__": "日本", "wav": b"1"}, {"__key__": "中国", "wav": b"2"}])
+    assert sorted(by_key(find(tar))) == sorted((key_of("日本"), key_of("中国")))
 
 
 def test_a_hash_that_is_taken_is_made_longer(tmp_path: Path) -> None:
@@ -146,14 +173,23 @@ def test_a_file_that_is_listed_twice_is_one_recording(tmp_path: Path) -> None:
     write(tmp_path / "list.tsv", "path\ttext\naudio/a.wav\tYES\naudio/b.wav\tNO\naudio/../audio/b.wav\tNO\n")
     found = find(tmp_path / "audio", tmp_path / "list.tsv", tmp_path / "audio/*.wav")
     assert [recording.text for recording in found.recordings] == ["YES", "NO"]
-    assert reasons(found) == [
-        ("a.wav", "listed twice"),
-        ("a.wav", "listed twice"),
-        ("b.wav", "listed twice"),
-        ("b.wav", "listed twice, with another transcript"),
-        ("b.wav", "listed twice, with another transcript"),
-    ]
-    assert found.rejected[-1].detail == "kept as 'audio_b', 'NO'"
+    assert reasons(found) == [("b.wav", "listed twice")]
+    assert [(Path(note.path).name, note.kind, note.detail) for note in found.notes] == [
+        ("b.wav", "two transcripts", "the list has 'NO', which is used; beside it lies 'OTHER'")
+    ] * 2
+
+
+def test_what_two_lists_say_of_a_file_is_joined_unless_it_differs(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.wav")
+    texts = write(tmp_path / "texts.tsv", "path\ttext\na.wav\tYES\nb.wav\tNO\nc.wav\tGO\n")
+    voices = write(tmp_path / "voices.tsv", "path\tspeaker\ttext\na.wav\tanna\t\nb.wav\tben\tKNOW\nc.wav\t\tGO\n")
+    for order in ((texts, voices), (voices, texts), (tmp_path,)):
+        found = find(*order)
+        assert {r.key: (r.text, r.speaker) for r in found.recordings}["a"] == ("YES", "anna")
+        assert {r.key: r.text for r in found.recordings}["c"] == "GO"
+        assert reasons(found) == [("b.wav", "listed twice, with another transcript"), ("c.wav", "listed twice")]
+        assert [(Path(note.path).name, note.kind) for note in found.notes] == [("a.wav", "described twice")]
 
 
 def test_sources_that_are_not_recognised_are_all_named_with_what_was_looked_for(tmp_path: Path) -> None:
@@ -163,25 +199,30 @@ def test_sources_that_are_not_recognised_are_all_named_with_what_was_looked_for(
     (tmp_path / "empty").mkdir()
     write(tmp_path / "notes.docx")
     write(tmp_path / "set.tar.gz")
+    write(tmp_path / "My Corpus/Train/a.wav")
     given = ["a.wav", "nowhere", "pictures", "empty", "notes.docx", "set.tar.gz", "*.flac", "*.docx"]
+    given += ["Picture", "My Corpus/train", "my_corpus/Train", "My Korpus/*.wav"]
     lines = message(*(tmp_path / name for name in given)).splitlines()
     for line, expected in zip(
         lines,
         [
             "/nowhere: not found",
-            "/pictures: a folder without audio, Common Voice tables or tars; it holds 1 .png, 1 hidden",
-            "/empty: a folder without audio, Common Voice tables or tars; it holds no files at all",
-            "/notes.docx: a file with the suffix '.docx'",
-            "/set.tar.gz: a compressed tar; unpack it, or decompress it to a .tar",
-            "/*.flac: a glob that matches nothing",
-            f"/*.docx: none of its 1 matches is usable, the first for one: {tmp_path}/notes.docx: a file with the",
+            "/pictures: a folder without audio, lists of it, or tars; it holds 1 .png, 1 hidden",
+            "/empty: a folder without audio, lists of it, or tars; it holds no files at all",
+            "/notes.docx: neither audio, nor a list of it, nor a tar (.docx)",
+            f"/set.tar.gz: an archive; unpack it (tar -xf {tmp_path}/set.tar.gz) and give the folder, or a .tar",
+            f"/*.flac: a glob that matches nothing; in {tmp_path} are 3 folders, 1 .docx, 1 .gz, 1 .wav",
+            f"/*.docx: none of its 1 matches is usable, the first for one: {tmp_path}/notes.docx: neither audio",
+            f"/Picture: not found; is it {tmp_path}/pictures?",
+            f"/My Corpus/train: not found; is it {tmp_path}/My Corpus/Train?",
+            f"/my_corpus/Train: not found; is it {tmp_path}/My Corpus/Train?",
+            f"/My Korpus/*.wav: a glob that matches nothing, {tmp_path}/My Korpus is no folder; is it {tmp_path}",
+            LOOKED_FOR,
         ],
-        strict=False,
+        strict=True,
     ):
-        assert line.startswith(f"{tmp_path}{expected}")
-    assert lines[-1] == LOOKED_FOR
-    assert len(lines) == 8
-    assert all(suffix in LOOKED_FOR for suffix in (*AUDIO_SUFFIXES, ".tsv", ".csv", ".jsonl", ".tar", "clips/"))
+        assert line.startswith(expected if expected is LOOKED_FOR else f"{tmp_path}{expected}")
+    assert all(suffix in LOOKED_FOR for suffix in (".tsv", ".csv", ".jsonl", ".tar", "clips/"))
 
 
 def test_no_sources_are_an_error() -> None:
@@ -216,14 +257,16 @@ def test_damage_of_any_kind_is_a_named_error_or_a_list_that_can_be_written(tmp_p
         ".txt": "1-2-0000 EIN WÖRTCHEN\n1-2-0001 TWO\n".encode(),
     }.get(Path(kind).suffix) or write_manifest(tmp_path / kind, rows).read_bytes()
     draws = random.Random(kind)
-    errors = []
+    errors, rejected = [], 0
     for _ in range(100):
         path = write((folder if kind.endswith(".txt") else tmp_path) / kind, mutated(data, draws))
         try:
             found = find(folder if kind.endswith(".txt") else path)
             json.dumps(found, ensure_ascii=False).encode()
+            rejected += bool(found.rejected)
         except DataError as error:
             errors.append(str(error))
             str(error).encode()
-    assert 5 < len(errors) < 100
+    assert len(errors) + rejected > 5
+    assert len(errors) < 100
     assert all(error.startswith(str(path)) for error in errors)

@@ -45,14 +45,16 @@ def test_a_set_made_by_webdataset_gets_its_index_and_can_be_read(tmp_path: Path)
         "c": {"OGG": encoded(2, format="OGG", subtype="VORBIS"), "transcript": b"three\n", "json": b"{}"},
         "d": {"opus": encoded(3, format="OGG", subtype="OPUS"), "json": b'{"text": "four"}', "txt": b"not this"},
         "e": {"mp3": encoded(4, format="MP3", subtype="MPEG_LAYER_III")},
+        "f": {"flac": encoded(5), "original.txt": b"Mr. F", "normalized.txt": b"mister f"},
+        "g": {"flac": encoded(6), "lab": b"0 10 sil\n10 20 g\n", "flac.txt": b"gee"},
     }
     with webdataset.ShardWriter(str(tmp_path / "x-%03d.tar"), maxcount=2, encoder=False, verbose=0) as writer:
         for key, members in samples.items():
             writer.write({"__key__": key, **members})
     report = run(VerifyConfig(shards=[str(tmp_path)], write_index=True))
-    assert (report.num_shards, report.num_samples, report.num_indexes_written) == (3, 5, 3)
+    assert (report.num_shards, report.num_samples, report.num_indexes_written) == (4, 7, 4)
     corpus = read_corpus([str(tmp_path)], with_texts=True)
-    texts = ["one", "two lines", "three", "four", None]
+    texts = ["one", "two lines", "three", "four", None, "mister f", "gee"]
     assert [(ref.key, ref.num_samples) for ref in corpus] == [(key, 1600) for key in samples]
     assert list(corpus.texts or ()) == [text or "" for text in texts]
     for ref, members, text in zip(corpus, samples.values(), texts, strict=True):

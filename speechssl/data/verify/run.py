@@ -13,7 +13,8 @@ from rich.text import Text
 
 from speechssl.config import VerifyConfig
 from speechssl.data.listing import REPORT_FILE
-from speechssl.data.tar_scan import Finding, shown
+from speechssl.data.tar_scan import Finding
+from speechssl.data.tar_walk import shown
 from speechssl.data.verify.indexes import partial_index, publish_index
 from speechssl.data.verify.processes import check_in_processes
 from speechssl.data.verify.sets import check_folder, check_set, find_all

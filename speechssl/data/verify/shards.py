@@ -7,8 +7,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from speechssl.data.index import StringColumn
-from speechssl.data.members import TEXT_SUFFIXES, metadata_of, transcript_of
-from speechssl.data.tar_scan import KEY_PATTERN, ScannedSample, scan_tar, shown
+from speechssl.data.members import metadata_of, transcript_of
+from speechssl.data.tar_scan import KEY_PATTERN, ScannedSample, scan_tar
+from speechssl.data.tar_walk import shown
+from speechssl.data.transcripts import transcript_suffix
 from speechssl.data.verify.audio import ContentError, check_audio
 from speechssl.data.verify.indexes import check_index, leave_index
 from speechssl.data.verify.results import CheckedSample, RateUse, ShardResult
@@ -71,7 +73,7 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
             audio = check_audio(content(sample.audio_suffix), decode=decode)
         except ContentError as error:
             result.name(error.kind, str(error), sample.key, sample.offset)
-    texts = {suffix: content(suffix) for suffix in ("json", *TEXT_SUFFIXES) if suffix in sample.members}
+    texts = {suffix: content(suffix) for suffix in sample.members if suffix == "json" or transcript_suffix(suffix)}
     kind = "wrong JSON"
     try:
         metadata = metadata_of(texts, name=name)

@@ -1,0 +1,107 @@
+"""What audio files are called, and how they begin."""
+
+SOUND_SUFFIXES = frozenset(
+    {
+        # libsndfile reads these.
+        *(".wav", ".wave", ".rf64", ".bwf", ".bw64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp1", ".mp2", ".mp3"),
+        *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".voc", ".8svx", ".svx", ".sd2", ".avr"),
+        *(".paf", ".pvf", ".ircam"),
+        # FFmpeg reads these.
+        *(".m4a", ".m4b", ".m4r", ".mp4a", ".f4a", ".aac", ".adts", ".mpga", ".mpa", ".m2a", ".wma", ".asf"),
+        *(".amr", ".awb", ".3ga", ".ac3", ".eac3", ".ape", ".wv", ".tta", ".tak", ".shn", ".mpc", ".spx"),
+        *(".mka", ".weba", ".ra", ".dsf", ".dff", ".gsm", ".g722", ".aa3", ".oma", ".qcp"),
+    }
+)
+"""Of sound alone, in lower case."""
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".wmv", ".flv", ".f4v", ".3gp", ".3g2", ".ogv"),
+        *(".ogx", ".mpg", ".mpeg", ".m2ts", ".vob", ".rm", ".rmvb", ".mxf"),
+    }
+)
+"""Of what has pictures too; a recording, unless a file of sound alone has its name."""
+AUDIO_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
+"""Of all that a folder is searched for; a file without one of them is known by how it begins."""
+
+HEAD_BYTES = 2048
+"""Of a file, by which ``begins_as_audio`` knows it."""
+_MAGIC = (
+    *(b"fLaC", b"OggS", b"ID3\x02", b"ID3\x03", b"ID3\x04", b"NIST_1A", b".snd", b"dns.", b"caff\0", b"riff\x2e\x91"),
+    *(b"Creative Voice File", b"PVF1\n", b"ALawSoundFile", b"\x64\xa3\x01\0", b"\x64\xa3\x02\0", b"\x64\xa3\x03\0"),
+    *(b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR", b"wvpk", b"TTA1", b"tBaK", b"ajkg\x02"),
+    *(b"MPCK", b"DSD \x1c\0\0\0", b"FRM8", b"FLV\x01", b".ra\xfd", b".RMF\0\0", b"\0\0\x01\xba", b"\x7f\xfe\x80\x01"),
+)
+_CHUNKED = {
+    b"RIFF": (b"WAVE", b"AVI ", b"QLCM"),
+    b"RIFX": (b"WAVE",),
+    b"RF64": (b"WAVE",),
+    b"BW64": (b"WAVE",),
+    b"FORM": (b"AIFF", b"AIFC", b"8SVX", b"16SV"),
+}
+"""By the first four bytes, what may stand at byte 8."""
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
+"""The first of an MP4 or QuickTime file, after its length, which is short."""
+_PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ", b"jpx ")
+_TS_PACKET = 188
+# Of layer III and II, in kbit/s and Hz; MPEG 1, then MPEG 2, of which MPEG 2.5 is half the rate.
+_MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MP3_KBITS = {
+    (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def begins_as_audio(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (HEAD_BYTES, or all of it) is audio, or a video that may have sound.
+
+    Only what says so plainly counts: the files are those whose names say nothing.
+    """
+    if head[8:12] in _CHUNKED.get(head[:4], ()):
+        return True
+    if head.startswith(_MAGIC):
+        return True
+    if head[:1] == b"\0" and head[4:8] in _BOXES:
+        return head[4:8] != b"ftyp" or head[8:12] not in _PICTURE_BRANDS
+    return _is_transport_stream(head) or _is_mpeg_audio(head) or _is_adts(head)
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether there is an MPEG transport packet where each should begin; those of cameras have a time before each."""
+    return any(
+        len(head) > 3 * size and all(head[start + i * size] == 0x47 for i in range(4))
+        for start, size in ((0, _TS_PACKET), (4, _TS_PACKET + 4))
+    )
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """Whether two frames of MPEG audio, layer II or III, follow each other."""
+    size = _mpeg_frame_bytes(head[:4])
+    return size > 0 and _mpeg_frame_bytes(head[size : size + 4]) > 0
+
+
+def _mpeg_frame_bytes(header: bytes) -> int:
+    """Length of the frame with this header; 0 if it is none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    kbit, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer not in (1, 2) or kbit in (0, 15) or rate == 3:
+        return 0
+    # MPEG 2 has the bit rates of layer III for layer II too.
+    kbits = _MP3_KBITS[3, layer] if version == 3 else _MP3_KBITS[2, 1]
+    samples = 1152 if layer == 2 or version == 3 else 576
+    return samples * kbits[kbit - 1] * 125 // _MP3_RATES[version][rate] + padding
+
+
+def _is_adts(head: bytes) -> bool:
+    """Whether two frames of AAC follow each other, each with its length in its header."""
+
+    def size_at(offset: int) -> int:
+        header = head[offset : offset + 6]
+        if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[2] >> 2 & 15 > 12:
+            return 0
+        return (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+
+    size = size_at(0)
+    return size > 7 and size_at(size) > 7
