@@ -17,14 +17,16 @@ CHOSEN_REASONS = frozenset(
         "clipped",
         "silent",
         "no speech",
+        "no speech found",
         "no transcript",
         "the same audio twice",
         "listed twice",
         "listed twice, with another transcript",
+        "not listed",
     }
 )
-"""Why sound recordings are left out: options say so, or they are copies. Those with any other reason are damaged,
-missing or wrongly listed, and count towards ``max_bad_share``."""
+"""Why sound recordings are left out: options say so, or the lists of their corpus, or they are copies. Those with any
+other reason are damaged, missing or wrongly listed, and count towards ``max_bad_share``."""
 EXAMPLES = 3
 
 

@@ -21,7 +21,7 @@ class SampleRef(NamedTuple):
     shard: str
     """Path of the tar, or its name in the store."""
     key: str
-    """Its name in the corpus, as ``Corpus.key`` gives it."""
+    """Its name in the corpus, as in ``Corpus.keys``."""
     offset: int
     """First byte of its first tar header."""
     size: int
@@ -64,16 +64,12 @@ class Corpus:
     num_samples: np.ndarray
     checksums: np.ndarray
     key_hashes: np.ndarray
-    """Of the key, and where ``shared_keys`` is true of the sample's checksum too, uint64."""
+    """Of the key in the shard, and of the sample's checksum too where another set has the same key, uint64."""
     keys: StringColumn
-    """As the shards have them."""
+    """Names that no other sample has: the key in the shard, after the name of its set and a slash where another set has
+    the same key."""
     texts: StringColumn | None = None
     """Transcripts, empty where there is none; None if they were not asked for."""
-    shared_keys: np.ndarray | None = None
-    """Whether another set has a sample of the same key; None if that is so for no sample."""
-    set_names: Sequence[str] = ()
-    """Of each shard, what tells its set from others that have some of its keys; without ``shared_keys`` there are
-    none."""
     store: ShardStore | None = None
     """Where shards that are not on this machine are read; None if all are."""
 
@@ -83,7 +79,7 @@ class Corpus:
     def __getitem__(self, i: int) -> SampleRef:
         return SampleRef(
             self.shards[self.shard_numbers[i]],
-            self.key(i),
+            self.keys[i],
             int(self.offsets[i]),
             int(self.sizes[i]),
             int(self.num_samples[i]),
@@ -93,12 +89,6 @@ class Corpus:
             None if self.texts is None else self.texts[i],
             self.store,
         )
-
-    def key(self, i: int) -> str:
-        """Name that no other sample has: its key, after the name of its set and a slash if another set has the key."""
-        if self.shared_keys is None or not self.shared_keys[i]:
-            return self.keys[i]
-        return f"{self.set_names[self.shard_numbers[i]]}/{self.keys[i]}"
 
     @property
     def seconds(self) -> float:
@@ -118,8 +108,7 @@ class Corpus:
         columns = {name: getattr(self, name)[chosen] for name in ("shard_numbers", *NUMBERS)}
         keys = StringColumn.of([self.keys[i] for i in chosen])
         texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
-        shared = None if self.shared_keys is None else self.shared_keys[chosen]
-        return replace(self, **columns, keys=keys, texts=texts, shared_keys=shared)
+        return replace(self, **columns, keys=keys, texts=texts)
 
 
 def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: ShardStore | None = None) -> Corpus:
@@ -193,7 +182,10 @@ def tell_sets_apart(corpus: Corpus, sets: Sequence[str]) -> Corpus:
     hashes[shared] ^= corpus.checksums[shared].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     sharing = [sets[i] for i in np.unique(corpus.shard_numbers[shared])]
     names = dict(zip(sorted(set(sharing)), distinct_ends(sorted(set(sharing))), strict=True))
-    return replace(corpus, key_hashes=hashes, shared_keys=shared, set_names=[names.get(name, "") for name in sets])
+    prefixes = [f"{names[name]}/" if name in names else "" for name in sets]
+    shards = np.where(shared, corpus.shard_numbers, -1).tolist()
+    keys = [key if shard < 0 else prefixes[shard] + key for key, shard in zip(corpus.keys, shards, strict=True)]
+    return replace(corpus, key_hashes=hashes, keys=StringColumn.of(keys))
 
 
 def distinct_ends(folders: Sequence[str]) -> list[str]:

@@ -66,5 +66,5 @@ def test_any_other_place_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     check_output(tmp_path / "notes", [str(source)])
     check_output(tmp_path / "audio" / "shards", [str(source), str(tmp_path / "audio")])
     ingest.run(ShardConfig([str(source)], tmp_path / "set", format="wav"))
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
     ingest.run(ShardConfig([str(source)], tmp_path / "set", format="wav"))  # a finished set needs no writing
