@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV, LOCK = ROOT / ".venv", ROOT / "tools" / "requirements.lock"
 MADE_HERE = VENV / ".made-by-tools-environment"  # says from what, once all is installed
 REASONS = {
-    "No space left|os error 28|uota exceeded": "The disk is full: about 8 GB are needed on Linux, 3 GB on macOS.",
-    "onnect|timed out|error sending|ProxyError|SSLError": "The package index could not be reached: is there a network?",
+    "No space left|os error 28|uota exceeded": "The disk is full: 7 GB are needed on Linux, 3 GB on macOS.",
+    "onnect|timed out|sending|Proxy|SSL": "The package index cannot be reached: network, proxy, pip's or uv's mirror?",
     "ABI tag|platform tag|no wheels": "There are builds for Linux with glibc and for macOS 14 on Apple silicon only.",
 }
 
@@ -126,7 +126,7 @@ def build(extra: str) -> None:
     VENV.mkdir(exist_ok=True)
     MADE_HERE.write_text("")
     if anew:
-        say(f"Making {VENV}: some minutes and, on Linux, 8 GB of disk; once.")
+        say(f"Making {VENV}: some minutes and, on Linux, 7 GB of disk; once.")
         for path in set(VENV.iterdir()) - {MADE_HERE}:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         maker = (uv, "venv", "--allow-existing", "--python", sys.executable) if uv else (sys.executable, "-m", "venv")
@@ -134,11 +134,11 @@ def build(extra: str) -> None:
             package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
             fail(f"{sys.executable} makes no environments.", f"Debian: sudo apt install {package}. Or install uv.")
     if not uv:
-        uv = str(VENV / "bin" / "uv")
         download(python, "-m", "pip", "install", "--quiet", "--constraint", LOCK, "uv")
     use_mirror(python)
-    locked = ("--constraint", LOCK, "--build-constraint", LOCK)
-    download(uv, "pip", "install", "--python", python, *locked, "pip", "--editable", f".[{extra}]")
+    os.environ.setdefault("UV_COMPILE_BYTECODE", str(int(sys.dont_write_bytecode)))  # or each process would, for itself
+    what = ("--constraint", LOCK, "--build-constraint", LOCK, "pip", "--editable", f".[{extra}]")
+    download(uv or python.with_name("uv"), "pip", "install", "--python", python, *what)
     compiled = "import numpy, scipy, torch, torchaudio, soundfile, soxr, librosa, matplotlib"
     loading = subprocess.run([python, "-c", compiled], stderr=subprocess.PIPE, text=True, check=False)
     if loading.returncode:

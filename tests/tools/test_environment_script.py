@@ -306,7 +306,7 @@ def test_without_network(install: Run, checkout: Path) -> None:
     result = install(*in_environment(USE), UV_HTTP_RETRIES="0", **nowhere)
     assert result.returncode == 2
     assert "That failed; trying once more." in result.stderr
-    assert "The package index could not be reached: is there a network?" in result.stderr
+    assert "The package index cannot be reached: network, proxy, pip's or uv's mirror?" in result.stderr
     assert install(*in_environment(USE)).returncode == 0
 
 
@@ -315,7 +315,7 @@ def test_without_network(install: Run, checkout: Path) -> None:
     [
         ("failed to write to file: No space left on device (os error 28)", "The disk is full"),
         ("torch==2.15.0 has no wheels with a matching platform tag (e.g., musllinux_1_2)", "Linux with glibc"),
-        ("ERROR: HTTPSConnectionPool: NewConnectionError", "The package index could not be reached"),
+        ("ERROR: HTTPSConnectionPool: NewConnectionError", "The package index cannot be reached"),
         ("something else", "Run this again to go on from there."),
     ],
 )
@@ -326,6 +326,15 @@ def test_failed_installation_is_explained(install: Run, bin_folder: Path, said: 
     assert result.returncode == 2
     assert said in result.stderr
     assert advice in result.stderr
+
+
+def test_bytecode_is_compiled_where_python_would_keep_none(install: Run, checkout: Path) -> None:
+    """Else each of the many processes of the tests compiles all packages, for itself."""
+    assert install(*in_environment(USE)).returncode == 0
+    assert not list((checkout / ".venv").rglob("pip.*.pyc"))
+    shutil.rmtree(checkout / ".venv")
+    assert install(*in_environment(USE), PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    assert list((checkout / ".venv").rglob("pip.*.pyc"))
 
 
 def test_second_try_trusts_the_certificates_of_the_system(install: Run, bin_folder: Path, checkout: Path) -> None:
