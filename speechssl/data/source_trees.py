@@ -21,8 +21,8 @@ from speechssl.data.source_manifests import read_manifest
 from speechssl.data.source_tars import audio_of_tar, read_tar
 
 _CLIPS = "clips"
-_REPORTS = frozenset({"rejected.tsv", "notes.tsv", "ignored.tsv"})
-"""Of speechssl, beside its shards; they have the columns of a list."""
+_REPORTS = frozenset({"report.png", "rejected.tsv", "notes.tsv", "ignored.tsv"})
+"""Of speechssl, beside its shards and their report.json; the tables have the columns of a list."""
 
 
 class FolderId(NamedTuple):
