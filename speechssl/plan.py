@@ -13,6 +13,7 @@ from speechssl.config import PlanConfig, PretrainConfig
 from speechssl.config_files import parse
 from speechssl.data.augmented import is_active
 from speechssl.data.corpus import Corpus
+from speechssl.data.engines import num_cores
 from speechssl.data.remote.addresses import is_remote
 from speechssl.data.remote.store import make_store
 from speechssl.errors import DataError
@@ -22,7 +23,7 @@ from speechssl.pretrain import check_config, count_parameters, load_corpus, make
 from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.memory import available_memory
-from speechssl.training.processes import num_cores, resolve_devices
+from speechssl.training.processes import resolve_devices
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Micro-batches that are tried, as multiples of the configuration's."""
