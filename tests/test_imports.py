@@ -8,7 +8,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
     {"errors", "__init__"},
-    {"config", "config_values", "config_files", "config_limits", "frames", "installation"},
+    {
+        *("config", "config_files", "config_help", "config_limits", "config_schema", "config_shipped"),
+        *("config_sources", "config_values", "frames", "installation", "outputs"),
+    },
     {"audio", "text"},
     {"model", "data"},
     {"objectives"},

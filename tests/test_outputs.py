@@ -191,6 +191,10 @@ def test_devices_and_pipes_are_written_to_and_never_replaced(tmp_path: Path) -> 
     assert os.read(reader, 10) == "é".encode()
     os.close(reader)
     assert paths_below(tmp_path) == {tmp_path / "pipe"}
+    check_output_file(Path(os.devnull), never, what="plan")
+    with whole_file(Path(os.devnull)) as file:
+        file.write("gone")
+    assert Path(os.devnull).is_char_device()
 
 
 # Verbs, each with an output that cannot be; none may have begun its work.
@@ -286,6 +290,17 @@ def test_a_run_goes_on_in_its_folder(finetuned: Path, pretrained: Path) -> None:
         before = paths_below(run)
         check_run_folder(run)
         assert paths_below(run) == before
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("name", ["metrics.json", "hypotheses.jsonl"])
+def test_an_evaluation_replaces_no_file_of_others(
+    name: str, shards: Path, finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text('{"mine": 1}\n')
+    assert cli.main(["evaluate", str(finetuned), "--data.shards", str(shards), "--output", str(tmp_path)]) == 2
+    assert f"output is {tmp_path}, where {name} is something that this command did not" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == '{"mine": 1}\n'
 
 
 @pytest.fixture
