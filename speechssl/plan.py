@@ -20,7 +20,7 @@ from speechssl.errors import DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
 from speechssl.outputs import check_output_file, has_json
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
-from speechssl.training.layout import num_cores, planned_layout
+from speechssl.training.layout import planned_layout
 from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.memory import available_memory

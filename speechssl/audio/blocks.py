@@ -3,80 +3,68 @@
 A frame is here what libsndfile calls one: a sample of each channel, at the file's own rate.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import soxr
 
-from speechssl.audio.decoders import Decoder, opened, reason_of
-from speechssl.errors import DataError
+from speechssl.audio.decoder import SKIPPED_FRAMES, Decoder
+from speechssl.audio.decoders import opened
+from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.inspection import (
+    EVERYTHING,
+    AudioInfo,
+    Choice,
+    damage_named,
+    inspect,
+    note_early_end,
+    read_frames,
+)
 
-SKIP_FRAMES = 1 << 16
-"""Frames decoded at a time on the way to a piece that cannot be sought."""
-
-
-class AudioInfo(NamedTuple):
-    """What a file holds."""
-
-    sample_rate: int
-    """Hz."""
-    num_frames: int
-    """As many as reading gives."""
-    num_channels: int
-    format: str
-    """libsndfile's name of the container, as in "WAV"; "FFmpeg" for what only FFmpeg reads."""
+logger = logging.getLogger(__name__)
 
 
 def probe(path: Path) -> AudioInfo:
     """What a file holds, from its header where that can be trusted, else by decoding it once.
 
     Raises:
-        DataError: missing, unreadable or empty; damaged, if it has to be decoded.
+        AudioError: missing, unreadable or empty; damaged, if it has to be decoded.
     """
-    return probe_with_begin(path, 0.0)[0]
+    return inspect(path, judges_channels=False).info
 
 
-def probe_with_begin(path: Path, seconds: float) -> tuple[AudioInfo, np.ndarray]:
-    """The same, and what ``read_range`` gives for the first seconds, while the file is open anyway.
-
-    Raises:
-        DataError: as ``probe``, or damaged in these seconds.
-    """
-    with opened(path) as decoder:
-        num_begin = round(seconds * decoder.sample_rate)
-        begin = _read_mono(decoder, path, num_begin, 0) if num_begin else np.empty(0, np.float32)
-        num_frames = decoder.num_frames
-        if num_frames is None:
-            num_frames = len(begin) + sum(map(len, _mono_blocks(decoder, path, SKIP_FRAMES)))
-        if num_frames == 0:
-            raise DataError(f"{path}: holds no samples")
-        info = AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format)
-    return info, begin
-
-
-def read_blocks(path: Path, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+def read_blocks(
+    path: Path, block_seconds: float = 30.0, choice: Choice = EVERYTHING, findings: list[Finding] | None = None
+) -> Iterator[np.ndarray]:
     """Read a file from beginning to end.
 
     Args:
         path: audio file of any format.
         block_seconds: length of the blocks; only one is in memory.
+        choice: what is heard.
+        findings: what is met on the way, as damage, is appended.
 
     Yields:
         Mean of the channels at the file's own rate, float32 (block,); the last is shorter. They hold the same
         samples for any length of block.
 
     Raises:
-        DataError: missing, unreadable, damaged, shorter than its header says, or with samples that are not finite.
+        AudioError: missing, unreadable, damaged so that nothing can be read behind it, or with samples that are not
+            finite.
     """
-    with opened(path) as decoder:
-        yield from _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)))
+    with opened(path, trusts_header=choice.trusts_header) as decoder:
+        num_known = len(decoder.findings)
+        yield from _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)), choice)
+        if findings is not None:
+            findings += decoder.findings[num_known:]
 
 
 def read_blocks_at(path: Path, sample_rate: int, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
-    """The same at another rate: together the samples that soxr at high quality makes of the whole file.
+    """The same at another rate, with what is best to be heard: together the samples that soxr makes of the whole file.
+
+    What is noticed, as a file that is cut off, is logged.
 
     Args:
         path: audio file of any format.
@@ -87,19 +75,27 @@ def read_blocks_at(path: Path, sample_rate: int, block_seconds: float = 30.0) ->
         Mean of the channels, float32; blocks differ in length, and some may be empty.
 
     Raises:
-        DataError: as ``read_blocks``.
+        AudioError: as ``read_blocks``.
     """
     with opened(path) as decoder:
-        blocks = _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)))
+        is_certain = decoder.num_channels == 1 and (not decoder.is_float or decoder.num_frames is None)
+        inspection = None if is_certain else inspect(path)
+        choice = EVERYTHING if inspection is None else inspection.choice
+        blocks = _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)), choice)
         if decoder.sample_rate == sample_rate:
             yield from blocks
-            return
-        stream = soxr.ResampleStream(decoder.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        yield from map(stream.resample_chunk, blocks)
-        yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+        else:
+            stream = soxr.ResampleStream(decoder.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+            yield from map(stream.resample_chunk, blocks)
+            yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+        noticed = decoder.findings + (inspection.findings if inspection is not None else [])
+        for finding in dict.fromkeys(noticed):
+            logger.warning("%s: %s: %s", path, finding.kind, finding.detail)
 
 
-def read_range(path: Path, start_frame: int, num_frames: int, sample_rate: int) -> np.ndarray:
+def read_range(
+    path: Path, start_frame: int, num_frames: int, sample_rate: int, choice: Choice = EVERYTHING
+) -> np.ndarray:
     """Read one piece of a file; for several of the same file use ``read_ranges``.
 
     Args:
@@ -107,63 +103,76 @@ def read_range(path: Path, start_frame: int, num_frames: int, sample_rate: int) 
         start_frame: first frame, at the file's own rate.
         num_frames: length, at the file's own rate.
         sample_rate: wanted rate in Hz; the piece is resampled as a whole by soxr at high quality.
+        choice: what is heard.
 
     Returns:
         Mean of the channels, float32 (S,).
 
     Raises:
-        DataError: as ``read_ranges``.
+        AudioError: as ``read_ranges``.
     """
-    return next(read_ranges(path, [(start_frame, num_frames)], sample_rate))
+    return next(read_ranges(path, [(start_frame, num_frames)], sample_rate, choice))
 
 
-def read_ranges(path: Path, ranges: Iterable[tuple[int, int]], sample_rate: int) -> Iterator[np.ndarray]:
+def read_ranges(
+    path: Path,
+    ranges: Iterable[tuple[int, int]],
+    sample_rate: int,
+    choice: Choice = EVERYTHING,
+    findings: list[Finding] | None = None,
+) -> Iterator[np.ndarray]:
     """Read pieces of a file while decoding it once: one by one, an hour of MP3 would be decoded for each of them.
 
     Args:
         path: audio file of any format.
         ranges: (first frame, number of frames) of each piece at the file's own rate, in order and without overlap.
         sample_rate: wanted rate in Hz; each piece is resampled as a whole by soxr at high quality.
+        choice: what is heard.
+        findings: what is met on the way to a piece and in it, as damage, is appended before it is given.
 
     Yields:
-        Mean of the channels of each piece, float32 (S,).
+        Mean of the channels of each piece, float32 (S,). A piece is shorter where the file ends before its header says.
 
     Raises:
-        DataError: missing, unreadable, damaged, with samples that are not finite, or without the frames of a piece.
+        AudioError: missing, unreadable, damaged so that nothing can be read behind it, with samples that are not
+            finite, or without the frames of a piece.
     """
-    with opened(path) as decoder:
+    with opened(path, trusts_header=choice.trusts_header) as decoder:
         position = 0
+        num_known = len(decoder.findings)
         for start, num_frames in ranges:
             if start < position or num_frames < 1:
                 raise ValueError(f"piece ({start}, {num_frames}) after frame {position}: not in order, or empty")
-            where = f"frames {start} to {start + num_frames}"
-            if not _skip(decoder, path, position, start):
-                raise _ends_early(path, where, 0, num_frames)
-            samples = _read_mono(decoder, path, num_frames, start)
-            if len(samples) < num_frames:
-                raise _ends_early(path, where, len(samples), num_frames)
+            samples = _read_piece(decoder, path, position, start, num_frames)
             position = start + num_frames
+            if findings is not None:
+                findings += decoder.findings[num_known:]
+                num_known = len(decoder.findings)
+            mono = choice.of(samples)
             if decoder.sample_rate != sample_rate:
-                samples = soxr.resample(samples, decoder.sample_rate, sample_rate, quality="HQ")
-            yield np.ascontiguousarray(samples, dtype=np.float32)
+                mono = soxr.resample(mono, decoder.sample_rate, sample_rate, quality="HQ")
+            yield np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _mono_blocks(decoder: Decoder, path: Path, block_frames: int) -> Iterator[np.ndarray]:
+def _read_piece(decoder: Decoder, path: Path, position: int, start: int, num_frames: int) -> np.ndarray:
+    where = f"frames {start} to {start + num_frames}"
+    if not _skip(decoder, path, position, start):
+        raise _lacks(path, where, 0, num_frames)
+    samples = read_frames(decoder, path, num_frames, start)
+    if len(samples) < num_frames:
+        # A file that has less than its header says is one thing, a piece that it never had another.
+        if not len(samples) or decoder.num_frames is None or start + num_frames > decoder.num_frames:
+            raise _lacks(path, where, len(samples), num_frames)
+        note_early_end(decoder, start + len(samples))
+    return samples
+
+
+def _mono_blocks(decoder: Decoder, path: Path, block_frames: int, choice: Choice) -> Iterator[np.ndarray]:
     position = 0
-    while len(samples := _read_mono(decoder, path, block_frames, position)):
+    while len(samples := read_frames(decoder, path, block_frames, position)):
         position += len(samples)
-        yield samples
-    if decoder.num_frames is not None and position < decoder.num_frames:
-        raise _ends_early(path, "the file", position, decoder.num_frames)
-
-
-def _read_mono(decoder: Decoder, path: Path, num_frames: int, position: int) -> np.ndarray:
-    """Next frames as the mean of their channels, float32 (num_frames,); ``position`` is for messages."""
-    with _damage_named(path, position / decoder.sample_rate, (position + num_frames) / decoder.sample_rate):
-        samples = decoder.read(num_frames)
-    if not np.isfinite(samples).all():
-        raise DataError(f"{path}: holds samples that are not finite numbers")
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+        yield choice.of(samples)
+    note_early_end(decoder, position)
 
 
 def _skip(decoder: Decoder, path: Path, position: int, start: int) -> bool:
@@ -172,30 +181,20 @@ def _skip(decoder: Decoder, path: Path, position: int, start: int) -> bool:
         if decoder.num_frames is not None and start >= decoder.num_frames:
             return False
         if start > position:
-            with _damage_named(path, position / decoder.sample_rate, start / decoder.sample_rate):
+            with damage_named(path, position / decoder.sample_rate, start / decoder.sample_rate):
                 decoder.seek(start)
         return True
     while position < start:
-        passed = len(_read_mono(decoder, path, min(SKIP_FRAMES, start - position), position))
+        passed = len(read_frames(decoder, path, min(SKIPPED_FRAMES, start - position), position))
         if not passed:
             return False
         position += passed
     return True
 
 
-@contextmanager
-def _damage_named(path: Path, first_second: float, last_second: float) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # soundfile's own errors are of this class
-        raise DataError(
-            f"{path}: cannot be decoded between {first_second:.1f} and {last_second:.1f} s ({reason_of(error)}); the "
-            "file is damaged, get it again or leave it out"
-        ) from error
-
-
-def _ends_early(path: Path, where: str, found: int, expected: int) -> DataError:
-    return DataError(
+def _lacks(path: Path, where: str, found: int, expected: int) -> AudioError:
+    return AudioError(
         f"{path}: {where}: {found} frames, expected {expected}; the file is cut off or was replaced, get it again or "
-        "leave it out"
+        "leave it out",
+        "cut off",
     )

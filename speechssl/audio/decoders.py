@@ -1,322 +1,219 @@
-"""Decoders of audio files: libsndfile reads what it knows, FFmpeg the rest (M4A, video).
+"""Decoders of audio files: libsndfile reads what it knows, FFmpeg the rest, and where one gives up the next goes on.
 
-A frame is here what libsndfile calls one: a sample of each channel, at the file's own rate. Three things are not left
-to libsndfile, since it gets them wrong silently:
+Of libsndfile's word these things are not taken, since it gets them wrong silently:
 
 - the length of an MP3 is what its header says or, without one, a guess from the first bit rate, and libsndfile reads
   no further: streams of variable bit rate and joined files lose half of themselves;
-- of an Ogg file of several streams, one after the other as web radio writes them, it reads the first;
+- what lies behind the length in a header, and files that were joined to the first (``lengths``);
 - a seek in MP3, Vorbis or Opus does not give the samples that decoding from the beginning gives.
 """
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
+import errno
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 import numpy as np
-import soundfile
 
-from speechssl.errors import DataError
+from speechssl.audio import mp3
+from speechssl.audio.contents import what_it_is
+from speechssl.audio.decoder import Decoder, reason_of, skip
+from speechssl.audio.ffmpeg import FFmpegDecoder, has_ffmpeg
+from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.lengths import examine
+from speechssl.audio.sndfile import FlacDecoder, JoinedDecoder, Mp3Decoder, SndfileDecoder
+from speechssl.audio.splicing import Part, SplicedFile, Stretch
 
-UNKNOWN_FRAMES = 2**62
-"""libsndfile gives at least this number where a header has no length (FLAC that was written to a pipe)."""
-SEEKABLE_SUBTYPES = frozenset(
-    {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-    | {"ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"}
-)
-"""Encodings, FLAC's among them, in which a seek gives the very samples that decoding from the beginning gives."""
-MP3_TAGS = (b"Xing", b"Info", b"VBRI")
-MP3_HEAD_BYTES = 4096
-"""The tag with an MP3's length lies in its first frame, which is shorter than this."""
-MP3_TAG_OFFSET = 40
-"""It lies no further from the beginning of that frame."""
-MP3_SLACK_BYTES = 1 << 14
-"""What may follow the last frame of an MP3 besides sound: tags, or a frame that is cut off."""
-MP3_FRAME = 1152
-"""Samples per frame of an MP3, at most."""
-OGG_PAGE_HEADER = 27
-"""Bytes before a page's table; four of them, at 14, name its stream."""
-OGG_PAGE_BYTES = 1 << 16
-"""A page is not longer, apart from its header."""
+SAMPLE_RATES = (1000, 1 << 20)
+"""Hz; what a header says beyond is no sample rate."""
+OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that are no recording's fault, and would meet every other one too."""
 
-
-class Decoder(Protocol):
-    """An open file that is decoded from its beginning."""
-
-    format: str
-    sample_rate: int
-    num_channels: int
-    num_frames: int | None
-    """None if only decoding tells."""
-    can_seek: bool
-    """Whether seeking is exact."""
-
-    def read(self, num_frames: int) -> np.ndarray:
-        """Next frames, float32 (num_frames, C); fewer only at the end."""
-
-    def seek(self, frame: int) -> None:
-        """Go to a frame, if ``can_seek``."""
-
-    def close(self) -> None:
-        """Let go of the file."""
+Opener = Callable[[], Decoder]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Decoder]:
+def opened(path: Path, *, trusts_header: bool = False) -> Iterator[Decoder]:
     """A decoder that reads all of a file, closed in the end.
 
+    Args:
+        path: audio file of any format.
+        trusts_header: whether the file was looked at before, and holds what its header says.
+
     Raises:
-        DataError: missing, or of a format that neither libsndfile nor FFmpeg reads.
+        AudioError: missing, not to be read, or of a format that neither libsndfile nor FFmpeg reads.
+        OSError: this machine has no room or no handles left.
     """
-    decoder = _open(path)
+    decoder = _open(path, trusts_header=trusts_header)
     try:
+        if not SAMPLE_RATES[0] <= decoder.sample_rate <= SAMPLE_RATES[1]:
+            raise AudioError(
+                f"{path}: its header says {decoder.sample_rate} Hz, which is no sample rate; correct the header, or "
+                "leave it out"
+            )
         yield decoder
     finally:
         decoder.close()
 
 
-def _open(path: Path) -> Decoder:
+def _open(path: Path, *, trusts_header: bool) -> Decoder:
     """The first decoder that reads all of a file: libsndfile, the one for MP3, FFmpeg."""
     try:
-        decoder = _SndfileDecoder(path)
-        if decoder.format == "MP3" and not _mp3_says_its_length(path):
-            decoder.close()
-            return _Mp3Decoder(path)
-        if decoder.format != "OGG" or _is_one_ogg_stream(path):
-            return decoder
-        decoder.close()
-        raise RuntimeError("several Ogg streams, one after the other")
+        return _open_plain(path) if trusts_header else _open_with_libsndfile(path)
     except (RuntimeError, TypeError) as error:  # soundfile's own errors, and a suffix such as .raw
-        if not path.is_file():
-            raise DataError(f"{path}: no such audio file") from error
-        if shutil.which("ffmpeg") is not None:
-            return _FFmpegDecoder(path)
-        raise DataError(
-            f"{path}: cannot be read as audio ({reason_of(error)}); convert it to WAV or FLAC, or install FFmpeg"
+        reason = reason_of(error)
+    except FileNotFoundError as error:
+        raise AudioError(f"{path}: no such audio file", "no such file") from error
+    except PermissionError as error:
+        raise AudioError(
+            f"{path}: may not be read, permission denied; give this user the right to, as by chmod u+r",
+            "may not be read",
         ) from error
-
-
-def reason_of(error: Exception) -> str:
-    """Last line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
-
-
-class _SequentialFile(soundfile.SoundFile):
-    """soundfile seeks after every read to where it is, if it can; in MP3 and Opus that changes what comes next."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-class _SndfileDecoder:
-    """What libsndfile reads, at its word."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = _SequentialFile(path)
-        self.format: str = self._file.format
-        self.sample_rate: int = self._file.samplerate
-        self.num_channels: int = self._file.channels
-        self.num_frames = None if self._file.frames >= UNKNOWN_FRAMES else int(self._file.frames)
-        self.can_seek = self.num_frames is not None and self._file.subtype in SEEKABLE_SUBTYPES
-
-    def read(self, num_frames: int) -> np.ndarray:
-        return self._file.read(num_frames, dtype="float32", always_2d=True)
-
-    def seek(self, frame: int) -> None:
-        self._file.seek(frame)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Mp3Decoder:
-    """An MP3 without a true length: everything that is there, the encoder's delay at its beginning included."""
-
-    format = "MP3"
-    num_frames: int | None = None
-    can_seek = False
-
-    def __init__(self, path: Path) -> None:
-        self._bytes = _Mp3Bytes(path)
-        try:
-            self._file = _SequentialFile(self._bytes)
-        except RuntimeError:
-            self._bytes.close()
+    except OSError as error:
+        if error.errno in OF_THE_MACHINE:
             raise
-        self.sample_rate: int = self._file.samplerate
-        self.num_channels: int = self._file.channels
-        self._rest = np.empty((0, self.num_channels), dtype=np.float32)
-        self._ended = False
-
-    def read(self, num_frames: int) -> np.ndarray:
-        pieces, found = [self._rest], len(self._rest)
-        while found < num_frames and not self._ended:
-            pieces.append(self._next_frame())
-            found += len(pieces[-1])
-        samples = np.concatenate(pieces)
-        self._rest = samples[num_frames:]
-        return samples[:num_frames]
-
-    def _next_frame(self) -> np.ndarray:
-        """One at a time, since soundfile throws away what it has when it meets what is not a frame."""
-        reason = "sound of another sample rate follows"
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})", "could not be read") from error
+    if has_ffmpeg():
         try:
-            samples = self._file.read(MP3_FRAME, dtype="float32", always_2d=True)
-        except RuntimeError as error:
-            samples, reason = self._rest[:0], reason_of(error)
-        self._ended = len(samples) < MP3_FRAME
-        if self._ended and not self._bytes.is_near_end():
-            raise RuntimeError(reason)
-        return samples
-
-    def seek(self, frame: int) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self._file.close()
-        self._bytes.close()
+            return FFmpegDecoder(path)
+        except AudioError as error:
+            raise _not_audio(path) or error from None
+    raise _not_audio(path) or AudioError(
+        f"{path}: cannot be read as audio ({reason}); convert it to WAV or FLAC, or install FFmpeg"
+    )
 
 
-class _Mp3Bytes:
-    """An MP3 as libsndfile has to see it to read all of it: huge, and without the tag that says how long it is."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
-        self._tag = _find_mp3_tag(self._file)
-        self._file.seek(0)
-        self._asked_for_size = False
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
-        self._asked_for_size = whence == os.SEEK_END and offset == 0
-        self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return 1 << 40 if self._asked_for_size else self._file.tell()
-
-    def readinto(self, buffer: memoryview) -> int:
-        start = self._file.tell()
-        data = bytearray(self._file.read(len(buffer)))
-        if self._tag is not None:
-            for i in range(self._tag - start, self._tag - start + 4):
-                if 0 <= i < len(data):
-                    data[i] = 0
-        buffer[: len(data)] = data
-        return len(data)
-
-    def is_near_end(self) -> bool:
-        """Whether nothing is left but what may follow the last frame."""
-        return self._size - self._file.tell() <= MP3_SLACK_BYTES
-
-    def close(self) -> None:
-        self._file.close()
+def _not_audio(path: Path) -> AudioError | None:
+    what = what_it_is(path)
+    return None if what is None else AudioError(f"{path}: cannot be read as audio: it is {what}")
 
 
-def _mp3_says_its_length(path: Path) -> bool:
-    """Whether an MP3 has a tag with its length in frames and bytes, and is as large as that."""
+def _open_with_libsndfile(path: Path) -> Decoder:
+    layout = examine(path)
+    if not layout.parts:
+        decoder = _open_plain(path)
+    elif len(layout.parts) == 1:
+        decoder = _open_part(path, layout.parts[0])
+    else:
+        decoder = JoinedDecoder(path, [partial(_open_part, path, part) for part in layout.parts])
+    decoder.findings[:0] = layout.findings
+    return decoder
+
+
+def _open_plain(path: Path) -> Decoder:
+    decoder = SndfileDecoder(path)
+    if decoder.format == "FLAC":
+        return FlacDecoder(lambda: path, decoder)
+    if decoder.format == "MP3":
+        decoder.close()
+        return _open_mp3(path)
+    if decoder.can_seek:
+        return decoder
+    return _CarryingOn(path, decoder, [])
+
+
+def _open_part(path: Path, part: Part) -> Decoder:
+    source = partial(SplicedFile, path, part.pieces)
+    decoder = SndfileDecoder(source(), can_be_counted=part.can_be_counted)
+    decoder.format = part.format or decoder.format
+    return FlacDecoder(source, decoder) if part.format == "FLAC" else decoder
+
+
+def _open_mp3(path: Path) -> Decoder:
     with path.open("rb") as file:
-        tag = _find_mp3_tag(file)
-        if tag is None:
-            return False
-        file.seek(tag)
-        head = file.read(16)
-    flags = int.from_bytes(head[4:8], "big")
-    if head.startswith(b"VBRI") or flags & 3 != 3:
-        return False
-    stated = int.from_bytes(head[12:16], "big")
-    found = path.stat().st_size - tag + MP3_TAG_OFFSET  # counted from the beginning of the first frame, or before
-    return stated <= found <= stated + MP3_SLACK_BYTES
+        tag = mp3.read_tag(file)
+    if mp3.agrees(path, tag):
+        return _CarryingOn(path, SndfileDecoder(path), [partial(_open_mended_mp3, path, tag)])
+    walk = mp3.walk(path)
+    if walk is None:
+        whole = SplicedFile(path, [Stretch(0, path.stat().st_size)], endless=True)
+        return _CarryingOn(path, Mp3Decoder(whole), [])
+    pieces, findings = mp3.mended(walk, tag, hide_tag=True)
+    decoder = Mp3Decoder(SplicedFile(path, pieces, endless=True))
+    decoder.findings += findings
+    return _CarryingOn(path, decoder, [])
 
 
-def _find_mp3_tag(file: BinaryIO) -> int | None:
-    """Byte at which the tag with the length of an MP3 begins; None if it has none."""
-    start = 0
-    while (head := file.read(10)).startswith(b"ID3") and len(head) == 10:
-        size = 0
-        for byte in head[6:]:  # 7 bits in each
-            size = size << 7 | byte & 127
-        start += 10 + size
-        file.seek(start)
-    file.seek(start)
-    data = file.read(MP3_HEAD_BYTES)
-    found = [at for at in map(data.find, MP3_TAGS) if at >= 0]
-    return start + min(found) if found else None
+def _open_mended_mp3(path: Path, tag: mp3.LengthTag | None) -> Decoder:
+    """An MP3 whose tag is right, without the damage in it."""
+    walk = mp3.walk(path)
+    if walk is None:
+        raise RuntimeError("it has no frames")
+    pieces, findings = mp3.mended(walk, tag, hide_tag=False)
+    decoder = SndfileDecoder(SplicedFile(path, pieces))
+    decoder.findings += findings
+    return decoder
 
 
-def _is_one_ogg_stream(path: Path) -> bool:
-    """Whether the last page of an Ogg file is of the stream that its first page is of."""
-    with path.open("rb") as file:
-        first = file.read(OGG_PAGE_HEADER)
-        file.seek(-min(path.stat().st_size, OGG_PAGE_BYTES + OGG_PAGE_HEADER), os.SEEK_END)
-        tail = file.read()
-    at = tail.rfind(b"OggS", 0, len(tail) - OGG_PAGE_HEADER + 4)
-    return at < 0 or tail[at + 14 : at + 18] == first[14:18]
+class _CarryingOn:
+    """A decoder that is replaced by another one where it gives up, or ends before it should.
 
+    Args:
+        path: of the file.
+        decoder: the first.
+        others: open those that are asked then, in order, before FFmpeg.
+    """
 
-class _FFmpegDecoder:
-    """What only FFmpeg reads, through a pipe: it waits until its output is taken, so nothing piles up."""
-
-    format = "FFmpeg"
-    num_frames: int | None = None
-    can_seek = False
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._messages = tempfile.TemporaryFile()  # noqa: SIM115, a pipe that nobody empties would fill up
-        # AU, because its header is six numbers and may leave the length open. Playlists must not reach the network.
-        source = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0", "-map_metadata", "-1"]
-        self._process = subprocess.Popen(
-            ["ffmpeg", "-nostdin", "-v", "error", "-xerror", *source, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-        )
-        header = self._take(24)
-        if len(header) < 24:
-            self._check_status()
-            self.close()
-            raise DataError(f"{path}: holds no samples")
-        self._take(int.from_bytes(header[4:8], "big") - 24)
-        self.sample_rate = int.from_bytes(header[16:20], "big")
-        self.num_channels = int.from_bytes(header[20:24], "big")
+    def __init__(self, path: Path, decoder: Decoder, others: list[Opener]) -> None:
+        self._decoder = decoder
+        self._others: list[Opener] = [*others, partial(_open_ffmpeg, path)]
+        self.format, self.sample_rate = decoder.format, decoder.sample_rate
+        self.num_channels, self.num_frames = decoder.num_channels, decoder.num_frames
+        self.can_seek, self.is_float = decoder.can_seek, decoder.is_float
+        self.is_plain = decoder.is_plain
+        self.findings = decoder.findings
+        self._position = 0
 
     def read(self, num_frames: int) -> np.ndarray:
-        frame_bytes = 4 * self.num_channels
-        data = self._take(num_frames * frame_bytes)
-        if len(data) < num_frames * frame_bytes:
-            self._check_status()
-        whole = len(data) // frame_bytes * frame_bytes
-        return np.frombuffer(data[:whole], dtype=">f4").astype(np.float32).reshape(-1, self.num_channels)
+        while True:
+            try:
+                samples = self._decoder.read(num_frames)
+            except RuntimeError as error:
+                if not self._replace(reason_of(error)):
+                    raise
+                continue
+            last = self._position + len(samples)
+            is_early = len(samples) < num_frames and self.num_frames is not None and last < self.num_frames
+            if is_early and self._replace(f"no more than {last} of {self.num_frames} frames"):
+                continue
+            self._position = last
+            return samples
 
-    def _take(self, size: int) -> bytes:
-        assert self._process.stdout is not None
-        return self._process.stdout.read(size)
-
-    def _check_status(self) -> None:
-        """Once there is no more output, raise DataError unless FFmpeg was content."""
-        if self._process.wait() == 0:
-            return
-        self._messages.seek(0)
-        lines = self._messages.read().decode(errors="replace").strip().splitlines()
-        self.close()
-        reason = lines[-1] if lines else f"exit status {self._process.returncode}"
-        raise DataError(
-            f"{self._path}: cannot be read as audio, not by FFmpeg either ({reason}); convert it to WAV or FLAC, or "
-            "leave it out"
-        )
+    def _replace(self, reason: str) -> bool:
+        """Ask the next decoder for what follows; False if there is none."""
+        while self._others:
+            try:
+                decoder = self._others.pop(0)()
+            except (RuntimeError, AudioError):
+                continue
+            is_same = (decoder.sample_rate, decoder.num_channels) == (self.sample_rate, self.num_channels)
+            if is_same and skip(decoder, self._position):
+                self._decoder.close()
+                self._decoder = decoder
+                self.findings += decoder.findings
+                if isinstance(decoder, FFmpegDecoder):
+                    second = self._position / self.sample_rate
+                    detail = f"libsndfile gives up at {second:.2f} s ({reason}), FFmpeg reads on"
+                    self.findings.append(Finding("damaged", detail, math.inf, second))
+                decoder.findings = self.findings
+                return True
+            decoder.close()
+        return False
 
     def seek(self, frame: int) -> None:
-        raise NotImplementedError
+        if self._decoder.num_frames is not None:
+            self._decoder.seek(frame)
+        elif not skip(self._decoder, frame - self._position):
+            raise RuntimeError(f"it ends before frame {frame}")
+        self._position = frame
 
     def close(self) -> None:
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._process.kill()
-        self._process.wait()
-        self._messages.close()
+        self._decoder.close()
+
+
+def _open_ffmpeg(path: Path) -> Decoder:
+    if not has_ffmpeg():
+        raise RuntimeError("FFmpeg is not installed")
+    return FFmpegDecoder(path)

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from speechssl.audio.blocks import probe, read_range
-from speechssl.audio.decoders import SEEKABLE_SUBTYPES
+from speechssl.audio.sndfile import SEEKABLE_SUBTYPES
 from speechssl.errors import DataError
 
 Samples = np.ndarray

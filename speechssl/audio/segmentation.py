@@ -4,18 +4,17 @@ What stays of the audio is a power for each 20 ms and, with silero, a probabilit
 10 hours. The rest is arithmetic on these, so that nothing depends on the length of the blocks.
 """
 
-import importlib.util
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-import soxr
 
-from speechssl.audio.blocks import AudioInfo, read_blocks
+from speechssl.audio.blocks import read_blocks
+from speechssl.audio.findings import Finding
+from speechssl.audio.inspection import EVERYTHING, AudioInfo, Choice
+from speechssl.audio.silero import SileroNetwork, has_silero
 from speechssl.config import SegmentationConfig
 from speechssl.errors import ConfigError, DataError
 
@@ -36,9 +35,6 @@ SCORE_DB = 12.0
 """Level above the noise floor that scores 1."""
 LOW_SHARE = 0.7
 """Speech lasts for as long as its score is not below this share of the threshold."""
-SILERO_RATE = 16000
-SILERO_HOP = 512
-"""Samples that the network takes at a time."""
 
 Method = Literal["silero", "energy", "none"]
 Span = tuple[int, int]
@@ -61,6 +57,10 @@ class Cuts(NamedTuple):
     """Speech that was found, short pauses included and margins not."""
     dropped_seconds: float
     """What of it is in no segment: islands shorter than min_seconds."""
+    is_constant: bool = False
+    """Whether all samples have one value."""
+    findings: Sequence[Finding] = ()
+    """What was met when the recording was heard, as damage."""
 
 
 class Limits(NamedTuple):
@@ -87,13 +87,21 @@ class _Listener(Protocol):
         """Take the next samples, (S,)."""
 
 
-def cut(path: Path, info: AudioInfo, config: SegmentationConfig, *, block_seconds: float = 30.0) -> Cuts:
+def cut(
+    path: Path,
+    info: AudioInfo,
+    config: SegmentationConfig,
+    *,
+    choice: Choice = EVERYTHING,
+    block_seconds: float = 30.0,
+) -> Cuts:
     """Find the segments of a recording.
 
     Args:
         path: audio file of any format.
         info: what ``probe`` says of it.
         config: how speech is found, and how long segments are.
+        choice: what of it is heard.
         block_seconds: audio in memory at a time; the result does not depend on it.
 
     Returns:
@@ -101,7 +109,7 @@ def cut(path: Path, info: AudioInfo, config: SegmentationConfig, *, block_second
 
     Raises:
         ConfigError: the options cannot work.
-        DataError: the file cannot be read, or is not as long as ``info`` says.
+        DataError: the file cannot be read, or was replaced by one of another length.
     """
     problems = segmentation_problems(config)
     if problems:
@@ -111,25 +119,31 @@ def cut(path: Path, info: AudioInfo, config: SegmentationConfig, *, block_second
         return assemble([(0, info.num_frames)], info, limits, lambda first, last: last)
     meter = LevelMeter(info.sample_rate)
     network = SileroNetwork(info.sample_rate) if method == "silero" else None
-    _listen(path, info, [meter] if network is None else [meter, network], block_seconds)
+    findings: list[Finding] = []
+    blocks = read_blocks(path, block_seconds, choice, findings)
+    num_frames = _listen([meter] if network is None else [meter, network], blocks)
+    if num_frames > info.num_frames or (num_frames < info.num_frames and not findings):
+        raise DataError(f"{path}: {num_frames} frames, expected {info.num_frames}; the file was replaced, start again")
+    info = info._replace(num_frames=num_frames)
     powers = meter.finish()
     scores = energy_scores(powers) if network is None else network.finish()
     runs = speech_runs(scores, config.threshold)
     edges = runs * meter.hop if network is None else network.frames(runs)
     quietness = _smooth(powers, QUIET_HOPS)
-    return assemble(
+    cuts = assemble(
         join_runs(np.minimum(edges, info.num_frames), limits),
         info,
         limits,
         lambda first, last: quietest_frame(quietness, meter.hop, first, last),
     )
+    return cuts._replace(is_constant=meter.is_constant, findings=findings)
 
 
 def resolve_method(config: SegmentationConfig) -> Method:
     """What "auto" stands for on this machine."""
     if config.method != "auto":
         return config.method
-    return "silero" if _has_silero() else "energy"
+    return "silero" if has_silero() else "energy"
 
 
 def segmentation_problems(config: SegmentationConfig) -> list[str]:
@@ -147,16 +161,12 @@ def segmentation_problems(config: SegmentationConfig) -> list[str]:
         )
     if not 0 < config.threshold < 1:
         problems.append(f"threshold is {config.threshold:g}, expected between 0 and 1")
-    if config.method == "silero" and not _has_silero():
+    if config.method == "silero" and not has_silero():
         problems.append(
             "method is silero, but the package silero-vad is not installed; install it with `pip install silero-vad`, "
             "or choose the method energy"
         )
     return problems
-
-
-def _has_silero() -> bool:
-    return importlib.util.find_spec("silero_vad") is not None
 
 
 def frame_limits(config: SegmentationConfig, sample_rate: int) -> Limits:
@@ -170,15 +180,14 @@ def frame_limits(config: SegmentationConfig, sample_rate: int) -> Limits:
     )
 
 
-def _listen(path: Path, info: AudioInfo, listeners: Sequence[_Listener], block_seconds: float) -> None:
-    """Read a recording once; raise DataError unless it is as long as was said."""
+def _listen(listeners: Sequence[_Listener], blocks: Iterator[np.ndarray]) -> int:
+    """Read a recording once; how many frames it has."""
     found = 0
-    for block in read_blocks(path, block_seconds):
+    for block in blocks:
         found += len(block)
         for listener in listeners:
             listener.add(block)
-    if found != info.num_frames:
-        raise DataError(f"{path}: {found} frames, expected {info.num_frames}; the file was replaced, start again")
+    return found
 
 
 class LevelMeter:
@@ -192,9 +201,18 @@ class LevelMeter:
         self.hop = max(1, round(HOP_SECONDS * sample_rate))
         self._rest = np.empty(0, dtype=np.float32)
         self._powers: list[np.ndarray] = []
+        self._lowest, self._highest = math.inf, -math.inf
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all samples so far have one value."""
+        return self._lowest >= self._highest
 
     def add(self, block: np.ndarray) -> None:
         """Take the next samples, (S,)."""
+        if self._lowest >= self._highest and len(block):
+            self._lowest = min(self._lowest, float(block.min()))
+            self._highest = max(self._highest, float(block.max()))
         samples = np.concatenate([self._rest, block])
         whole = len(samples) // self.hop * self.hop
         self._powers.append(_power(samples[:whole].reshape(-1, self.hop)))
@@ -210,71 +228,6 @@ class LevelMeter:
 def _power(hops: np.ndarray) -> np.ndarray:
     """Variance of each hop, (hops, S) to (hops,): the power of what is not an offset."""
     return hops.astype(np.float64).var(axis=1)
-
-
-class SileroNetwork:
-    """Probability of speech by the network of silero-vad, in hops of 32 ms.
-
-    Args:
-        sample_rate: of the recording, in Hz; it is resampled to 16 kHz as it comes.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        self._sample_rate = sample_rate
-        self._network = _silero_network()
-        self._network.reset_states()
-        self._resampler = soxr.ResampleStream(sample_rate, SILERO_RATE, 1, dtype="float32", quality="HQ")
-        self._rest = np.empty(0, dtype=np.float32)
-        self._scores: list[float] = []
-
-    def add(self, block: np.ndarray) -> None:
-        """Take the next samples, (S,)."""
-        self._hear(self._resampler.resample_chunk(block))
-
-    def finish(self) -> np.ndarray:
-        """Probability of speech in each hop, the last one filled up with silence, (hops,)."""
-        self._hear(self._resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))
-        if len(self._rest):
-            self._hear(np.zeros(SILERO_HOP - len(self._rest), dtype=np.float32))
-        return np.array(self._scores)
-
-    def frames(self, hops: np.ndarray) -> np.ndarray:
-        """Where hops begin in the recording, in frames of its own rate."""
-        return (hops * SILERO_HOP * self._sample_rate + SILERO_RATE // 2) // SILERO_RATE
-
-    def _hear(self, samples: np.ndarray) -> None:
-        import torch
-
-        heard = np.concatenate([self._rest, samples])
-        whole = len(heard) // SILERO_HOP * SILERO_HOP
-        with _one_thread(), torch.inference_mode():
-            hops = torch.from_numpy(heard[:whole]).split(SILERO_HOP) if whole else ()
-            self._scores += [self._network(hop, SILERO_RATE).item() for hop in hops]
-        self._rest = heard[whole:].copy()
-
-
-_networks = threading.local()
-
-
-def _silero_network() -> Any:
-    """The network, one for each thread because it carries state; its weights come with the package."""
-    if not hasattr(_networks, "silero"):
-        with _one_thread():  # which the import sets as well, and leaves so
-            _networks.silero = importlib.import_module("silero_vad").load_silero_vad()
-    return _networks.silero
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread, here only: steps as small as the network's take many times as long on several."""
-    import torch
-
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 def energy_scores(powers: np.ndarray) -> np.ndarray:

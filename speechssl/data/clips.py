@@ -4,21 +4,32 @@ Nothing is decoded that a header tells, so that the shards of a large corpus can
 """
 
 import hashlib
+import logging
+import math
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.audio.blocks import AudioInfo, probe_with_begin, read_range
-from speechssl.audio.segmentation import cut
+from speechssl.audio.blocks import read_range
+from speechssl.audio.decoders import OF_THE_MACHINE
+from speechssl.audio.findings import AudioError
+from speechssl.audio.inspection import AudioInfo, Choice, Inspection, inspect
+from speechssl.audio.segmentation import Cuts, cut, resolve_method
 from speechssl.config import ShardConfig
 from speechssl.data.recordings import Member, Note, Recording, Rejected
-from speechssl.errors import DataError
+from speechssl.data.spans import span_of
+from speechssl.errors import DataError, UserError
 from speechssl.text.normalisation import normalize_text
+
+logger = logging.getLogger(__name__)
 
 BEGIN_SECONDS = 0.25
 """Of clips of equal length, compared before all of them is."""
@@ -43,8 +54,17 @@ class Clip(NamedTuple):
     recording: str
     begin: str = ""
     """Hash of its beginning; empty if it was not heard yet."""
-    channel: int | None = None
-    """Channel of the file that is taken, from 0; None for the mean of all."""
+    channels: tuple[int, ...] = ()
+    """Channels of the file whose mean is taken, from 0; empty for all of them."""
+    gain: float = 1.0
+    """Factor of the file's samples."""
+    trusts_header: bool = False
+    """Whether the file holds what its header says."""
+
+    @property
+    def choice(self) -> Choice:
+        """What of the file is heard."""
+        return Choice(self.channels, self.gain, self.trusts_header)
 
     @property
     def name(self) -> str:
@@ -60,6 +80,24 @@ class Clip(NamedTuple):
 def name_of(item: Recording | Clip) -> str:
     """File, and member of a tar, for messages."""
     return f"{item.path}: {item.member.name}" if item.member else item.path
+
+
+@dataclass
+class Found:
+    """What has been found of one recording so far."""
+
+    clips: list[Clip] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    dropped_seconds: float = 0.0
+
+    def add(self, clip: Clip, config: ShardConfig) -> None:
+        """Add a clip, or that its length is not wanted."""
+        reason = too_short_or_long(clip, config)
+        if reason is None:
+            self.clips.append(clip)
+        else:
+            self.rejected.append(reason)
 
 
 class Scanned(NamedTuple):
@@ -78,79 +116,162 @@ class Scanned(NamedTuple):
 
 
 def scan(recording: Recording, config: ShardConfig) -> Scanned:
-    """Clips of one recording; what cannot be used is named, never raised."""
-    name = name_of(recording)
-    text = normalize_text(recording.text, config.text_case)
-    if config.require_text and not text:
-        return _nothing(recording, "no transcript", "none is given for it")
-    try:
-        with audio_file(recording.path, recording.member) as path:
-            is_file = recording.start_seconds is None and recording.stop_seconds is None
-            heard = BEGIN_SECONDS if is_file and config.deduplicate else 0.0
-            info, begin = probe_with_begin(path, heard)
-            start, stop = frames_of(recording, info)
-            whole = Clip(
-                recording.key, recording.path, recording.member, start, stop - start, info.sample_rate,
-                text, recording.speaker, recording.language, recording.split, recording.recording,
-                samples_hash(begin) if len(begin) else "",
-            )  # fmt: skip
-            clips, dropped = pieces_of(whole, path, info, config)
-    except DataError as error:
-        return _nothing(recording, "unreadable audio", str(error).removeprefix(f"{name}: "))
-    kept: list[Clip] = []
-    rejected: list[Rejected] = []
-    if not clips:
-        rejected.append(Rejected(name, "no speech", f"none was found in its {whole.seconds:.1f} s", recording.key))
-    for clip in clips:
-        reason = too_short_or_long(clip, config)
-        if reason is None:
-            kept.append(clip)
-        else:
-            rejected.append(reason)
-    return Scanned(kept, rejected, info.sample_rate, info.num_channels, info.format, dropped, [])
-
-
-def _nothing(recording: Recording, reason: str, detail: str) -> Scanned:
-    return Scanned([], [Rejected(name_of(recording), reason, detail, recording.key)], 0, 0, "", 0.0, [])
-
-
-def frames_of(recording: Recording, info: AudioInfo) -> tuple[int, int]:
-    """First frame of a recording, and the one after its last.
+    """Clips of one recording; what cannot be used is named, never raised.
 
     Raises:
-        DataError: a segment that begins after its file has ended.
+        DataError: this machine has no room or no handles left, which is no recording's fault.
     """
-    start = round((recording.start_seconds or 0) * info.sample_rate)
-    stop = info.num_frames
-    if recording.stop_seconds is not None:
-        stop = min(stop, round(recording.stop_seconds * info.sample_rate))
-    if start >= stop:
+    text = normalize_text(recording.text, config.text_case)
+    if config.require_text and not text:
+        return _nothing(Rejected(name_of(recording), "no transcript", "none is given for it", recording.key))
+    try:
+        return _scan(recording, text, config)
+    except Exception as error:
+        return _nothing(failure(recording, error))
+
+
+def failure(item: Recording | Clip, error: Exception) -> Rejected:
+    """What is said of a recording, or a piece of one, that cannot be used for whatever reason.
+
+    Raises:
+        DataError: this machine has no room or no handles left.
+        UserError: the options are wrong.
+    """
+    name = name_of(item)
+    if isinstance(error, DataError):
+        reason = error.reason if isinstance(error, AudioError) else "unreadable audio"
+        return Rejected(name, reason, str(error).removeprefix(f"{name}: "), item.key)
+    if isinstance(error, UserError):
+        raise error
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         raise DataError(
-            f"{recording.path}: the segment from {recording.start_seconds or 0:g} s has no audio, the file lasts "
-            f"{info.num_frames / info.sample_rate:.2f} s; correct the manifest"
+            f"{name}: cannot be read ({error.strerror}); this machine has no room, in memory or in "
+            f"{tempfile.gettempdir()}, or too many open files: free some, then give the same command again"
+        ) from error
+    logger.debug("%s: cannot be used", name, exc_info=error)
+    return Rejected(name, "could not be read", f"{type(error).__name__}: {error}".strip(": "), item.key)
+
+
+def _nothing(rejected: Rejected) -> Scanned:
+    return Scanned([], [rejected], 0, 0, "", 0.0, [])
+
+
+def _scan(recording: Recording, text: str, config: ShardConfig) -> Scanned:
+    name, found = name_of(recording), Found()
+    with audio_file(recording.path, recording.member) as path:
+        inspection = _inspect(recording, path, config)
+        info = inspection.info
+        span = span_of(recording, info, has_text=bool(text))
+        found.notes += [Note(name, kind, detail) for kind, detail in span.notes]
+        last = span.stop / info.sample_rate if recording.stop_seconds is not None else math.inf
+        for finding in inspection.findings:
+            if text and finding.spoils(span.start / info.sample_rate, last):
+                raise AudioError(finding.detail, finding.kind)
+            found.notes.append(Note(name, finding.kind, finding.detail))
+        for suffix, choice in choices_of(recording, text, inspection, config):
+            begin = choice.of(inspection.begin)
+            whole = Clip(
+                recording.key + suffix, recording.path, recording.member, span.start, span.stop - span.start,
+                info.sample_rate, text, recording.speaker, recording.language, recording.split, recording.recording,
+                samples_hash(begin) if len(begin) else "", *choice,
+            )  # fmt: skip
+            add_pieces(found, whole, path, info, config)
+    return Scanned(
+        found.clips,
+        found.rejected,
+        info.sample_rate,
+        info.num_channels,
+        info.format,
+        found.dropped_seconds,
+        found.notes,
+    )
+
+
+def _inspect(recording: Recording, path: Path, config: ShardConfig) -> Inspection:
+    judges_channels = config.channel == "mix" and recording.channel is None
+    is_file = recording.start_seconds is None and recording.stop_seconds is None
+    if is_file or recording.member is not None:
+        begin_seconds = BEGIN_SECONDS if is_file and config.deduplicate else 0.0
+        return inspect(path, begin_seconds=begin_seconds, judges_channels=judges_channels)
+    status = os.stat(path)  # noqa: PTH116
+    return _inspect_again(path, status.st_mtime_ns, status.st_size, judges_channels)
+
+
+@lru_cache(maxsize=32)
+def _inspect_again(path: Path, _modified: int, _size: int, judges_channels: bool) -> Inspection:
+    """The same for each segment of a file, of which there may be thousands."""
+    return inspect(path, judges_channels=judges_channels)
+
+
+def choices_of(
+    recording: Recording, text: str, inspection: Inspection, config: ShardConfig
+) -> list[tuple[str, Choice]]:
+    """What is heard of a recording, and what that adds to its key: the best, one channel, or each by itself.
+
+    Raises:
+        AudioError: a channel that is not there, or a transcript of several channels that are to be parted.
+    """
+    num_channels, best = inspection.info.num_channels, inspection.choice
+    channel = config.channel if recording.channel is None else recording.channel
+    if isinstance(channel, int):
+        if not 0 <= channel < num_channels:
+            there = "0 alone" if num_channels == 1 else f"0 to {num_channels - 1}"
+            raise AudioError(f"channel {channel}, the file has {there}; channels are counted from 0", "no such channel")
+        return [("", best._replace(channels=(channel,) if num_channels > 1 else ()))]
+    if channel == "mix" or num_channels == 1:
+        return [("", best)]
+    if text:  # on each of them it would be wrong, and without it each would be lost for training on words
+        raise AudioError(
+            f"its transcript is of {num_channels} channels together, and `--channel each` parts them; name the channel "
+            "of each transcript in a column channel, or give `--channel mix`",
+            "transcript of several channels",
         )
-    return start, stop
+    return [(f"-ch{number}", best._replace(channels=(number,))) for number in range(num_channels)]
 
 
-def pieces_of(whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> tuple[list[Clip], float]:
-    """The clip itself, or its pieces if it is a long file without transcript; also the seconds that are in none."""
+def add_pieces(found: Found, whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> None:
+    """Add a recording, or its pieces if it is a long file without transcript, or why they are left out."""
     is_file = whole.num_frames == info.num_frames
     if whole.text or not is_file or whole.seconds <= config.cut_above_seconds:
-        return [whole], 0.0
-    cuts = cut(path, info, config.segmentation)
-    pieces = [
-        whole._replace(
-            key=f"{whole.key}-{number:05d}", start_frame=segment.start_frame, num_frames=segment.num_frames, begin=""
+        found.add(whole, config)
+        return
+    cuts = cut(path, info, config.segmentation, choice=whole.choice)
+    found.notes += [Note(whole.name, finding.kind, finding.detail) for finding in cuts.findings]
+    if not cuts.segments:
+        found.rejected.append(_without_speech(whole, cuts, config))
+        return
+    for number, segment in enumerate(cuts.segments):
+        key = f"{whole.key}-{number:05d}"
+        piece = whole._replace(key=key, start_frame=segment.start_frame, num_frames=segment.num_frames, begin="")
+        found.add(piece, config)
+    found.dropped_seconds += whole.seconds - sum(segment.num_frames for segment in cuts.segments) / info.sample_rate
+
+
+def _without_speech(whole: Clip, cuts: Cuts, config: ShardConfig) -> Rejected:
+    """Why nothing of a long recording is used."""
+    options = config.segmentation
+    if cuts.is_constant:
+        return Rejected(whole.name, "silent", f"all of its {whole.seconds:.1f} s have one value", whole.key)
+    if cuts.dropped_seconds:
+        what = (
+            f"{cuts.dropped_seconds:.2f} s of speech, in parts below segmentation.min_seconds ({options.min_seconds:g})"
         )
-        for number, segment in enumerate(cuts.segments)
-    ]
-    return pieces, whole.seconds - sum(piece.seconds for piece in pieces)
+    else:
+        what = f"none by method {resolve_method(options)} at threshold {options.threshold:g}"
+    detail = (
+        f"{what} in {whole.seconds:.1f} s; if there is some, lower segmentation.threshold, choose another "
+        "segmentation.method, or raise cut_above_seconds to keep it whole"
+    )
+    return Rejected(whole.name, "no speech found", detail, whole.key)
 
 
 def too_short_or_long(clip: Clip, config: ShardConfig) -> Rejected | None:
     """Why a clip is left out for its length, if it is."""
     if clip.seconds < config.min_seconds:
         detail = f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}"
+        return Rejected(clip.name, "too short", detail, clip.key)
+    if clip.seconds * config.sample_rate < 1:
+        detail = f"{clip.num_frames} samples at {clip.sample_rate} Hz are none at {config.sample_rate} Hz"
         return Rejected(clip.name, "too short", detail, clip.key)
     if clip.seconds > config.max_seconds:
         detail = f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}"
@@ -201,7 +322,7 @@ def read_clip(clip: Clip, sample_rate: int) -> np.ndarray:
         DataError: unreadable, shorter than its header says, or not finite.
     """
     with audio_file(clip.path, clip.member) as path:
-        return read_range(path, clip.start_frame, clip.num_frames, sample_rate)
+        return read_range(path, clip.start_frame, clip.num_frames, sample_rate, clip.choice)
 
 
 def split_duplicates(
@@ -264,8 +385,9 @@ def audio_hash(clip: Clip) -> str:
     """Hash of a clip's audio; its own name if it cannot be read, which is told when it is encoded."""
     try:
         return samples_hash(read_clip(clip, clip.sample_rate))
-    except DataError:
-        return clip.name
+    except Exception as error:
+        failure(clip, error)  # which raises what is no recording's fault
+        return f"{clip.name} {clip.key}"
 
 
 def samples_hash(samples: np.ndarray) -> str:

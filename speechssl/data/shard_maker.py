@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from speechssl.audio.blocks import read_ranges
+from speechssl.audio.findings import Finding
 from speechssl.config import ShardConfig
-from speechssl.data.clips import Clip, audio_file
+from speechssl.data.clips import Clip, audio_file, failure
 from speechssl.data.packing import ShardPlan
 from speechssl.data.recordings import Note, Rejected
 from speechssl.data.writer import EncodedSample, ShardFile, encode_audio, to_pcm
@@ -26,6 +27,14 @@ LENGTH_EDGES = np.append(np.arange(0.0, 40.5, 0.5), np.inf)
 """Bins of the lengths of samples, seconds."""
 CLIPPED = math.ceil(0.999 * 32768)
 """Sample of the waveform, of 16 bits, that counts as clipped."""
+QUIET_PEAK = 128
+"""Loudest sample, of 16 bits, up to which a recording is noted: 8 bits are left of it, as of 24 bits in the lower bytes
+of 32, or of floats that were divided once too often."""
+EDGE_SECONDS = 0.02
+SUMMED = 1 << 22
+"""Samples whose squares, of 16 bits, add up to less than 2^53."""
+LARGE_OFFSET = 0.03
+"""Mean of the samples, of full scale, from which on a recording is noted: no sound card is as bad."""
 
 
 @dataclass
@@ -86,6 +95,8 @@ def make_shard(plan: ShardPlan, output: Path, config: ShardConfig, num_threads: 
                 else:
                     shard.write(result.encoded)
                     count(outcome, clip, result, config.sample_rate)
+                    outcome.notes += result.notes
+            outcome.notes = list(dict.fromkeys(outcome.notes))  # of one file, many pieces
             outcome.num_bytes, outcome.sha256 = shard.finish()
     except OSError as error:
         raise DataError(
@@ -103,6 +114,7 @@ class Prepared:
     level: float
     """Mean level in dB below full scale."""
     clipped_share: float
+    notes: list[Note] = field(default_factory=list)
 
 
 def prepared(clips: Sequence[Clip], config: ShardConfig, num_threads: int) -> Iterator[Prepared | Rejected]:
@@ -129,7 +141,7 @@ def runs_of_files(clips: Sequence[Clip], max_seconds: float = 3600.0) -> Iterato
         last = run[-1] if run else None
         follows = (
             last is not None
-            and (clip.path, clip.member) == (last.path, last.member)
+            and (clip.path, clip.member, clip.choice) == (last.path, last.member, last.choice)
             and clip.start_frame >= last.start_frame + last.num_frames
         )
         if run and (not follows or seconds > max_seconds):
@@ -146,28 +158,40 @@ def prepare_run(run: list[Clip], config: ShardConfig) -> list[Prepared | Rejecte
     results: list[Prepared | Rejected] = []
     while len(results) < len(run):
         left = run[len(results) :]
+        findings: list[Finding] = []
         try:
             with audio_file(left[0].path, left[0].member) as path:
                 ranges = [(clip.start_frame, clip.num_frames) for clip in left]
-                for clip, samples in zip(left, read_ranges(path, ranges, config.sample_rate), strict=True):
-                    results.append(prepare(clip, samples, config))
-        except DataError as error:
-            clip = run[len(results)]
-            results.append(Rejected(clip.name, "unreadable audio", str(error).removeprefix(f"{clip.name}: "), clip.key))
+                pieces = read_ranges(path, ranges, config.sample_rate, left[0].choice, findings)
+                for clip, samples in zip(left, pieces, strict=True):
+                    results.append(prepare(clip, samples, config, findings))
+        except Exception as error:
+            results.append(failure(run[len(results)], error))
     return results
 
 
-def prepare(clip: Clip, samples: np.ndarray, config: ShardConfig) -> Prepared | Rejected:
-    """Check and encode the audio of a clip, (S,)."""
+def prepare(
+    clip: Clip, samples: np.ndarray, config: ShardConfig, findings: Sequence[Finding] = ()
+) -> Prepared | Rejected:
+    """Check and encode the audio of a clip, (S,); findings are of its file."""
+    first, last = clip.start_frame / clip.sample_rate, (clip.start_frame + clip.num_frames) / clip.sample_rate
+    notes = []
+    for finding in findings:
+        if clip.text and finding.spoils(first, last):
+            return Rejected(clip.name, finding.kind, finding.detail, clip.key)
+        if finding.touches(first, last):
+            notes.append(Note(clip.name, finding.kind, finding.detail))
+    if not len(samples):
+        return Rejected(clip.name, "too short", f"no samples at {config.sample_rate} Hz", clip.key)
     pcm = to_pcm(samples)
-    # Whole numbers add up to the same sum in any order, on any machine.
-    power = int(np.square(pcm, dtype=np.int32).sum(dtype=np.int64)) / len(pcm) / 32768**2
-    if power == 0:
-        return Rejected(clip.name, "silent", "all its samples are 0", clip.key)
+    power, offset = power_of(pcm)
+    if power == 0 or (clip.sample_rate != config.sample_rate and is_step(pcm, config.sample_rate)):
+        return Rejected(clip.name, "silent", _constant(samples, pcm), clip.key)
     level = 10 * np.log10(power)
     if level < config.min_level_db:
         return Rejected(clip.name, "too quiet", f"{level:.1f} dB, min_level_db is {config.min_level_db:g}", clip.key)
-    clipped = clipped_share(pcm)
+    peak = peak_of(pcm)
+    clipped = clipped_share(pcm) if peak >= CLIPPED else 0.0
     if clipped > config.max_clipped_share:
         return Rejected(
             clip.name,
@@ -175,23 +199,68 @@ def prepare(clip: Clip, samples: np.ndarray, config: ShardConfig) -> Prepared | 
             f"{clipped:.2%} of its samples, max_clipped_share is {config.max_clipped_share:g}",
             clip.key,
         )
-    metadata: dict[str, str | float] = {
-        "seconds": round(len(samples) / config.sample_rate, 4),
+    if abs(offset) > LARGE_OFFSET:
+        notes.append(Note(clip.name, "offset", f"{offset:.3f} is added to all samples, of full scale 1"))
+    if peak <= QUIET_PEAK:
+        notes.append(Note(clip.name, "very quiet", f"its loudest sample is {peak} of 32767, so that few bits are left"))
+    audio = encode_audio(samples if config.format == "opus" else pcm, config.sample_rate, config.format)
+    encoded = EncodedSample(clip.key, audio, len(samples), metadata_of(clip, len(samples) / config.sample_rate))
+    return Prepared(encoded, float(level), clipped, notes)
+
+
+def metadata_of(clip: Clip, seconds: float) -> dict[str, Any]:
+    """What is written beside the audio."""
+    metadata: dict[str, Any] = {
+        "seconds": round(seconds, 4),
         "source": os.path.basename(clip.member.name if clip.member else clip.path),  # noqa: PTH119, it is no Path
     }
     if clip.start_frame:
         metadata["start_seconds"] = round(clip.start_frame / clip.sample_rate, 4)
+    if clip.channels:
+        metadata["channels"] = list(clip.channels)
     for name, value in (("text", clip.text), ("speaker", clip.speaker), ("language", clip.language)):
         if value:
             metadata[name] = value
-    audio = encode_audio(samples if config.format == "opus" else pcm, config.sample_rate, config.format)
-    return Prepared(EncodedSample(clip.key, audio, len(samples), metadata), float(level), clipped)
+    return metadata
+
+
+def power_of(pcm: np.ndarray) -> tuple[float, float]:
+    """Power of int16 (S,) without its offset, and the offset, both of full scale 1.
+
+    Whole numbers below 2^53 add up to the same sum in any order, on any machine.
+    """
+    total = squares = 0
+    for start in range(0, len(pcm), SUMMED):
+        some = pcm[start : start + SUMMED].astype(np.float64)
+        total += int(some.sum())
+        squares += int(some @ some)
+    return (squares * len(pcm) - total * total) / len(pcm) ** 2 / 32768**2, total / len(pcm) / 32768
+
+
+def peak_of(pcm: np.ndarray) -> int:
+    """Largest magnitude of int16 (S,)."""
+    return max(int(pcm.max()), -int(pcm.min()))
+
+
+def is_step(pcm: np.ndarray, sample_rate: int) -> bool:
+    """Whether int16 (S,) that was resampled has one value, but for the edges, where a constant rings."""
+    edge = round(EDGE_SECONDS * sample_rate)
+    inner = pcm[edge:-edge]
+    return len(inner) > edge and int(inner.max()) - int(inner.min()) <= 1 < peak_of(inner)
+
+
+def _constant(samples: np.ndarray, pcm: np.ndarray) -> str:
+    """What is said of audio, (S,), that has one value in 16 bits."""
+    if value := int(pcm[len(pcm) // 2]):
+        return f"all its samples are {value / 32768:.3g}"
+    loudest = float(np.abs(samples).max())
+    if loudest:
+        return f"its loudest sample is {loudest:.1g} of full scale 1, of which 16 bits leave nothing; raise its level"
+    return "all its samples are 0"
 
 
 def clipped_share(pcm: np.ndarray) -> float:
     """Share of samples, int16 (S,), at full scale or a thousandth below it."""
-    if max(int(pcm.max()), -int(pcm.min())) < CLIPPED:
-        return 0.0
     return float(np.mean((pcm >= CLIPPED) | (pcm <= -CLIPPED)))
 
 

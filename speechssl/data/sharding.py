@@ -172,7 +172,8 @@ def scanned_from(values: list[Any]) -> Scanned:
 def clip_from(values: list[Any]) -> Clip:
     """A clip back from plain values."""
     key, path, member, *rest = values
-    return Clip(key, path, None if member is None else Member(*member), *rest)
+    clip = Clip(key, path, None if member is None else Member(*member), *rest)
+    return clip._replace(channels=tuple(clip.channels))
 
 
 def hash_all(engine: Engine, clips: Sequence[Clip]) -> list[str]:

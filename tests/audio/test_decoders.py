@@ -12,7 +12,9 @@ import pytest
 import soundfile
 from audio_files import NUM_FRAMES, RATE, all_blocks, speech_like, write
 
-from speechssl.audio.blocks import probe, read_blocks, read_range
+from speechssl.audio.blocks import probe, read_blocks, read_range, read_ranges
+from speechssl.audio.decoders import opened
+from speechssl.audio.findings import AudioError, Finding
 from speechssl.errors import DataError
 
 FFMPEG = """#!{python}
@@ -128,30 +130,110 @@ def test_mp3_that_is_cut_off_holds_what_is_left(mp3s: tuple[Path, bytes, np.ndar
     assert len(all_blocks(folder / "d.mp3", 0.5)) == found
 
 
-def test_damage_is_named_with_its_place(mp3s: tuple[Path, bytes, np.ndarray], tmp_path: Path) -> None:
+def met(path: Path) -> tuple[np.ndarray, list[Finding]]:
+    """All of a file, and everything that is said of it."""
+    findings: list[Finding] = []
+    samples = np.concatenate(list(read_blocks(path, 1.0, findings=findings)))
+    with opened(path) as decoder:
+        return samples, decoder.findings + findings
+
+
+def test_damage_in_an_mp3_is_silent_and_named_with_its_place(tmp_path: Path, no_ffmpeg: None) -> None:
+    path, samples = tmp_path / "a.mp3", np.concatenate([speech_like(NUM_FRAMES, seed) for seed in range(4)])
+    soundfile.write(path, samples, RATE, bitrate_mode="CONSTANT", compression_level=0.5)
+    data = untagged(path.read_bytes())
+    path.write_bytes(data)
+    whole = all_blocks(path)
+    path.write_bytes(data[: len(data) // 2] + bytes(4000) + data[len(data) // 2 + 4000 :])
+    found, findings = met(path)
+    assert [finding.kind for finding in findings] == ["damaged"]
+    first, last = (round(RATE * second) for second in (findings[0].first_second, findings[0].last_second))
+    assert (last - first) / len(whole) == pytest.approx(4000 / len(data), abs=0.01)
+    assert len(found) == len(whole), "what is lost is replaced by as much silence"
+    np.testing.assert_allclose(found[: first - 1152], whole[: first - 1152], atol=1e-6)
+    assert not found[first + 1152 : last - 1152].any()
+    np.testing.assert_allclose(found[-RATE:], whole[-RATE:], atol=1e-4)
+
+
+def test_damage_in_an_mp3_with_a_length_changes_the_length_of_nothing(
+    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None
+) -> None:
+    folder, _, _ = mp3s
+    path = write(folder, "mp3", np.concatenate([speech_like(NUM_FRAMES, seed) for seed in range(4)]))
+    whole = all_blocks(path)
+    data = path.read_bytes()
+    draws = np.random.default_rng(0)
+    path.write_bytes(data[:20000] + draws.bytes(3000) + data[23000:])
+    assert probe(path).num_frames == len(whole)
+    found, findings = met(path)
+    assert len(found) == len(whole)
+    assert [finding.kind for finding in findings] == ["damaged"]
+    assert findings[0].missing_seconds == pytest.approx(3000 / len(data) * len(whole) / RATE, abs=0.2)
+    np.testing.assert_array_equal(read_range(path, len(whole) - RATE, RATE, RATE), found[-RATE:])
+    np.testing.assert_allclose(found[-RATE:], whole[-RATE:], atol=1e-4)
+
+
+def test_mp3_with_fewer_frames_than_it_says_is_cut_off(mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None) -> None:
     folder, data, _ = mp3s
-    joined = untagged(data) * 10
-    (folder / "e.mp3").write_bytes(joined[: len(joined) // 2] + bytes(4000) + joined[len(joined) // 2 :])
-    with pytest.raises(DataError, match=r"e\.mp3: cannot be decoded between \d.*\(Unspec.*the file is damaged"):
-        all_blocks(folder / "e.mp3", 1)
     stated = data.index(b"Xing") + 8
     frames = int.from_bytes(data[stated : stated + 4], "big") + 5
     (folder / "h.mp3").write_bytes(data[:stated] + frames.to_bytes(4, "big") + data[stated + 4 :])
-    with pytest.raises(DataError, match=r"h\.mp3: the file: \d+ frames, expected \d+; the file is cut off"):
-        all_blocks(folder / "h.mp3", 1)
-    flac = write(tmp_path, "flac", speech_like(NUM_FRAMES))
-    flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"a\.flac: cannot be decoded between [12]\.0 and [23]\.0 s"):
-        all_blocks(flac, 1)
-    with pytest.raises(DataError, match=r"a\.flac: cannot be decoded between 0\.0 and 3\.9 s"):
-        read_range(flac, round(3.9 * RATE), 100, RATE)
+    found, findings = met(folder / "h.mp3")
+    assert abs(len(found) - NUM_FRAMES) < 1200
+    assert [finding.kind for finding in findings] == ["cut off"]
 
 
-def test_mp3_that_changes_its_rate_is_not_cut_to_its_beginning(mp3s: tuple[Path, bytes, np.ndarray]) -> None:
+def test_damaged_blocks_of_a_flac_are_silent_wherever_one_begins(tmp_path: Path) -> None:
+    path = write(tmp_path, "flac", speech_like(8 * NUM_FRAMES))
+    whole = all_blocks(path)
+    data = bytearray(path.read_bytes())
+    for share in (0.3, 0.6):
+        data[int(share * len(data))] ^= 0x55
+    path.write_bytes(data)
+    found, findings = met(path)
+    assert [finding.kind for finding in findings] == ["damaged", "damaged"]
+    for finding in findings:
+        assert finding.missing_seconds < 3 * 4096 / RATE
+    lost = np.zeros(len(whole), bool)
+    for finding in findings:
+        lost[round(finding.first_second * RATE) : round(finding.last_second * RATE)] = True
+    np.testing.assert_array_equal(found, np.where(lost, 0, whole))
+    for seconds in (0.0317, 3.0):
+        np.testing.assert_array_equal(all_blocks(path, seconds), found)
+    middle = int(np.flatnonzero(lost)[100])
+    ranges = [(0, 5), (middle - 9000, 8000), (middle - 500, 900), (middle + 20000, len(found) - middle - 20000)]
+    for piece, (start, length) in zip(read_ranges(path, ranges, RATE), ranges, strict=True):
+        np.testing.assert_array_equal(piece, found[start : start + length])
+
+
+def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(
+    tmp_path: Path, no_ffmpeg: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "ogg", speech_like(NUM_FRAMES))
+    reads = []
+    original = soundfile.SoundFile.read
+
+    def failing(self: soundfile.SoundFile, *arguments: object, **options: object) -> object:
+        reads.append(1)
+        if len(reads) > 2:
+            raise RuntimeError("Internal psf_fseek() failed.")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", failing)
+    with pytest.raises(
+        AudioError, match=r"a\.ogg: cannot be decoded between 2\.0 and 3\.0 s \(Internal.*damaged"
+    ) as caught:
+        all_blocks(path, 1)
+    assert caught.value.reason == "damaged"
+
+
+def test_mp3_that_changes_its_rate_is_not_cut_to_its_beginning(
+    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None
+) -> None:
     folder, data, _ = mp3s
     soundfile.write(folder / "f.mp3", speech_like(10 * 44100), 44100)
     (folder / "g.mp3").write_bytes(untagged(data) + (folder / "f.mp3").read_bytes())
-    with pytest.raises(DataError, match=r"g\.mp3: cannot be decoded .*another sample rate follows"):
+    with pytest.raises(DataError, match=r"g\.mp3: cannot be read .*another sample rate .* after 4\.\d+ s: 44100 Hz"):
         probe(folder / "g.mp3")
 
 
@@ -168,19 +250,23 @@ def test_flac_from_a_pipe_has_no_length_in_its_header(tmp_path: Path) -> None:
 
 
 def test_ogg_of_several_streams_is_not_cut_to_the_first(tmp_path: Path, no_ffmpeg: None) -> None:
-    path = write(tmp_path, "ogg", speech_like(RATE))
-    one = path.read_bytes()
-    other = one.replace(one[14:18], b"\x01\x02\x03\x04")  # the stream's number, in every page
-    path.write_bytes(one + other)
-    with pytest.raises(DataError, match=r"a\.ogg: .*several Ogg streams.*install FFmpeg"):
-        probe(path)
+    pieces = [speech_like(RATE), speech_like(2 * RATE, 1), speech_like(RATE, 2)]
+    files = []
+    for piece in pieces:
+        path = write(tmp_path, "ogg", piece)
+        files.append((path.read_bytes(), all_blocks(path)))
+    path.write_bytes(b"".join(data for data, _ in files))
+    assert probe(path).num_frames == 4 * RATE
+    np.testing.assert_array_equal(all_blocks(path, 0.3), np.concatenate([samples for _, samples in files]))
+    path.write_bytes(files[0][0] * 2)  # of the same stream number, as after `cat`
+    np.testing.assert_array_equal(all_blocks(path), np.tile(files[0][1], 2))
 
 
 def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path, no_ffmpeg: None) -> None:
     with pytest.raises(DataError, match=r"nothing\.wav: no such audio file"):
         probe(tmp_path / "nothing.wav")
     for name in ("text.m4a", "text.mp3", "text.raw"):
-        (tmp_path / name).write_text("hello")
+        (tmp_path / name).write_bytes(bytes(range(1, 200)))
         with pytest.raises(DataError, match=rf"{name}: cannot be read as audio .*or install FFmpeg"):
             all_blocks(tmp_path / name)
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
@@ -189,6 +275,45 @@ def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path, no_ffmpeg: Non
     soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan], np.float32), RATE, subtype="FLOAT")
     with pytest.raises(DataError, match=r"nan\.wav: holds samples that are not finite"):
         all_blocks(tmp_path / "nan.wav")
+    soundfile.write(tmp_path / "rate.wav", np.zeros(100), 7)
+    with pytest.raises(DataError, match=r"rate\.wav: its header says 7 Hz, which is no sample rate"):
+        all_blocks(tmp_path / "rate.wav")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html>404 not found</html>", "a web page"),
+        (b"\n<HTML><body>log in", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
+        (b'{"error": "rate limit"}', "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"PK\3\4" + bytes(range(256)), "a ZIP archive"),
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
+        (bytes(100_000), "zeros only"),
+        ("Ein Text über Töne.\n".encode() * 5000, "text"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac"])
+def test_what_is_no_audio_is_called_what_it_is(
+    tmp_path: Path, no_ffmpeg: None, content: bytes, words: str, suffix: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"a\.{suffix}: cannot be read as audio: it is .*{words}"):
+        probe(path)
+
+
+def test_a_file_without_permission_is_not_told_to_be_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "wav", speech_like(RATE))
+    monkeypatch.setattr(Path, "open", refused)  # root may read everything
+    with pytest.raises(AudioError, match=r"a\.wav: may not be read, permission denied; .*chmod") as caught:
+        probe(path)
+    assert caught.value.reason == "may not be read"
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_other_formats_come_through_ffmpeg(fake_ffmpeg: Callable[[str], Path]) -> None:
@@ -217,7 +342,7 @@ def test_ffmpeg_ends_with_its_reader(fake_ffmpeg: Callable[[str], Path], monkeyp
             super().__init__(*arguments, **options)
             started.append(self)
 
-    monkeypatch.setattr("speechssl.audio.decoders.subprocess.Popen", Watched)
+    monkeypatch.setattr("speechssl.audio.ffmpeg.subprocess.Popen", Watched)
     for content in ("stuck" + " 1" * 2000, "long"):
         blocks = read_blocks(fake_ffmpeg(content), 0.1)
         next(blocks)

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechssl.audio import segmentation
 from speechssl.audio.blocks import AudioInfo, probe
 from speechssl.audio.segmentation import (
     Cuts,
     LevelMeter,
     Limits,
     Segment,
-    SileroNetwork,
     assemble,
     cut,
     frame_limits,
@@ -27,6 +25,7 @@ from speechssl.audio.segmentation import (
     segmentation_problems,
     speech_runs,
 )
+from speechssl.audio.silero import SileroNetwork
 from speechssl.config import SegmentationConfig
 from speechssl.errors import ConfigError, DataError
 
@@ -90,7 +89,8 @@ def test_energy_does_not_depend_on_volume_or_offset(tmp_path: Path) -> None:
 def test_energy_finds_nothing_in_noise_or_silence(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
     for samples in (noise, 0 * noise, 0 * noise + np.float32(0.1), noise[:10]):
-        assert cut(*written(tmp_path, samples), SegmentationConfig(method="energy")) == ([], 0, 0)
+        cuts = cut(*written(tmp_path, samples), SegmentationConfig(method="energy"))
+        assert cuts == ([], 0, 0, np.ptp(samples) == 0, [])
 
 
 def test_energy_follows_noise_that_rises(tmp_path: Path) -> None:
@@ -325,12 +325,12 @@ def test_without_a_method_pieces_are_of_equal_length_and_none_is_lost(tmp_path: 
         info = AudioInfo(RATE, round(seconds * RATE), 1, "WAV")
         cuts = cut(tmp_path / "is not read", info, config)
         assert [segment.num_frames / RATE for segment in cuts.segments] == expected
-        assert cuts[1:] == (seconds, 0)
-    assert cut(tmp_path, AudioInfo(RATE, 4000, 1, "WAV"), config) == ([], 0.5, 0.5)
+        assert (cuts.speech_seconds, cuts.dropped_seconds) == (seconds, 0)
+    assert cut(tmp_path, AudioInfo(RATE, 4000, 1, "WAV"), config)[:3] == ([], 0.5, 0.5)
 
 
 def test_options_that_cannot_work_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     config = SegmentationConfig(method="silero", threshold=1.5, min_seconds=6, padding_seconds=-1)
     problems = segmentation_problems(config)
     assert [problem.split()[0] for problem in problems] == ["padding_seconds", "min_seconds", "threshold", "method"]
@@ -342,9 +342,9 @@ def test_options_that_cannot_work_are_all_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_auto_takes_silero_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert resolve_method(SegmentationConfig()) == "energy"
-    monkeypatch.setattr(segmentation.importlib.util, "find_spec", lambda name: name == "silero_vad")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "silero_vad")
     assert resolve_method(SegmentationConfig()) == "silero"
     assert resolve_method(SegmentationConfig(method="none")) == "none"
 

@@ -1,0 +1,286 @@
+"""Headers that do not say what is there: all that is there is heard, and what is wrong is named."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hearing import RATE, chunk, encoded, hear, put, voice, with_flac_length, with_sizes
+
+FIRST, SECOND = voice(3, 1), voice(3, 2)
+BOTH = np.concatenate([FIRST, SECOND])
+PCM = (("WAV", "PCM_16"), ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"))
+PCM += (("AU", "PCM_16"), ("CAF", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "PCM_24"))
+LOSSY = (("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"))
+OTHERS = (("CAF", "ALAC_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("PVF", "PCM_16"))
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
+@pytest.mark.parametrize("text", ["", "words"])
+def test_sizes_that_were_never_filled_in(tmp_path: Path, size: int, text: str) -> None:
+    heard = hear(put(tmp_path / "a.wav", with_sizes(encoded(BOTH, "WAV", "PCM_16"), size)), text)
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == {"sizes never filled in"}
+
+
+@pytest.mark.parametrize("text", ["", "words"])
+def test_sizes_that_wrapped_or_were_left_behind(tmp_path: Path, text: str) -> None:
+    heard = hear(put(tmp_path / "a.wav", with_sizes(encoded(BOTH, "WAV", "PCM_16"), 2 * len(FIRST))), text)
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert [(note.kind, note.detail) for note in heard.notes] == [
+        ("longer than its header", "its header says 3.00 s, there are 6.00 s")
+    ]
+
+
+def test_a_size_that_wrapped_at_4_gib_leaves_the_chunks_behind_it_alone(tmp_path: Path) -> None:
+    """A sparse file: its audio is zeros up to the last second."""
+    header = with_sizes(encoded(np.zeros(10), "WAV", "PCM_16"), 0)[:44]
+    size = (1 << 32) + 2 * RATE
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.write(with_sizes(header, size))
+        file.seek(44 + size - 2 * RATE)
+        file.write((FIRST[:RATE] * 32768).astype("<i2").tobytes() + chunk(b"LIST", b"INFO" * 90001))
+    seconds = size / 2 / RATE
+    heard = hear(tmp_path / "a.wav", listed={"start_seconds": seconds - 1, "stop_seconds": seconds + 0.01})
+    np.testing.assert_allclose(heard.samples[0], FIRST[:RATE], atol=1e-4)
+    assert heard.kinds == {"longer than its header"}
+
+
+@pytest.mark.parametrize(("container", "subtype"), PCM)
+@pytest.mark.parametrize("text", ["", "words"])
+def test_what_is_cut_off_is_used_without_a_transcript_alone(
+    tmp_path: Path, container: str, subtype: str, text: str
+) -> None:
+    data = encoded(BOTH, container, subtype)
+    heard = hear(put(tmp_path / "a", data[: 2 * len(data) // 3 + 77]), text)
+    assert heard.kinds == {"cut off"}
+    if text:
+        assert not heard.samples
+        return
+    assert 3.5 < heard.seconds < 4.2
+    np.testing.assert_allclose(heard.samples[0], BOTH[: len(heard.samples[0])], atol=1e-4)
+
+
+@pytest.mark.parametrize(("container", "subtype"), LOSSY)
+def test_what_is_cut_off_and_compressed_is_named(tmp_path: Path, container: str, subtype: str) -> None:
+    data = encoded(np.tile(BOTH, 3), container, subtype)
+    path = put(tmp_path / "a", data[: 2 * len(data) // 3 + 77])
+    heard = hear(path)
+    assert heard.kinds == {"cut off"}
+    assert 10 < heard.seconds < 13
+    assert hear(path, "words").kinds == {"cut off"}
+    assert not hear(path, "words").samples
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_named(tmp_path: Path, subtype: str) -> None:
+    data = encoded(np.tile(BOTH, 2), "OGG", subtype)
+    heard = hear(put(tmp_path / "a.ogg", data[: data.rindex(b"OggS")]), "words")
+    assert heard.kinds == {"cut off"}
+    assert not heard.samples
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_whose_end_is_not_marked_is_whole_if_its_last_page_is_short(tmp_path: Path, subtype: str) -> None:
+    """Some recorders do not mark it."""
+    whole = encoded(np.tile(BOTH, 2)[: 23 * RATE // 2], "OGG", subtype)
+    data = bytearray(whole)
+    last = data.rindex(b"OggS")
+    data[last + 5] = 0
+    data[last + 22 : last + 26] = ogg_checksum(data[last:])
+    heard = hear(put(tmp_path / "a.ogg", data), "words")
+    assert not heard.kinds
+    np.testing.assert_array_equal(heard.samples[0], hear(put(tmp_path / "b.ogg", whole)).samples[0])
+
+
+def ogg_checksum(page: bytearray) -> bytes:
+    """CRC of a page without the one that it has, bit by bit (RFC 3533)."""
+    checksum = 0
+    for byte in page[:22] + bytes(4) + page[26:]:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    return checksum.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("container", "subtype"), [*PCM, *LOSSY, *OTHERS])
+def test_joined_files_are_all_heard(tmp_path: Path, container: str, subtype: str) -> None:
+    first, second = encoded(FIRST, container, subtype), encoded(SECOND, container, subtype)
+    heard = hear(put(tmp_path / "a", first + second + first), "words")
+    delay = 0.25 if container == "MP3" or subtype == "IMA_ADPCM" else 0.03
+    assert heard.seconds == pytest.approx(9, abs=3 * delay)
+    assert heard.kinds == {"joined files"}
+    if (container, subtype) in PCM:
+        np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST, SECOND, FIRST]), atol=1e-4)
+
+
+def test_long_flac_files_of_equal_length_that_were_joined_are_noticed(tmp_path: Path) -> None:
+    """The last frame has the number that the first header says."""
+    for copies in (2, 3, 5):
+        data = encoded(np.tile(BOTH, 6), "FLAC", "PCM_16")
+        heard = hear(put(tmp_path / "a.flac", data * copies), max_seconds=1e6)
+        assert len(data) * copies > 1 << 19
+        assert heard.seconds == pytest.approx(36 * copies)
+        assert heard.kinds == {"joined files"}
+
+
+def test_joined_files_of_different_kinds_are_left_out(tmp_path: Path) -> None:
+    other = encoded(voice(2, 3, 8000), "WAV", "PCM_16", 8000)
+    heard = hear(put(tmp_path / "a.wav", encoded(FIRST, "WAV", "PCM_16") + other))
+    assert [item.reason for item in heard.rejected] == ["joined files"]
+    assert "16000 Hz and 1 channels, then 8000 Hz and 1" in heard.rejected[0].detail
+
+
+def test_a_file_that_was_cut_off_and_then_joined_has_both(tmp_path: Path) -> None:
+    first, second = encoded(FIRST, "WAV", "PCM_16"), encoded(SECOND, "WAV", "PCM_16")
+    path = put(tmp_path / "a.wav", first[:-32000] + second)
+    heard = hear(path)
+    np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST[:-16000], SECOND]), atol=1e-4)
+    assert heard.kinds == {"cut off", "joined files"}
+    assert hear(path, "words").kinds == {"cut off"}
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 50000) + b"a" * 50000),
+        chunk(b"bext", bytes(range(256)) * 300) + chunk(b"cue ", bytes(28)),
+        chunk(b"XyZ1", bytes(range(256)) * 300),
+        chunk(b"id3 ", b"ID3" + bytes(range(256)) * 300)[:-20],
+        b"ID3\4\0\0\0\0\x7f\x7f" + bytes(range(256)) * 64,
+        bytes(100_000),
+    ],
+    ids=["texts", "broadcast", "unknown chunk", "chunk that is cut off", "tag", "zeros"],
+)
+@pytest.mark.parametrize("is_odd", [False, True])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_chunks_behind_the_audio_are_no_audio(tmp_path: Path, behind: bytes, *, is_odd: bool, is_padded: bool) -> None:
+    length = len(BOTH) - is_odd
+    data = encoded(BOTH[:length], "WAV", "PCM_U8")[: 44 + length]
+    heard = hear(put(tmp_path / "a.wav", data + bytes(is_padded) + behind), "words")
+    np.testing.assert_allclose(heard.samples[0], BOTH[:length], atol=0.01)
+    assert not heard.kinds
+
+
+def test_what_is_joined_behind_chunks_is_heard(tmp_path: Path) -> None:
+    first, second = encoded(FIRST, "WAV", "PCM_16"), encoded(SECOND, "WAV", "PCM_16")
+    heard = hear(put(tmp_path / "a.wav", first + chunk(b"LIST", b"INFO" * 9000) + second))
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == {"joined files"}
+
+
+def test_a_second_chunk_of_audio_is_heard(tmp_path: Path) -> None:
+    samples = encoded(SECOND, "WAV", "PCM_16")[44:]
+    heard = hear(put(tmp_path / "a.wav", encoded(FIRST, "WAV", "PCM_16") + chunk(b"data", samples)))
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == {"longer than its header"}
+
+
+@pytest.mark.parametrize(("container", "subtype"), PCM)
+@pytest.mark.parametrize("is_text", [True, False])
+def test_bytes_that_are_no_sound_are_not_heard(tmp_path: Path, container: str, subtype: str, *, is_text: bool) -> None:
+    rest = b"once upon a time\r\n" * 5000 if is_text else np.random.default_rng(0).bytes(80_000)
+    heard = hear(put(tmp_path / "a", encoded(BOTH, container, subtype) + rest), "words")
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == (set() if container == "FLAC" else {"bytes after the audio"})
+
+
+@pytest.mark.parametrize(
+    ("stated", "kinds"),
+    [
+        (0, {"sizes never filled in"}),
+        ((1 << 36) - 1, {"sizes never filled in"}),
+        (3 * RATE, {"longer than its header"}),
+        (7 * RATE, {"cut off"}),
+        (len(BOTH) + 100, set()),
+    ],
+)
+def test_lengths_in_flac_headers(tmp_path: Path, stated: int, kinds: set[str]) -> None:
+    heard = hear(put(tmp_path / "a.flac", with_flac_length(encoded(BOTH, "FLAC", "PCM_16"), stated)))
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == kinds
+
+
+def test_a_flac_without_a_length_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    data = with_flac_length(encoded(BOTH, "FLAC", "PCM_16"), 0)
+    path = put(tmp_path / "a.flac", data[: len(data) // 2])
+    assert hear(path).kinds == {"sizes never filled in", "cut off"}
+    assert hear(path, "words").kinds == {"cut off"}
+    assert not hear(path, "words").samples
+
+
+def edited(container: str, edit: Callable[[bytearray], None]) -> bytes:
+    data = bytearray(encoded(BOTH, container, "PCM_16"))
+    edit(data)
+    return bytes(data)
+
+
+def set_at(name: bytes, offset: int, value: bytes) -> Callable[[bytearray], None]:
+    def edit(data: bytearray) -> None:
+        at = data.index(name) + offset
+        data[at : at + len(value)] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("container", "edit", "kind"),
+    [
+        ("AU", set_at(b".snd", 8, struct.pack(">I", 2 * len(FIRST))), "longer than its header"),
+        ("AU", set_at(b".snd", 8, struct.pack(">I", 4 * len(BOTH))), "cut off"),
+        ("AIFF", set_at(b"SSND", 4, struct.pack(">I", 8 + 2 * len(FIRST))), "longer than its header"),
+        ("AIFF", set_at(b"SSND", 4, struct.pack(">I", 0)), "sizes never filled in"),
+        ("CAF", set_at(b"data", 4, struct.pack(">q", 4 + 2 * len(FIRST))), "longer than its header"),
+        ("CAF", set_at(b"data", 4, struct.pack(">q", 4 + 8 * len(FIRST))), "cut off"),
+        ("NIST", set_at(b"sample_count", 0, b"sample_count -i 48000"), "longer than its header"),
+        ("NIST", set_at(b"sample_count", 0, b"sample_count -i 98000"), "cut off"),
+        ("W64", set_at(b"data\xf3", 16, struct.pack("<Q", 24 + 2 * len(FIRST))), "longer than its header"),
+        ("W64", set_at(b"data\xf3", 16, struct.pack("<Q", 24)), "sizes never filled in"),
+        ("RF64", set_at(b"ds64", 16, struct.pack("<Q", 2 * len(FIRST))), "longer than its header"),
+        ("RF64", set_at(b"ds64", 16, struct.pack("<Q", 0)), "sizes never filled in"),
+    ],
+)
+def test_lengths_in_the_headers_of_other_containers(
+    tmp_path: Path, container: str, edit: Callable[[bytearray], None], kind: str
+) -> None:
+    heard = hear(put(tmp_path / "a", edited(container, edit)))
+    np.testing.assert_allclose(heard.samples[0], BOTH, atol=1e-4)
+    assert heard.kinds == {kind}
+
+
+@pytest.mark.parametrize("text", ["", "words"])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_damaged_page_of_an_ogg_is_named_and_costs_no_more_than_itself(
+    tmp_path: Path, subtype: str, text: str
+) -> None:
+    data = bytearray(encoded(np.tile(BOTH, 3), "OGG", subtype))
+    data[len(data) // 2] ^= 0x55
+    heard = hear(put(tmp_path / "a.ogg", data), text)
+    assert heard.kinds == {"damaged"}
+    assert bool(heard.samples) != bool(text)
+    if not text:
+        assert 16 < heard.seconds < 18
+    before = hear(tmp_path / "a.ogg", "words", listed={"start_seconds": 1.0, "stop_seconds": 5.0})
+    assert before.seconds == pytest.approx(4, abs=0.01)
+
+
+def test_segments_of_a_damaged_flac_are_used_where_it_is_whole(tmp_path: Path) -> None:
+    data = bytearray(encoded(np.tile(BOTH, 3), "FLAC", "PCM_16"))
+    data[len(data) // 2] ^= 0x55
+    path = put(tmp_path / "a.flac", data)
+    for start, kinds in ((1.0, set()), (7.5, {"damaged"}), (12.0, set())):
+        heard = hear(path, "words", listed={"start_seconds": start, "stop_seconds": start + 3})
+        assert heard.kinds == kinds
+        assert bool(heard.samples) != bool(kinds)
+
+
+def test_files_as_they_should_be_are_read_by_libsndfile_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechssl.audio.splicing.SplicedFile.__init__", lambda *_, **__: pytest.fail("spliced"))
+    for container, subtype in [*PCM, *LOSSY, *OTHERS]:
+        path = put(tmp_path / "a", encoded(BOTH, container, subtype))
+        samples, _ = soundfile.SoundFile(path).read(len(BOTH), dtype="float32"), RATE
+        heard = hear(path, "words")
+        assert not heard.kinds
+        np.testing.assert_allclose(heard.samples[0][: len(samples)], samples, atol=1e-4)

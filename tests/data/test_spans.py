@@ -1,0 +1,122 @@
+"""Lengths and segments that a list states, beside the files that are there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hearing import RATE, Heard, encoded, hear, put, voice
+
+from speechssl.audio import mp3
+
+SECONDS = 6.0
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return put(tmp_path_factory.mktemp("spans") / "a.wav", encoded(voice(SECONDS), "WAV", "PCM_16"))
+
+
+def only(heard: Heard) -> str:
+    """Kind and detail of the one thing that is said."""
+    said = [f"{note.kind}: {note.detail}" for note in heard.notes]
+    said += [f"{item.reason}: {item.detail}" for item in heard.rejected]
+    assert len(said) == 1
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"stated_seconds": 6.0},
+        {"stated_seconds": 6.09},
+        {"stated_seconds": 5.95},
+        {"stated_frames": 6 * RATE},
+        {"stated_frames": 6 * RATE + 1000},
+        {"stated_seconds": 2.0, "start_seconds": 1.0, "stop_seconds": 3.0},
+        {"stated_seconds": 6.0, "start_seconds": 1.0, "stop_seconds": 3.0},
+        {"start_seconds": 1.0},
+        {"stop_seconds": 6.05},
+        {},
+    ],
+)
+@pytest.mark.parametrize("text", ["", "words"])
+def test_lengths_that_agree_are_not_worth_a_word(path: Path, listed: dict[str, Any], text: str) -> None:
+    heard = hear(path, text, listed)
+    assert not heard.kinds
+    expected = min(SECONDS, listed.get("stop_seconds", SECONDS)) - listed.get("start_seconds", 0)
+    assert heard.seconds == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("listed", "text", "said"),
+    [
+        ({"stated_seconds": 5.0}, "words", "list says another length: the list says 5.00 s, there are 6.00 s"),
+        ({"stated_seconds": 6.3}, "words", "list says another length: the list says 6.30 s, there are 6.00 s"),
+        ({"stated_seconds": 9.0}, "", "list says another length: the list says 9.00 s, there are 6.00 s"),
+        ({"stated_seconds": 6000.0}, "words", "list says another length: .*; are these milliseconds?"),
+        ({"stated_seconds": 6.0 * RATE}, "words", "list says another length: .*; are these samples?"),
+        ({"stated_seconds": 0.1}, "words", "list says another length: .*; are these minutes?"),
+        ({"stated_frames": 3 * RATE}, "words", "list says another length: .*; are these samples at 8000 Hz?"),
+    ],
+)
+def test_other_lengths_are_named(path: Path, listed: dict[str, Any], text: str, said: str) -> None:
+    heard = hear(path, text, listed)
+    assert heard.seconds == SECONDS
+    kind, _, detail = said.partition(": .*")
+    assert only(heard).startswith(kind)
+    assert only(heard).endswith(detail)
+
+
+@pytest.mark.parametrize("listed", [{"stated_seconds": 9.0}, {"stated_frames": 9 * RATE}, {"stated_seconds": 6.6}])
+def test_a_file_that_is_shorter_than_its_list_says_has_not_all_of_its_words(path: Path, listed: dict[str, Any]) -> None:
+    heard = hear(path, "words", listed)
+    assert not heard.samples
+    assert only(heard).startswith("shorter than the list says: the list says ")
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "said"),
+    [
+        (4.0, 9.0, "the segment from 4 s to 9 s, the file lasts 6.00 s; correct the list"),
+        (7.0, 9.0, "the segment from 7 s to 9 s has no audio, the file lasts 6.00 s; correct the list"),
+        (7.0, None, "the segment from 7 s to its end has no audio, the file lasts 6.00 s; correct the list"),
+        (1000.0, 3000.0, "has no audio, the file lasts 6.00 s; are these milliseconds?"),
+        (0.0, 3000.0, "the segment from 0 s to 3000 s, the file lasts 6.00 s; are these milliseconds?"),
+        (16000.0, 64000.0, "has no audio, the file lasts 6.00 s; are these samples?"),
+        (5.0, 6.4, "the segment from 5 s to 6.4 s, the file lasts 6.00 s; correct the list"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "words"])
+def test_segments_that_leave_their_file_are_named_with_both_numbers(
+    path: Path, start: float, stop: float | None, said: str, text: str
+) -> None:
+    heard = hear(path, text, {"start_seconds": start, "stop_seconds": stop})
+    assert not heard.samples
+    assert only(heard).startswith("segment leaves its file: ")
+    assert only(heard).endswith(said)
+
+
+def test_a_segment_that_reaches_a_little_past_the_end_is_cut_there(path: Path) -> None:
+    heard = hear(path, "words", {"start_seconds": 1.0, "stop_seconds": 6.3})
+    assert heard.seconds == 5
+    assert only(heard) == "segment leaves its file: it ends at 6.3 s, the file at 6.00 s; it is cut there"
+
+
+def test_segments_of_a_file_that_is_cut_off_are_used_where_it_is_not(tmp_path: Path) -> None:
+    data = encoded(voice(SECONDS), "WAV", "PCM_16")
+    cut = put(tmp_path / "a.wav", data[: 2 * len(data) // 3])
+    kept = hear(cut, "words", {"start_seconds": 1.0, "stop_seconds": 3.5})
+    assert kept.seconds == 2.5
+    assert kept.kinds == {"cut off"}
+    assert hear(cut, "words", {"start_seconds": 3.0, "stop_seconds": 5.5}).kinds == {"segment leaves its file"}
+    assert not hear(cut, "words", {"start_seconds": 3.0}).samples, "up to an end that is missing"
+
+
+def test_a_file_of_many_segments_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "b.mp3", encoded(voice(SECONDS), "MP3", "MPEG_LAYER_III").replace(b"Xing", bytes(4)))
+    walks: list[Path] = []
+    original = mp3.walk
+    monkeypatch.setattr(mp3, "walk", lambda path: walks.append(path) or original(path))
+    for i in range(50):
+        hear(path, "words", {"start_seconds": i / 10, "stop_seconds": i / 10 + 0.1})
+    assert len(walks) == 51, "once to look, and once for each that is read"
