@@ -113,6 +113,28 @@ def test_equal_audio_by_links_stays_two_recordings(tmp_path: Path) -> None:
     assert reasons(found) == []
 
 
+def test_a_name_that_occurs_twice_is_to_each_kind_of_link_what_it_was_when_unpacked(tmp_path: Path) -> None:
+    members: list[tuple[str, bytes | str, str]] = [
+        ("a.bin", b"first", "file"),
+        ("hard.wav", "a.bin", "hard"),
+        ("a.bin", b"second", "file"),
+        ("symbolic.wav", "a.bin", "symbolic"),
+        ("c.flac", b"top", "file"),
+        ("d/c.flac", b"below", "file"),
+        ("s.wav", "c.flac", "symbolic"),
+        ("d/h.wav", "s.wav", "hard"),
+    ]
+    found = find(write_links(tmp_path / "s.tar", members))
+    assert {key: read_member(recording) for key, recording in by_key(found).items()} == {
+        "hard": b"first",
+        "symbolic": b"second",
+        "c": b"top",
+        "d_c": b"below",
+        "s": b"top",
+        "d_h": b"below",
+    }
+
+
 NAMES = ["a.wav", "a.txt", "b.wav", "b.png", "c.flac", "d/a.wav", "d/a.txt", "d/e/f.wav", "d/e/f.txt", "g.wav"]
 TARGETS = [
     *NAMES,
