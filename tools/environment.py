@@ -56,8 +56,8 @@ def download(*command: str | Path) -> None:
 
 def find(extra: str) -> Path:
     """The Python of the active environment if it fits; or without any, and without .venv, this one; else .venv's."""
-    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
     ours = MADE_HERE.exists() or not VENV.exists() or not any(VENV.iterdir())
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX") or (None if ours else str(VENV))
     if active and ours and VENV.exists() and VENV.samefile(active):
         active = None
     if active or not VENV.exists():
@@ -68,9 +68,9 @@ def find(extra: str) -> Path:
             return python
         if active:
             lacks = lacks or "no Python 3.10 or newer that runs, and has the package packaging"
-            say(f"The active environment {active} does not fit and is left as it is:", *lacks.splitlines()[:3])
+            say(f"The environment {active} does not fit and is left as it is:", *lacks.splitlines()[:3])
     if not ours:
-        fail(f"{VENV} was not made here.", "Move it away, or activate it once it has what is needed.")
+        fail(f"{VENV} was not made here.", "Install into it what it lacks, or move it away.")
     return make(extra)
 
 

@@ -2,7 +2,7 @@
 # All checks: lint, format, types, shell scripts, tests. With arguments, which go to pytest, those tests alone:
 #
 #     bash tools/test.sh                                   # everything
-#     bash tools/test.sh tests/model/test_ctc.py           # a file
+#     bash tools/test.sh tests/model/test_masking.py       # a file
 #     bash tools/test.sh tests/model -k masking -x         # whatever pytest takes
 #     bash tools/test.sh --newest [arguments for pytest]   # tests, with the newest packages that pyproject.toml allows
 #
@@ -24,11 +24,13 @@ fi
 # Makes .venv-newest with the usual environment's uv, and takes its Python.
 use_newest() {
     local uv=("$PYTHON" -m uv) lock=$tools/requirements.lock
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || export UV_COMPILE_BYTECODE=1
     "${uv[@]}" venv --quiet --clear --python "$PYTHON" "$ROOT/.venv-newest" || exit 2
     PYTHON=$ROOT/.venv-newest/bin/python
     "${uv[@]}" pip install --upgrade --python "$PYTHON" --editable '.[dev]' || fail "the newest packages cannot be installed."
     echo "Where the lock has others (- newest, + lock):"
-    "${uv[@]}" pip install --dry-run --python "$PYTHON" --constraint "$lock" --editable '.[dev]' 2>&1 | grep '^ [-+]'
+    "${uv[@]}" pip install --dry-run --python "$PYTHON" --constraint "$lock" --editable '.[dev]' 2>&1 |
+        grep '^ [-+]' || echo ' nowhere'
 }
 
 names=()

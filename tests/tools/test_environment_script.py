@@ -162,7 +162,7 @@ def test_active_environment_that_does_not_fit_is_named_and_left_alone(
     before = sorted(active.rglob("*"))
     write_project(checkout, needs=needs)
     result = install(*in_environment(USE), VIRTUAL_ENV=str(active))
-    assert f"The active environment {active} does not fit and is left as it is:" in result.stderr
+    assert f"The environment {active} does not fit and is left as it is:" in result.stderr
     assert message in result.stderr
     assert sorted(active.rglob("*")) == before
     if len(needs) == 1:
@@ -274,17 +274,16 @@ def test_moved_checkout_gets_an_environment_of_its_place(install: Run, checkout:
     assert str(moved) in (moved / ".venv" / "bin" / "activate").read_text()
 
 
-def test_environment_of_someone_else_is_left_alone_unless_it_is_active(
-    install: Run, checkout: Path, tmp_path: Path
-) -> None:
+def test_environment_of_someone_else_is_used_if_it_fits_and_never_changed(install: Run, checkout: Path) -> None:
     write_script(checkout / ".venv" / "bin" / "python", real_python())
     result = install(*in_environment(USE))
     assert result.returncode == 2
+    assert f"The environment {checkout}/.venv does not fit and is left as it is:\n  thing>=1: none" in result.stderr
     assert f"{checkout}/.venv was not made here." in result.stderr
-    assert [path.name for path in (checkout / ".venv").rglob("*")] == ["bin", "python"]
     write_project(checkout, needs=["pytest"])
-    result = install(*in_environment(USE), VIRTUAL_ENV=str(checkout / ".venv"))
+    result = install(*in_environment(USE))
     assert result.stdout == f"{checkout}/.venv/bin/python\n", result.stderr
+    assert [path.name for path in (checkout / ".venv").rglob("*")] == ["bin", "python"]
 
 
 def test_packages_that_do_not_load_are_named_and_not_taken_for_complete(
