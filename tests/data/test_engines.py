@@ -17,7 +17,7 @@ import os, time
 from speechssl.data.engines import LocalEngine
 
 def say(item):
-    print(f"{os.getpid()}\n", end="", flush=True)  # in one write, or two lines may mix
+    print(f"{os.getpid()}\\n", end="", flush=True)  # in one write, or two lines may mix
     time.sleep(60)
 
 if __name__ == "__main__":
