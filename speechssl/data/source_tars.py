@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from speechssl.audio.reading import AUDIO_SUFFIXES
+from speechssl.data.fields import columns_of, describe, note_values
 from speechssl.data.recordings import TRANSCRIPT_SUFFIXES, Findings, Member, Recording, is_utf8, key_of, printable
-from speechssl.data.source_manifests import columns_of, describe
 from speechssl.data.tar_scan import MemberRange, scan_tar
 
 # What readers of a webdataset stumble over, but not whoever looks up all members of a key.
@@ -41,6 +41,7 @@ def read_tar(path: str, source: str, found: Findings) -> None:
         with open(path, "rb") as file:
             for key, members in samples.items() if not damages else ():
                 _add_tar_sample(path, source, key, members, file, found)
+        note_values(source, found)
         found.passed_over["tar member without KEY.SUFFIX"] += sum(f.kind == "skipped member" for f in scan.findings)
     except OSError as error:
         found.add_problem(f"{source}: cannot be read ({error.strerror})")

@@ -16,7 +16,7 @@ from itertools import groupby
 from speechssl.audio.reading import AUDIO_SUFFIXES
 from speechssl.data.recordings import Findings, Found, Recording, absolute, printable
 from speechssl.data.source_folders import list_folder, read_folder, read_tree
-from speechssl.data.source_manifests import read_manifest
+from speechssl.data.source_manifests import list_format, read_manifest, why_no_list
 from speechssl.data.source_tars import read_tar
 from speechssl.errors import DataError
 
@@ -89,8 +89,10 @@ def _read_path(path: str, root: str, source: str, found: Findings) -> list[str]:
         read_tar(path, source, found)
     elif path.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         return [f"{source}: a compressed tar; unpack it, or decompress it to a .tar"]
+    elif list_format(path) is not None:
+        read_manifest(path, source, found)
     else:
-        return [f"{source}: a file with the suffix {suffix!r}"]
+        return [f"{source}: {why_no_list(path) or f'a file with the suffix {suffix!r}'}"]
     return []
 
 
@@ -140,10 +142,17 @@ def _by_field(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]
     return fields
 
 
-def _place(recording: Recording) -> tuple[str, float, float, int]:
+def _place(recording: Recording) -> tuple[str, float, float, int, int]:
     """Where the audio is, as an order of all recordings."""
     stop = math.inf if recording.stop_seconds is None else recording.stop_seconds
-    return recording.path, recording.start_seconds or 0.0, stop, recording.member.offset if recording.member else -1
+    offset = recording.member.offset if recording.member else -1
+    return (
+        recording.path,
+        recording.start_seconds or 0.0,
+        stop,
+        offset,
+        -1 if recording.channel is None else recording.channel,
+    )
 
 
 def _without_repeats(found: Findings) -> list[Recording]:
@@ -186,7 +195,8 @@ def _make_keys_unique(recordings: list[Recording], taken: set[str]) -> None:
 
 def _unique_key(recording: Recording, folder: str, seen: set[str]) -> str:
     member = recording.member.name if recording.member else ""
-    parts = (os.path.relpath(recording.path, folder), member, recording.start_seconds, recording.stop_seconds)
+    parts = [os.path.relpath(recording.path, folder), member, recording.start_seconds, recording.stop_seconds]
+    parts += [] if recording.channel is None else [recording.channel]
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=20).hexdigest()
     # Eight digits are enough for all but a few of a million.
     return next(
