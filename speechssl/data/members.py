@@ -3,8 +3,8 @@
 import json
 from typing import Any, Literal
 
+from speechssl.data.fields import columns_of, describe
 from speechssl.data.recordings import Findings
-from speechssl.data.source_manifests import columns_of, describe
 from speechssl.data.transcripts import find_transcript
 from speechssl.errors import DataError
 from speechssl.text.normalisation import normalize_text

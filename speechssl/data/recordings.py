@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 _PROBLEMS_SHOWN = 20
@@ -129,8 +129,16 @@ class Findings:
     """Files that are no audio but were used, as lists and transcripts; they are not ``ignored``."""
     fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     ignored_columns: Counter[str] = field(default_factory=Counter)
-    lines_of_ids: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Manifest and line of each key in ``named``."""
+    lines_of_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Manifest and line of each key in ``named``, and the id that it was made of."""
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    """Column and spelling of each value that was taken as missing, of the list or tar that is being read."""
+    spellings: dict[str, dict[Any, str]] = field(default_factory=lambda: defaultdict(dict))
+    """By field, what each value of an identifier that was met so far became."""
+    first_spellings: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """By field and what it became, the first of these values."""
+    merged: list[tuple[str, Any, Any]] = field(default_factory=list)
+    """Column and two values that became one, in the list or tar that is being read."""
     read: set[str] = field(default_factory=set)
     """Paths of manifests and tars, of which each is read once."""
     files: dict[tuple[str, str], set[str]] = field(default_factory=dict)
@@ -157,10 +165,10 @@ class Findings:
             self.problems.append(printable(message))
 
 
-def is_usable(path: str, origin: str, found: Findings) -> bool:
-    """Whether an audio file is there and holds something; if not it is rejected."""
+def is_usable(path: str, origin: str, found: Findings, status: os.stat_result | None = None) -> bool:
+    """Whether an audio file, of which the status may be known, is there and holds something; if not it is rejected."""
     try:
-        status = os.stat(path)
+        status = status or os.stat(path)
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
         found.reject(path, "no such file" if missing else "unreadable file", origin or str(error))

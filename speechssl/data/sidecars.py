@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from speechssl.data.fields import columns_of, describe
 from speechssl.data.recordings import Findings, Origins, Recording
-from speechssl.data.source_manifests import columns_of, describe
 from speechssl.data.transcripts import bare_suffix, decode_text, read_transcript, transcript_rank, transcript_suffix
 
 Place = TypeVar("Place")
@@ -114,7 +114,10 @@ def _with_json(result: Beside, data: bytes, suffix: str, found: Findings) -> Bes
     if result.values or not isinstance(values, dict):
         result.ignored.append((suffix, "a second JSON" if result.values else "JSON without names of fields"))
         return result
-    seen = Findings()
+    # The counts are its own, until the recording is used; names are one in all of its spellings.
+    seen = Findings(
+        spellings=found.spellings, first_spellings=found.first_spellings, missing=found.missing, merged=found.merged
+    )
     try:
         known = describe(values, columns_of(tuple(values)), seen)
     except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, SOUND_SUFFIXES, begins_as_audio
+from speechssl.data.fields import note_values
 from speechssl.data.recordings import Findings, Member, Recording, composed_form, is_utf8, key_of, printable
 from speechssl.data.sidecars import UnreadableError, describe_beside, field_of
 from speechssl.data.tar_links import LinkError, TarLinks
@@ -54,6 +55,7 @@ def read_tar(path: str, source: str, found: Findings, *, is_alone: bool = False)
             if contents.damage is None:
                 for key, members in contents.samples.items():
                     _TarSample(path, key, members, contents, file, found).add()
+        note_values(source, found)
     except OSError as error:
         detail = f"cannot be read ({error.strerror})"
         _refuse(path, source, "unreadable file", detail, found, is_alone=is_alone)

@@ -20,7 +20,7 @@ from speechssl.data.near_misses import holds, nearest
 from speechssl.data.recordings import Findings, Found, absolute, printable
 from speechssl.data.source_folders import add_recordings, list_folder
 from speechssl.data.source_joining import join
-from speechssl.data.source_manifests import read_manifest
+from speechssl.data.source_manifests import list_format, read_manifest, why_no_list
 from speechssl.data.source_tars import read_tar
 from speechssl.data.source_trees import FolderId, folder_id, read_list, read_tree
 from speechssl.errors import DataError
@@ -146,13 +146,12 @@ def _read_path(
         return _refuse(path, source, f"cannot be read ({known.reason})", found, is_alone=is_alone)
     elif known.kind == "list" and not is_alone:
         read_list(path, source, found)
-    elif known.kind == "list" or (is_alone and suffix in MANIFEST_SUFFIXES):
+    elif known.kind == "list" or (is_alone and (suffix in MANIFEST_SUFFIXES or list_format(path) is not None)):
         _read_manifest(path, source, found)
-
     else:
         if not is_alone:
             found.ignore(path, known.reason)
-        return [f"{source}: {_not_usable(path, source, known.reason)}"]
+        return [f"{source}: {why_no_list(path) or _not_usable(path, source, known.reason)}"]
     return []
 
 

@@ -142,13 +142,37 @@ def test_ids_are_kept_and_other_keys_give_way(tmp_path: Path) -> None:
 
 
 def test_ids_that_clash_name_both_lines(tmp_path: Path) -> None:
-    for name in ("a.wav", "b.wav", "c.wav"):
+    for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
         write(tmp_path / name)
-    one = write(tmp_path / "one.tsv", "path\tid\na.wav\tx\nb.wav\ty.1\nc.wav\ty_1\n")
-    two = write(tmp_path / "two.jsonl", '{"path": "a.wav", "id": "x"}\n')
-    text = message(one, two)
-    assert f"{one}:4: the id 'y_1' gives the key 'y_1', which is that of {one}:3; ids must differ" in text
-    assert f"{two}:1: the id 'x' gives the key 'x', which is that of {one}:2" in text
+    one = write(tmp_path / "one.tsv", "path\tid\na.wav\tx\nb.wav\ty\nc.wav\ty\n")
+    two = write(tmp_path / "two.jsonl", '{"path": "d.wav", "id": "x"}\n')
+    found = find(one, two)
+    assert list(by_key(found)) == ["x", "y"]
+    assert [(item.path, item.reason, item.detail.partition(";")[0]) for item in found.rejected] == [
+        (f"{one}:4", "wrong line", f"the id 'y' gives the key 'y', which is that of {one}:3"),
+        (f"{two}:1", "wrong line", f"the id 'x' gives the key 'x', which is that of {one}:2"),
+    ]
+
+
+def test_ids_that_differ_stay_apart_though_keys_have_few_characters(tmp_path: Path) -> None:
+    ids = ["y.1", "y_1", "привет", "мир", "caf\u00e9", "cafe"]
+    rows = [{"path": write(tmp_path / f"{i}.wav").name, "id": own_id} for i, own_id in enumerate(ids)]
+    found = find(write_manifest(tmp_path / "list.jsonl", rows))
+    keys = sorted(recording.key for recording in found.recordings)
+    assert len(keys) == len(ids)
+    plain = sorted(re.sub("_?([0-9a-f]{8}|[0-9a-f]{12})$", "", key) for key in keys)
+    assert plain == ["", "", "cafe", "cafe", "y_1", "y_1"]
+    assert {"cafe", "y_1"} < set(keys)
+    same = [{"path": "0.wav", "id": "caf\u00e9"}, {"path": "1.wav", "id": "cafe\u0301"}]
+    assert reasons(find(write_manifest(tmp_path / "same.jsonl", same))) == [("same.jsonl:2", "wrong line")]
+
+
+def test_an_id_of_a_whole_recording_does_for_its_segments(tmp_path: Path) -> None:
+    write(tmp_path / "talk.wav")
+    manifest = write(tmp_path / "l.csv", "path,id,start,end\ntalk.wav,t,0,1\ntalk.wav,t,1,2\ntalk.wav,t,2,3\n")
+    found = find(manifest)
+    assert [r.key for r in found.recordings] == ["t", "t-00001000-00002000", "t-00002000-00003000"]
+    assert [note.kind for note in found.notes] == ["ids that are not unique"]
 
 
 def test_a_manifest_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
@@ -162,54 +186,87 @@ def test_a_manifest_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("l.tsv", "", r"l\.tsv: the header is 'nothing', expected tab-separated columns .* path, audio"),
-        ("l.tsv", "name\ttext\na.wav\tYES\n", r"the header is 'name text', expected tab-separated"),
-        ("l.tsv", "path,text\na.wav,YES\n", r"the header is 'path,text', expected tab-separated"),
-        ("l.csv", "path\ttext\na.wav\tYES\n", r"expected comma-separated"),
+        ("l.tsv", "", r"l\.tsv: lists no recordings"),
+        ("l.tsv", "name\ttext\na.wav\tYES\n", r"the header is 'name text', expected columns .* one of path, audio,"),
         ("l.csv", "path,text,text\na.wav,A,B\n", r"columns of different names"),
         ("l.csv", "path\n", r"l\.csv: lists no recordings"),
         ("l.jsonl", "\n", r"l\.jsonl: lists no recordings"),
-        (
-            "l.tsv",
-            "path\ttext\na.wav\n\na.wav\tA\tB\n",
-            r"(?s)l\.tsv:2: 1 columns, expected 2 \(path, .*l\.tsv:4: 3 co",
-        ),
-        ("l.tsv", 'path\ttext\na.wav\t"A\nb.wav\n', r"l\.tsv:3: 1 columns"),
-        ("l.csv", 'path,text\na.wav,A\nb.wav,"B\nc.wav,C\n', r"l\.csv:3: cannot be split .*unexpected end.*quotes"),
-        ("l.csv", 'path,text\na.wav,"A"A\nb.wav\n', r"(?s)l\.csv:2: cannot be split.*l\.csv:3: 1 columns"),
-        ("l.csv", 'path,text\na.wav,"A\nB"\nb.wav\n', r"l\.csv:4: 1 columns"),
-        ("l.csv", "path,text\n,A\n", r"l\.csv:2: no path in its fields path, text; expected one in path, audio,"),
-        ("l.tsv", b"path\ttext\na.wav\tcaf\xe9\n", r"l\.tsv:2: text 'caf\\udce9' is not UTF-8"),
-        ("l.jsonl", '{"path": "a.wav", "text": "\\ud800"}', r"l\.jsonl:1: text '\\ud800' is not UTF-8"),
-        (
-            "l.jsonl",
-            '{"path": "a.wav"}\n{"path"\n[1]\n"x"\n',
-            r"(?s):2: is not JSON.*:3: is a JSON list.*:4: is a JSON s",
-        ),
-        ("l.jsonl", "[" * 100_000, r"l\.jsonl:1: is not JSON"),
-        ("l.jsonl", '{"text": "A"}', r"l\.jsonl:1: no path in its fields text"),
-        ("l.jsonl", '{"path": "a.wav", "sentence": ["A"]}', r"l\.jsonl:1: sentence is a list, expected text"),
-        ("l.jsonl", '{"path": {"bytes": null}}', r"l\.jsonl:1: no path"),
-        ("l.jsonl", '{"path": "a.wav", "offset": -1}', r"l\.jsonl:1: offset is -1, expected seconds, a number from 0"),
-        ("l.jsonl", '{"path": "a.wav", "offset": NaN}', r"offset is nan, expected seconds"),
-        ("l.jsonl", '{"path": "a.wav", "end": 1' + "0" * 400 + "}", r"end is 10+, expected seconds"),
-        ("l.tsv", "path\tstart\na.wav\tsoon\n", r"l\.tsv:2: start is 'soon', expected seconds"),
-        ("l.tsv", "path\tstart\tend\na.wav\t5\t5\n", r"l\.tsv:2: a segment from 5 to 5 s, expected an end after"),
+        ("l.jsonl", '{"text": "A"}', r"l\.jsonl: no path in its fields text; expected one in path, audio"),
+        ("l.json", '{"model": {"dim": 512}, "path_of_life": 3}', r"l\.json: no path in its fields model, path_of_life"),
+        ("l.csv", b"\0\1\2\3" * 99, r"l\.csv: is not a list"),
     ],
 )
-def test_wrong_manifests_say_where(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
-    for audio in ("a.wav", "b.wav", "c.wav"):
-        write(tmp_path / audio)
+def test_what_is_no_list_is_an_error(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
     text = message(write(tmp_path / name, content))
     assert re.search(expected, text)
     assert "A source is" not in text
-    text.encode()
 
 
-def test_all_wrong_lines_are_counted_and_the_first_shown(tmp_path: Path) -> None:
-    lines = ["path\tstart", *(f"a.wav\t{'x' if i % 2 else i}" for i in range(100))]
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("l.tsv", "path\tspeaker\ttext\nx.wav\tS\tA\n\nb.wav\tA\tB\tC\tD\n\tS\tA", {5: "no path in its fields path, "}),
+        ("l.tsv", "path\ttext\tspeaker\na.wav\tA\tB\tC\n", {2: r"4 columns, expected 3 \(path, text, speaker\)"}),
+        ("l.tsv", "path\tspeaker\ttext\na.wav\t\tB\tC\n", {2: r"4 columns, expected 3"}),
+        ("l.csv", 'path,text\na.wav,"A"A\nb.wav,B\n', {2: "cannot be split into columns .*; check the quotes"}),
+        ("l.csv", "path,text\n,A\n", {2: "no path in its fields path, text; expected one in path, audio,"}),
+        ("l.tsv", b"path\ttext\na.wav\tcaf\xe9\n", {2: r"text 'caf\\udce9' is not UTF-8; convert"}),
+        ("l.tsv", b"path\ttext\ncaf\xe9.wav\tA\n", {2: r"path 'caf\\udce9\.wav' is not UTF-8; convert"}),
+        ("l.jsonl", '{"path": "a.wav", "text": "\\ud800"}', {1: r"text '\\ud800' is not UTF-8"}),
+        (
+            "l.jsonl",
+            '{"path": "a.wav"}\n{"path"\n[1]\n"x"\n',
+            {2: "is not JSON .*", 3: "is a JSON list, expected", 4: "is a JSON str"},
+        ),
+        ("l.jsonl", "[" * 100_000, {1: "is not JSON"}),
+        ("l.jsonl", '{"path": "a.wav", "sentence": ["A"]}', {1: "sentence is a list, expected text"}),
+        ("l.jsonl", '{"path": "a.wav", "speaker": {"id": 1}}', {1: "speaker is a dict, expected text"}),
+        ("l.jsonl", '{"path": "a.wav", "speaker": true}', {1: "speaker is a bool, expected text"}),
+        ("l.jsonl", '{"path": {"bytes": "A"}}', {1: "no path in path; audio in a list is not read"}),
+        ("l.jsonl", '{"path": ["a.wav", "b.wav"]}', {1: "path is a list, expected the path of one file"}),
+        ("l.jsonl", '{"path": "a.wav", "offset": -1}', {1: "offset is -1, expected seconds, a number from 0"}),
+        ("l.jsonl", '{"path": "a.wav", "offset": NaN}', {1: "offset is nan, expected seconds"}),
+        ("l.jsonl", '{"path": "a.wav", "end": 1' + "0" * 400 + "}", {1: "end is 10+, expected seconds"}),
+        ("l.tsv", "path\tstart\na.wav\tsoon\n", {2: "start is 'soon', expected seconds"}),
+        ("l.tsv", "path\tstart_ms\na.wav\tsoon\n", {2: "start_ms is 'soon', expected milliseconds"}),
+        ("l.tsv", "path\tstart\tend\na.wav\t5\t5\n", {2: "a segment from 5 to 5 s, expected an end after"}),
+        ("l.tsv", "path\tstart\tend\na.wav\tnan\tnan\n", {2: "start is 'nan', expected seconds"}),
+        (
+            "l.tsv",
+            "path\tstart_sample\tend_sample\na.wav\t0\t9\n",
+            {2: "start_sample is '0', samples of a rate"},
+        ),
+        (
+            "l.tsv",
+            "path\tstart_frame\tsr\na.wav\t5\t16000\n",
+            {2: "start_frame is '5', frames of a length"},
+        ),
+        ("l.csv", "path,channel\na.wav,0\nb.wav,third\n", {3: "channel is 'third', expected a channel: a number from"}),
+        (
+            "l.csv",
+            "path,text\na.wav,a.txt\n",
+            {2: r"text is the name of a file, a\.txt; the list"},
+        ),
+    ],
+)
+def test_wrong_rows_are_left_out_with_their_line(
+    tmp_path: Path, name: str, content: str | bytes, expected: dict[int, str]
+) -> None:
+    for audio in ("a.wav", "b.wav", "c.wav", "x.wav", "a.txt"):
+        write(tmp_path / audio)
+    manifest = write(tmp_path / name, content)
+    found = find(manifest)
+    assert [(item.path, item.reason) for item in found.rejected] == [
+        (f"{manifest}:{line}", "wrong line") for line in expected
+    ]
+    for item, detail in zip(found.rejected, expected.values(), strict=True):
+        assert re.search(detail, item.detail), item.detail
+        item.detail.encode()
+
+
+def test_one_wrong_row_does_not_stop_a_corpus(tmp_path: Path) -> None:
     write(tmp_path / "a.wav")
-    text = message(write(tmp_path / "list.tsv", "\n".join(lines)), tmp_path / "nowhere")
-    assert text.count("expected seconds") == 20
-    assert "list.tsv:3: start is 'x'" in text
-    assert "and 31 more" in text
+    lines = ["path\tstart\tend", *(f"a.wav\t{'x' if i % 2 else i}\t{i + 1}" for i in range(100))]
+    found = find(write(tmp_path / "list.tsv", "\n".join(lines)))
+    assert len(found.recordings) == len(found.rejected) == 50
+    assert [item.path.rpartition(":")[2] for item in found.rejected[:3]] == ["101", "11", "13"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from source_files import ROWS, SAMPLES, by_key, find, ignored, message, reasons, write, write_manifest, write_tar
 
-from speechssl.data import source_folders, source_manifests, source_tars
+from speechssl.data import source_folders, source_tars
+from speechssl.data.lists import opening
 from speechssl.data.recordings import key_of
 from speechssl.data.sources import LOOKED_FOR
 from speechssl.errors import DataError
@@ -51,13 +52,13 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: pytes
     tar = write_tar(tmp_path / "s.tar", SAMPLES)
     listed = write(tmp_path / "list.tsv", "path\na.wav\n")
     write(tmp_path / "a.txt", "YES")
-    for module in (source_tars, source_folders, source_manifests):
+    for module in (source_tars, source_folders, opening):
         monkeypatch.setattr(module, "open", refuse, raising=False)
     text = message(tar, listed)
     assert all(f"{path}: cannot be read (Input/output error)" in text for path in (tar, listed))
     expected = [("a.wav", "unreadable transcript"), ("list.tsv", "unreadable file"), ("s.tar", "unreadable file")]
     assert reasons(find(tmp_path)) == expected
-    assert reasons(find(tmp_path / "*")) == expected
+    assert reasons(find(tmp_path / "*")) == [("a.txt", "unreadable file"), *expected]
     assert reasons(find(tmp_path / "a.wav")) == expected[:1]
 
 

@@ -1,0 +1,246 @@
+"""One table of what fields are called, for every reader: columns of lists, JSON of webdataset tars, shards."""
+
+import hashlib
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from speechssl.data.recordings import Findings, Recording
+from speechssl.data.values import channel_from, identifier_from, seconds_from, text_from
+
+FIELD_NAMES: dict[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "audio", "audio_filepath", "audio_path", "wav", "wav_path", "wav_filepath", "wav_file"),
+        *("wav_filename", "audio_file", "audio_filename", "file", "filename", "filepath", "fname", "clip", "clip_path"),
+        *("clip_name", "sound", "sound_path", "sound_file", "sound_filepath", "aud_path", "recording_path"),
+        *("recording_file", "speech_path", "mp3", "flac", "audio_url", "url"),
+    ),
+    "text": (
+        *("text", "sentence", "transcript", "transcription", "wrd", "words", "txt", "trn", "transcripts", "sentences"),
+        *("ground_truth", "orthographic_transcription", "orthography", "reference_text", "ref_text", "spoken_text"),
+        *("normalized_text", "normalised_text", "text_normalized", "text_normalised", "normalized", "normalised"),
+        *("normalized_transcription", "normalised_transcription", "normalized_transcript", "normalised_transcript"),
+        *("normalized_sentence", "normalised_sentence", "norm_text", "text_norm", "clean_text", "text_clean"),
+        *("cleaned_text", "raw_text", "raw_transcription", "raw_transcript", "raw_sentence", "original_text"),
+    ),
+    "speaker": (
+        *("speaker", "speaker_id", "spk", "spk_id", "spkr", "spkr_id", "speaker_name", "speaker_label", "client_id"),
+        *("reader", "reader_id", "user_id", "user", "talker", "talker_id", "narrator", "narrator_id", "voice"),
+        *("voice_id", "participant", "participant_id", "subject_id", "worker_id", "contributor_id"),
+    ),
+    "language": ("language", "locale", "lang", "language_id", "lang_id", "language_code", "lang_code", "lid"),
+    "id": (
+        *("id", "utt_id", "utterance_id", "utt", "uid", "uuid", "key", "utt_name", "sample_id", "segment_id"),
+        *("clip_id", "sentence_uid"),
+    ),
+    "split": ("split", "subset", "partition", "split_name"),
+    "recording": (
+        *("recording", "recording_id", "rec_id", "reco_id", "session", "session_id", "conversation"),
+        *("conversation_id", "call_id", "meeting", "meeting_id", "chapter", "chapter_id", "episode_id", "video_id"),
+        *("file_id", "audio_id"),
+    ),
+    "start": (
+        *("start", "offset", "start_time", "begin", "begin_time", "onset", "start_offset", "segment_start"),
+        *("seg_start", "time_start", "time_begin", "t_start", "t_begin", "xmin"),
+    ),
+    "end": (
+        *("end", "end_time", "stop", "stop_time", "end_offset", "segment_end", "seg_end", "time_end", "time_stop"),
+        *("t_end", "t_stop", "xmax"),
+    ),
+    "duration": (
+        *("duration", "length", "dur", "seconds", "audio_duration", "audio_length", "clip_duration"),
+        *("segment_duration", "utt_dur", "len"),
+    ),
+    "channel": (
+        *("channel", "channel_id", "audio_channel", "channel_index", "channel_number", "channel_selector", "chan"),
+        *("ch", "side"),
+    ),
+    "sample_rate": ("sample_rate", "sampling_rate", "sr"),
+}
+"""What columns, and keys of JSON, are called; of several that could be one field, the first in this order is taken and
+the others count as ignored: what is said comes before what was normalised of it, and that before what is raw.
+
+Upper and lower case, spaces, hyphens, underscores and brackets make no difference, nor does a unit of seconds behind
+a time (``start_s``, ``duration (sec)``). Phones, labels of classes, translations, prompts and the output of
+recognisers are no transcripts.
+"""
+UNITS: dict[str, tuple[str, ...]] = {
+    "": ("s", "sec", "secs", "second", "seconds", "insec", "inseconds"),
+    "_ms": ("ms", "msec", "msecs", "millis", "milliseconds", "inms", "inmilliseconds"),
+    "_samples": ("sample", "samples", "insamples"),
+    "_frames": ("frame", "frames", "inframes"),
+}
+"""Ends of the names of times: those in other units than seconds are fields of their own, ``start_ms`` and so on."""
+TIMES = ("start", "end", "duration")
+LENGTHS = ("duration", "duration_ms")
+DESCRIBED = ("text", "speaker", "language", "split", "recording", "channel", *LENGTHS)
+"""Fields that ``describe`` takes: those of a recording that need no list, as times of segments do."""
+
+
+@lru_cache(maxsize=4096)
+def fold(name: str) -> str:
+    """Letters and digits of a column's name, in lower case."""
+    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char.isalnum())
+
+
+def expected_names(field: str) -> str:
+    """What a field may be called, for a message; not all, as there are many."""
+    return f"{', '.join(FIELD_NAMES[field][:6])} (or another name that is in use for it)"
+
+
+@lru_cache(maxsize=1)
+def _fields_by_name() -> dict[str, tuple[str, int]]:
+    """Field and rank by folded name."""
+    fields: dict[str, tuple[str, int]] = {}
+    for field, names in FIELD_NAMES.items():
+        for rank, name in enumerate(names):
+            fields.setdefault(fold(name), (field, rank))
+    for field in TIMES:
+        for rank, name in enumerate(FIELD_NAMES[field]):
+            for unit, ends in UNITS.items():
+                for end in ends:
+                    fields.setdefault(fold(name) + end, (field + unit, len(FIELD_NAMES[field]) + rank))
+    return fields
+
+
+@lru_cache(maxsize=256)
+def columns_of(names: tuple[str, ...]) -> dict[str, str]:
+    """What each of our fields is called among these names."""
+    fields = _fields_by_name()
+    best: dict[str, tuple[int, str]] = {}
+    for name in names:
+        field, rank = fields.get(fold(name), ("", 0))
+        if field and (field not in best or rank < best[field][0]):
+            best[field] = (rank, name)
+    columns = {field: name for field, (_, name) in best.items()}
+    # Where an onset is the begin, as in lists of events, an offset is the end.
+    offset = next((name for name in names if fold(name) == "offset"), None)
+    if offset is not None and "end" not in columns and any(fold(name) == "onset" for name in names):
+        onset = next(name for name in names if fold(name) == "onset")
+        columns |= {"start": onset, "end": offset}
+    return columns
+
+
+def text_of(values: Mapping[str, Any], columns: Mapping[str, str], found: Findings) -> str:
+    """The transcript; raises ValueError if it is no text."""
+    column = columns.get("text")
+    value = None if column is None else values.get(column)
+    if column is None or value is None or value == "":
+        return ""
+    text = text_from(value, column)
+    if not text and isinstance(value, float):
+        found.missing.append((column, "NaN"))
+    return text
+
+
+def identifier_of(field: str, values: Mapping[str, Any], columns: Mapping[str, str], found: Findings) -> str:
+    """An identifier, the same for all its spellings; raises ValueError if it is no text or number."""
+    column = columns.get(field)
+    if column is None:
+        return ""
+    value = values.get(column)
+    if value is None or value == "":
+        return ""
+    normal = found.spellings[field].get(value) if type(value) is str else None
+    if normal is None:
+        normal = _new_identifier(field, value, column, found)
+    if not normal and (spelling := str(value).strip()):
+        found.missing.append((column, spelling))
+    return normal
+
+
+def _new_identifier(field: str, value: Any, column: str, found: Findings) -> str:
+    """What an identifier becomes that was not met before; few occur often, and are kept once."""
+    normal = identifier_from(value, column)
+    if field == "id":
+        return normal
+    if normal and field == "speaker" and fold(column) == "clientid":
+        normal = hashlib.blake2b(normal.encode(), digest_size=8).hexdigest()  # they have 128 characters
+    normal = sys.intern(normal)
+    spelling = value if type(value) is str else (type(value), value)
+    if spelling not in found.spellings[field]:
+        found.spellings[field][spelling] = normal
+        first = found.first_spellings.setdefault((field, normal), value)
+        if normal and first is not value:
+            found.merged.append((column, first, value))
+    return normal
+
+
+def describe(values: Mapping[str, Any], columns: Mapping[str, str], found: Findings) -> Recording:
+    """What a JSON says about a recording but where it is; raises ValueError for a field that is no text.
+
+    Which columns that came from, and which were ignored, is counted in ``found``.
+    """
+    num_missing = len(found.missing)
+    columns = {field: columns[field] for field in DESCRIBED if field in columns}
+    recording = Recording(
+        "",
+        "",
+        text_of(values, columns, found),
+        identifier_of("speaker", values, columns, found),
+        identifier_of("language", values, columns, found),
+        identifier_of("split", values, columns, found),
+        identifier_of("recording", values, columns, found),
+    )
+    try:
+        name = columns.get("channel")
+        channel = None if name is None else channel_from(values.get(name), name, found.missing)
+        stated = length_of(values, columns, found)
+    except ValueError:  # the channel of a broadcaster, most likely; nothing depends on either
+        channel = stated = None
+        columns = {field: name for field, name in columns.items() if field not in ("channel", *LENGTHS)}
+    present = present_in(values, found.missing[num_missing:])
+    count_columns(present, 1, columns, found)
+    return recording._replace(channel=channel, stated_seconds=stated)
+
+
+def length_of(values: Mapping[str, Any], columns: Mapping[str, str], found: Findings) -> float | None:
+    """Length in seconds that a source states; None if it states none. Raises ValueError if it is no number."""
+    for field, per_second in zip(LENGTHS, (1.0, 1000.0), strict=True):
+        column = columns.get(field)
+        if column is not None:
+            value = values.get(column)
+            if value in ("nan", "NaN") or value != value:  # nothing depends on it, so that it is as good as nothing
+                found.missing.append((column, str(value)))
+                return None
+            return seconds_from(value, column, found.missing, per_second=per_second)
+    return None
+
+
+def present_in(values: Mapping[str, Any], missing: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Names with a value, those apart of which the value was found to be a missing one."""
+    present = [name for name, value in values.items() if (value or value == 0) and value == value]
+    if missing:
+        gone = {name for name, _ in missing}
+        present = [name for name in present if name not in gone]
+    return tuple(present)
+
+
+def count_columns(
+    present: Collection[str], num_rows: int, columns: Mapping[str, str], found: Findings, place: str = "column"
+) -> None:
+    """Count columns that had a value in some rows, by whether something was taken from them."""
+    for field, name in columns.items():
+        if name in present:
+            found.fields[field, f"{place} {name}"] += num_rows
+    used = set(columns.values())
+    for name in present:
+        if name not in used:
+            found.ignored_columns[name] += num_rows
+
+
+def note_values(source: str, found: Findings) -> None:
+    """Note which values of a list or tar were taken as missing, and which as one; then forget them."""
+    for (column, spelling), count in sorted(Counter(found.missing).items()):
+        found.note(source, "missing values", f"{column}: {spelling!a} in {count} rows is taken as none")
+    by_column: dict[str, list[tuple[Any, Any]]] = {}
+    for column, *pair in found.merged:
+        by_column.setdefault(column, []).append((pair[0], pair[1]))
+    for column, pairs in sorted(by_column.items()):
+        one, other = pairs[0]
+        found.note(source, "spellings of one name", f"{column}: {len(pairs)} times, for one {one!a} and {other!a}")
+    found.missing.clear()
+    found.merged.clear()

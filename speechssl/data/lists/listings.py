@@ -1,0 +1,72 @@
+"""The names in a folder, by what other spellings of them have in common."""
+
+# ruff: noqa: PTH122
+import difflib
+import os
+import unicodedata
+from bisect import bisect
+
+from speechssl.audio.formats import AUDIO_SUFFIXES
+
+KINDS = (
+    *("spaces", "address of a file", "percent signs", "backslashes", "Unicode form", "case", "suffix"),
+    *("folder above", "moved folder"),
+)
+"""How a path may differ from that of the file which it means, the least doubtful way first."""
+
+
+def rank_of(kind: str) -> int:
+    """Place of a difference among the kinds; no difference comes before all of them."""
+    return KINDS.index(kind) if kind else -1
+
+
+class Listing:
+    """Names in a folder; none if it cannot be listed."""
+
+    def __init__(self, folder: str) -> None:
+        try:
+            with os.scandir(folder) as entries:
+                self._names = [entry.name for entry in entries]
+        except (OSError, ValueError):
+            self._names = []
+        self._by_stem: dict[str, list[str]] = {}
+        self._sorted: list[str] = []
+        self._backwards: list[str] = []
+
+    def like(self, name: str) -> list[tuple[str, str]]:
+        """Names that differ from one in Unicode form, case or suffix only, each with how; the most similar alone."""
+        if not self._by_stem:
+            for other in self._names:
+                self._by_stem.setdefault(_stem(other), []).append(other)
+        alike = [(_difference(name, other), other) for other in self._by_stem.get(_stem(name), ())]
+        least = min((rank_of(kind) for kind, _ in alike), default=0)
+        return sorted((kind, other) for kind, other in alike if rank_of(kind) == least)
+
+    def nearest(self, name: str) -> str:
+        """The name that is most like one, among those that begin or end like it; empty if none is."""
+        if not self._sorted:
+            self._sorted = sorted(self._names)
+            self._backwards = sorted(other[::-1] for other in self._names)
+        before, behind = bisect(self._sorted, name), bisect(self._backwards, name[::-1])
+        around = self._sorted[max(before - 3, 0) : before + 3]
+        around += [other[::-1] for other in self._backwards[max(behind - 3, 0) : behind + 3]]
+        return next(iter(difflib.get_close_matches(name, around, n=1)), "")
+
+
+def _stem(name: str) -> str:
+    """What spellings of a name have in common: no case, one Unicode form, no suffix of audio."""
+    stem, suffix = os.path.splitext(name)
+    stem = stem if suffix.lower() in AUDIO_SUFFIXES else name
+    return stem.lower() if stem.isascii() else _composed(_composed(stem).casefold())
+
+
+def _difference(name: str, other: str) -> str:
+    """How two names of one stem differ."""
+    if name == other:
+        return ""
+    one, two = _composed(name), _composed(other)
+    return "Unicode form" if one == two else "case" if one.casefold() == two.casefold() else "suffix"
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
