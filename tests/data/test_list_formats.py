@@ -474,11 +474,11 @@ def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes) -> Non
     assert list_format(str(write(tmp_path / name, content))) is None
 
 
-def test_a_list_that_cannot_be_opened_is_an_error_and_one_that_is_cut_off_is_none(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        list_format(str(tmp_path / "absent.tsv"))
+def test_a_list_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder.tsv").mkdir()
-    assert list_format(str(tmp_path / "folder.tsv")) is None
+    for name in ("absent.tsv", "folder.tsv"):
+        with pytest.raises(OSError, match=name):
+            list_format(str(tmp_path / name))
 
 
 def test_formats_that_are_not_read_name_the_command_that_converts_them(tmp_path: Path) -> None:
