@@ -1,6 +1,7 @@
 """Rows of lists: columns too few and too many, quotes, times, channels, and what all rows of a list tell together."""
 
 import csv
+import gzip
 import io
 import json
 import time
@@ -300,8 +301,6 @@ def test_only_rows_that_are_recordings_are_counted(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_compressed_list_up_to_its_damage(tmp_path: Path) -> None:
-    import gzip
-
     names = [f"{i:05d}.wav" for i in range(4)]
     write_audio(tmp_path, *names)
     lines = "".join(json.dumps({"path": names[i % 4], "start": i, "end": i + 1, "x": i**7}) + "\n" for i in range(9000))

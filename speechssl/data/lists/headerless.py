@@ -75,7 +75,7 @@ def fairseq_list(path: str, found: Findings) -> Listed:
 
 def _from_letters(line: str) -> str:
     """Words of a line of fairseq's letters: "H E L L O | Y O U |"."""
-    return "".join(line.split()).strip()
+    return "".join(line.split()).replace("|", " ").strip()
 
 
 def looks_like_ljspeech(lines: Sequence[str], folder: str) -> bool:
