@@ -515,8 +515,9 @@ class ShardConfig:
     """Turn audio of any kind, and its transcripts, into verified webdataset shards with an index."""
 
     sources: list[str]
-    """Folders of audio, quoted globs, audio files, manifests (.tsv, .csv, .jsonl), LibriSpeech or Common Voice folders,
-    webdataset tars. Manifests have columns path and, where known, text, speaker, language, id, split, start, end."""
+    """Folders of audio, quoted globs, audio files, lists (tables, JSON, those of NeMo, SpeechBrain, Kaldi, fairseq and
+    lhotse), LibriSpeech or Common Voice folders, webdataset tars. Lists have columns path and, where known, text,
+    speaker, language, id, split, start, end, duration, channel, or other names that are usual for them."""
     output: Path
     """Folder of the shards. A finished set is left alone if it was made from the same sources and options; an
     unfinished one goes on."""

@@ -172,7 +172,9 @@ def _cleaned(name: str) -> tuple[str, str]:
     cleaned, kind = name, ""
     if name.strip().lower().startswith("file:"):
         cleaned, kind = unquote(urlsplit(name.strip()).path), "address of a file"
-    visible = "".join(char for char in cleaned if unicodedata.category(char) not in ("Cc", "Cf"))
+    visible = cleaned
+    if not (cleaned.isascii() and cleaned.isprintable()):
+        visible = "".join(char for char in cleaned if unicodedata.category(char) not in ("Cc", "Cf"))
     if (visible := visible.strip().strip("\"'").strip()) != cleaned:
         cleaned, kind = visible, kind or "spaces"
     if "\\" in cleaned:
