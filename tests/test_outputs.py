@@ -179,6 +179,7 @@ def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     with whole_file(tmp_path / "link") as file:
         file.write("through the link")
+        assert outputs.partial_of(path).exists(), "where it can be renamed"
     assert (path.read_text(), (tmp_path / "link").is_symlink()) == ("through the link", True)
 
 
@@ -377,13 +378,16 @@ cli.command()
 """
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def talk(
     lines: list[str], encoding: str, *, are_json: bool = False, redirection: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
     """Write lines to standard output as transcribe does."""
     command = [sys.executable, "-c", TALK.format(lines=lines, are_json=are_json), "transcribe", "run", "a.wav"]
     shell = ["sh", "-c", f'"$@" {redirection}', "sh", *command]
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    environment = {**BUFFERED, "PYTHONIOENCODING": encoding}
     return subprocess.run(shell, capture_output=True, env=environment, timeout=60, check=False)
 
 
@@ -426,7 +430,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(command: str) -> None:
         done = talk(["a\tb"], "utf-8", redirection=">/dev/full")
     else:
         argv = f"{sys.executable} -m speechssl verify --help >/dev/full"
-        done = subprocess.run(argv, shell=True, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(argv, shell=True, capture_output=True, env=BUFFERED, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.decode().splitlines() == [
         "speechssl: error: the disk is full; free some space and give the same command again"
