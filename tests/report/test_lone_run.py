@@ -100,6 +100,14 @@ def test_the_best_of_a_figure_is_named_with_its_update(
     assert rates == {"words": [(10, 0.9), (20, 0.4), (30, 0.6)], "characters": [(10, 0.5), (20, 0.2), (30, 0.1)]}
 
 
+def test_more_accuracy_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [train(update, loss=3.0, accuracy=value) for update, value in ((10, 0.1), (20, 0.3), (30, 0.2))]
+    run(ReportConfig(logged(tmp_path / "run", *lines)))
+    assert ["train", "accuracy", "0.100", "0.200", "0.300", "20"] in map(
+        str.split, capsys.readouterr().out.splitlines()
+    )
+
+
 def test_an_unfinished_run_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = logged(tmp_path / "run", train(1, loss=3.0, accuracy=0.1, chance=0.01))
     run(ReportConfig(folder))
