@@ -129,12 +129,13 @@ def save_checkpoint(
     return final
 
 
-def set_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Give a checkpoint on disk its figures, atomically.
+def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
+    """Give the checkpoint of an update its figures, atomically.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or cannot be written.
     """
+    path = run / "checkpoints" / f"{_PREFIX}{update:08d}"
     with _read_errors_named(path):
         description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
     description["metrics"] = _finite_or_none(metrics)

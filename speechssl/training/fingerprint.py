@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 
@@ -27,6 +28,28 @@ class Samples:
     """Transcripts by key."""
     checksums: dict[str, int]
     """Of all bytes of each sample."""
+
+
+def describe_run(
+    plan: StreamPlan, *, train: Corpus | None, dev: Corpus | None, augment: BatchAugmenter | None, origin: str
+) -> dict[str, Any]:
+    """Data and initial weights of a run.
+
+    Args:
+        plan: which samples make up which micro-batch.
+        train: what is learned from.
+        dev: what the best checkpoint is chosen on, if one is.
+        augment: what happens to the micro-batches, with recordings that it draws.
+        origin: digest of the weights of ``init``; empty if they are random.
+    """
+    pools = augment.pools if augment is not None else {}
+    return {
+        "plan": describe_plan(plan),
+        "train": None if train is None else describe_set(train),
+        "dev": None if dev is None else describe_set(dev),
+        "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
+        "origin": origin,
+    }
 
 
 def describe_plan(plan: StreamPlan) -> dict[str, Any]:

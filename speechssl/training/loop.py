@@ -11,9 +11,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import closing, suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
-from speechssl.config_files import to_dict
 from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus
-from speechssl.data.remote.addresses import without_credentials
 from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import HealthError, RunStopped
@@ -36,12 +33,9 @@ from speechssl.training.checkpoints import (
     load_checkpoint,
     load_training_state,
     load_weights,
-    prune_checkpoints,
     read_best,
-    save_checkpoint,
-    set_metrics,
 )
-from speechssl.training.fingerprint import describe_arithmetic, describe_corpus, describe_plan, describe_set
+from speechssl.training.fingerprint import describe_arithmetic, describe_run
 from speechssl.training.machine import resolve_precision
 from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
@@ -50,37 +44,14 @@ from speechssl.training.processes import announce
 from speechssl.training.rendezvous import is_broken_connection
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
+from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.schedules import check_schedule, learning_rate_scale
 from speechssl.training.seeding import seed_noise
-from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state, shard_optimizer_state
+from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
 from speechssl.training.task import Task
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """Where a run stands."""
-
-    update: int = 0
-    """Updates done."""
-    wall_seconds: float = 0.0
-    """Training time so far, interrupted parts included."""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """The newest checkpoint of a run."""
-
-    update: int = 0
-    """Updates that it holds; 0 if there is none."""
-    unscored: bool = False
-    """Whether it is one of those that are scored, and has not been."""
-    bridges: bool = False
-    """Whether only an interruption has made it, between two that are due."""
-    passed: int | None = None
-    """The one before it, if that was of this kind: it is of no use any more."""
 
 
 class Trainer:
@@ -116,15 +87,13 @@ class Trainer:
         self.plan = plan
         self.fabric = fabric
         self.extra_summary = extra_summary
-        self.origin = origin
         self.augment = augment
-        self.train = train
-        self.dev = dev
+        self.describe = partial(describe_run, plan, train=train, dev=dev, augment=augment, origin=origin)
         check_schedule(config.schedule)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
-        self.saved = Saved()
+        self.saver = Saver(config, task, fabric, lambda: self.fingerprint)
         self.stop = StopSignals(speaks=fabric.is_global_zero)
         self.agreement = Agreement(fabric, self.stop)
         self.non_finite = NonFinite()
@@ -147,7 +116,7 @@ class Trainer:
         """All that is left to be done."""
         with self.stop.interruptible():
             optimizer_state = self.resume()
-            if self.progress.update >= self.training.max_updates and not self.saved.unscored:
+            if self.progress.update >= self.training.max_updates and not self.saver.newest.unscored:
                 return
             module, optimizer = self.set_up(optimizer_state)
         start = self.progress.update
@@ -164,7 +133,7 @@ class Trainer:
             self.config.output,
             self.training.max_updates,
             start_update=start,
-            scored=not self.saved.unscored,
+            scored=not self.saver.newest.unscored,
             enabled=self.fabric.is_global_zero,
         )
         with log:
@@ -187,16 +156,9 @@ class Trainer:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the configuration, as plain values."""
-        pools = self.augment.pools if self.augment is not None else {}
-        precision = resolve_precision(self.training.precision, self.fabric.device.type)
-        return {
-            "plan": describe_plan(self.plan),
-            "train": None if self.train is None else describe_set(self.train),
-            "dev": None if self.dev is None else describe_set(self.dev),
-            "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
-            "origin": self.origin,
-            "arithmetic": describe_arithmetic(precision, self.fabric.device),
-        }
+        device = self.fabric.device
+        precision = resolve_precision(self.training.precision, device.type)
+        return {**self.describe(), "arithmetic": describe_arithmetic(precision, device)}
 
     def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
         """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""
@@ -218,11 +180,12 @@ class Trainer:
             return None
         checkpoint = load_checkpoint(path)
         state = load_training_state(path)
-        check_same_run(self.config, checkpoint, self.config.output, now=self.fingerprint, before=state)
+        goes_on = checkpoint.update < self.training.max_updates
+        check_same_run(self.config, checkpoint, self.config.output, now=self.fingerprint, before=state, goes_on=goes_on)
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
-        self.saved = Saved(
+        self.saver.newest = Saved(
             checkpoint.update,
             unscored=state.get("unscored", False) and not checkpoint.metrics,
             bridges=state.get("bridges", False),
@@ -230,7 +193,7 @@ class Trainer:
         if self.fabric.is_global_zero and checkpoint.metrics:
             # A run that was killed between scoring a checkpoint and acting on its scores acts on them now.
             self.task.after_checkpoint(checkpoint.update, finite(checkpoint.metrics))
-        if checkpoint.update < self.training.max_updates:
+        if goes_on:
             announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
         return state["optimizer"]
 
@@ -239,9 +202,9 @@ class Trainer:
         meter = Meter()
         parameters = [p for p in module.parameters() if p.requires_grad]
         module.train()
-        if self.saved.unscored:
+        if self.saver.newest.unscored:
             self.score(module, log)
-            self.prune()
+            self.saver.prune()
         elif self.progress.update == 0 and self.task.scores_start:
             self.validate(module, 0, log)
         stopping = self.agreement.now()
@@ -256,11 +219,11 @@ class Trainer:
                 at_line = done % self.training.log_every == 0 or done == 1
                 if meter.norms and (at_line or self.at_mark or stopping):
                     self.report(meter, loader, log)
-                if done != self.saved.update and (self.at_mark or stopping):
-                    self.write(optimizer, log.wall_seconds)
+                if done != self.saver.newest.update and (self.at_mark or stopping):
+                    self.save(optimizer, log)
                     if self.at_mark and not stopping:
                         self.score(module, log)
-                    self.prune()
+                    self.saver.prune()
                     stopping = self.agreement.now()
                     meter.restart_clock(loader.wait_seconds)
         if stopping:
@@ -291,7 +254,7 @@ class Trainer:
         alone = self.fabric.world_size == 1
         if alone and self.stop.requested:
             return None
-        nothing_lost = alone or self.progress.update == self.saved.update
+        nothing_lost = alone or self.progress.update == self.saver.newest.update
         try:
             with self.stop.waiting(0.0 if nothing_lost else PATIENCE_SECONDS):
                 return next(loading)
@@ -340,14 +303,10 @@ class Trainer:
         return scores
 
     def score(self, module: Any, log: RunLog) -> None:
-        """Score the newest checkpoint on held-out data, and let the task act on that."""
-        update = self.progress.update
-        scores = self.validate(module, update, log)
-        if scores is not None and self.fabric.is_global_zero:
-            path = latest_checkpoint(self.config.output)
-            if scores and path is not None:
-                set_metrics(path, scores)
-            self.task.after_checkpoint(update, scores)
+        """Score the newest checkpoint on held-out data, unless a signal comes."""
+        scores = self.validate(module, self.progress.update, log)
+        if scores is not None:
+            self.saver.add_scores(scores)
 
     def backward(self, module: Any, batches: list[Batch], update: int, meter: Meter) -> Tensor:
         """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""
@@ -381,40 +340,10 @@ class Trainer:
         done = self.progress.update
         return done % self.training.checkpoint_every == 0 or done == self.training.max_updates
 
-    def write(self, optimizer: torch.optim.Optimizer, wall_seconds: float) -> None:
-        """Write a checkpoint, whose scores are yet to come if it is due, and not an interruption's."""
-        update = self.progress.update
-        self.progress.wall_seconds = wall_seconds
-        if self.sharded:
-            state = gather_state(self.task.module, optimizer)
-        else:
-            state = WholeState(self.task.module.state_dict(), optimizer.state_dict())
-        if self.fabric.is_global_zero:
-            save_checkpoint(
-                self.config.output,
-                kind=self.task.kind,
-                update=update,
-                config=without_credentials(to_dict(self.config)),
-                model_state=state.model,
-                training_state={
-                    **self.fingerprint,
-                    "optimizer": state.optimizer,
-                    "wall_seconds": wall_seconds,
-                    "health": self.task.health.state_dict(),
-                    "unscored": self.at_mark,
-                    "bridges": not self.at_mark,
-                },
-                vocabulary=self.task.vocabulary,
-            )
-        passed = self.saved.update if self.saved.bridges else None
-        self.saved = Saved(update, unscored=self.at_mark, bridges=not self.at_mark, passed=passed)
-
-    def prune(self) -> None:
-        """Delete the checkpoints that are not to be kept."""
-        if self.fabric.is_global_zero:
-            best = read_best(self.config.output)
-            best_update = best.update if best else None
-            prune_checkpoints(self.config.output, self.training.keep_checkpoints, best_update, passed=self.saved.passed)
+    def save(self, optimizer: torch.optim.Optimizer, log: RunLog) -> None:
+        """Write a checkpoint of the last update."""
+        self.progress.wall_seconds = log.wall_seconds
+        self.saver.write(optimizer, self.progress, due=self.at_mark)
 
     def leave_alone(self, optimizer: torch.optim.Optimizer, log: RunLog) -> None:
         """Stop without the other ranks, who wait, or have ended; the first saves its last update if it has it whole.
@@ -422,23 +351,26 @@ class Trainer:
         Raises:
             RunStopped: always.
         """
-        if self.fabric.is_global_zero and not self.sharded and self.progress.update != self.saved.update:
-            self.write(optimizer, log.wall_seconds)
-            self.prune()
+        is_saved = self.progress.update == self.saver.newest.update
+        if self.fabric.is_global_zero and not self.sharded and not is_saved:
+            self.save(optimizer, log)
+            self.saver.prune()
         raise self.stopped()
 
     def stopped(self) -> RunStopped:
         """What ends a run after a signal; the first rank says where it stands, before others may end it."""
-        done, saved, total = self.progress.update, self.saved.update, self.training.max_updates
+        done, saved, total = self.progress.update, self.saver.newest.update, self.training.max_updates
         if done == 0:
             where = "before its first update; the same command begins it"
         elif done == saved:
             where = f"after update {done} of {total}, which is saved; the same command goes on from there"
         else:
-            where = f"after update {done} of {total}; the same command goes on from update {saved}, the last one saved"
+            last = f"goes on from update {saved}, the last one saved" if saved else "begins anew, since none was saved"
+            where = f"after update {done} of {total}; the same command {last}"
         message = f"{self.config.output}: interrupted {where}"
         if self.fabric.is_global_zero:
-            print(f"speechssl: {message}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # a terminal that is gone
+                print(f"speechssl: {message}", file=sys.stderr, flush=True)
         return RunStopped(message, self.stop.number or signal.SIGTERM)
 
     def finish(self) -> None:

@@ -46,6 +46,7 @@ def check_same_run(
     *,
     now: Mapping[str, Any],
     before: Mapping[str, Any],
+    goes_on: bool,
 ) -> None:
     """Refuse to resume a run with what would make another of it: configuration, data, labels, weights, arithmetic.
 
@@ -57,6 +58,7 @@ def check_same_run(
         run: the folder.
         now: what decides the result, as ``Trainer.fingerprint``.
         before: training state of the checkpoint, which holds the same.
+        goes_on: whether updates are left; a run that is over may be looked at on any machine.
 
     Raises:
         ConfigError: names all that differs, with both values.
@@ -74,7 +76,8 @@ def check_same_run(
     problems += pool_problems(now["pools"], before, fields_now, fields, unknown)
     problems += label_problems(checkpoint.vocabulary, now, before)
     problems += weight_problems(now, before, fields_now, fields, unknown)
-    problems += precision_problems(now, before, fields_now, fields, unknown)
+    if goes_on:
+        problems += precision_problems(now, before, fields_now, fields, unknown)
     if problems:
         shown = problems[:10] + ([f"and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ConfigError(
@@ -82,6 +85,8 @@ def check_same_run(
             + "\n  ".join(shown)
             + "\nGive the same configuration and data to resume it, or another --output to start anew."
         )
+    if not goes_on:
+        return
     if unknown:
         logger.warning(
             "%s: written by a version that did not take down %s; nobody can tell whether they are the same",

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import pickle
 import resource
@@ -14,6 +15,7 @@ from speechssl import __version__
 from speechssl.config import PretrainConfig, QuantizerConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
+from speechssl.training import checkpoints
 from speechssl.training.checkpoints import (
     find_checkpoint,
     latest_checkpoint,
@@ -24,6 +26,7 @@ from speechssl.training.checkpoints import (
     prune_checkpoints,
     read_best,
     save_checkpoint,
+    set_metrics,
 )
 
 
@@ -101,6 +104,33 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     ]
     prune_checkpoints(tmp_path, 0, best_update=None)
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "update_00000005"
+
+
+@pytest.mark.parametrize(("passed", "kept"), [(None, (3, 4)), (3, (2, 4)), (4, (3, 4)), (9, (3, 4))])
+def test_a_checkpoint_that_bridged_an_interruption_goes_first(tmp_path, passed, kept):
+    for update in (1, 2, 3, 4):
+        save(tmp_path, update)
+    prune_checkpoints(tmp_path, 2, best_update=None, passed=passed)
+    names = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert names == [f"update_{update:08d}" for update in kept]
+
+
+def test_scores_come_to_a_checkpoint_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = save(tmp_path, 7)
+    before = load_checkpoint(path)
+    set_metrics(tmp_path, 7, {"wer": 0.25, "cer": math.inf})
+    after = load_checkpoint(path)
+    assert after.metrics == {"wer": 0.25, "cer": None}
+    assert (after.vocabulary, after.update, after.version) == (before.vocabulary, before.update, before.version)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_sync", full)
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        set_metrics(tmp_path, 7, {"wer": 0.5})
+    assert load_checkpoint(path).metrics == {"wer": 0.25, "cer": None}
+    assert not list(path.glob(".*"))
 
 
 def test_a_run_that_was_set_back_writes_the_same_update_again(tmp_path):

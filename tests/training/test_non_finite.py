@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from forked_ranks import run_ranks
 from small_chain import pretrain_config
-from small_runs import PRETRAIN, changed, command, spread
 
 from speechssl import pretrain
 from speechssl.errors import HealthError
@@ -93,14 +91,6 @@ def test_a_run_that_goes_on_regardless_names_them_once(
     pretrain.run(config)
     found = [record for record in caplog.records if "first not finite" in record.getMessage()]
     assert [record.levelno for record in found] == [logging.WARNING]
-
-
-def test_one_rank_speaks_for_the_one_that_has_seen_it(shards: Path, tmp_path: Path) -> None:
-    config = changed(PRETRAIN, data={"num_streams": 2}, training={"log_every": 4, "checkpoint_every": 4})
-    argv = command("pretrain", config, tmp_path / "run", shards, "--optimizer.learning_rate", "1e30", *spread(2))
-    ended = run_ranks(argv, 2)
-    assert ended.statuses == [3, 3]
-    assert ended.text.count("was first not finite at update") == 1
 
 
 def test_what_is_finite_has_no_origin(shards: Path) -> None:

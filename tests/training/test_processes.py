@@ -180,7 +180,7 @@ def test_what_goes_wrong_in_every_process_that_fabric_starts_is_told_once(shards
 @pytest.mark.parametrize(
     ("options", "ranks", "status", "message"),
     [
-        (["--optimizer.learning_rate", "1e30"], 2, 3, "finite"),
+        (["--optimizer.learning_rate", "1e30"], 2, 3, "was first not finite at update"),
         (["--optimizer.learning_rate", "2e-3"], 2, 2, "optimizer.learning_rate was"),
         (["--data.num_streams", "3"], 2, 2, "choose a number of streams"),
         (["--data.num_streams", "3"], 1, 2, "choose a number of streams"),

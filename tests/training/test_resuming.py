@@ -262,6 +262,9 @@ def test_a_precision_that_is_another_on_this_machine_is_named(
     assert f"training.precision was {before}, is auto, which is {here} on this machine" in refusal(config)
     config.training.precision = before  # type: ignore[assignment]
     finetune.run(config)
+    edit_state(tmp_path / "run", set_precision)
+    config.training.precision = "auto"
+    finetune.run(config)  # it is over, and may be looked at on any machine
 
 
 def test_another_version_of_torch_is_named_and_goes_on(

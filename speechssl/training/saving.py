@@ -1,0 +1,104 @@
+"""What of a run is on disk, to go on from: its checkpoints, when they are written, scored and deleted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from speechssl.config import FinetuneConfig, PretrainConfig
+from speechssl.config_files import to_dict
+from speechssl.data.remote.addresses import without_credentials
+from speechssl.training.checkpoints import prune_checkpoints, read_best, save_checkpoint, set_metrics
+from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state
+from speechssl.training.task import Task
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    update: int = 0
+    """Updates done."""
+    wall_seconds: float = 0.0
+    """Training time so far, interrupted parts included."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The newest checkpoint of a run."""
+
+    update: int = 0
+    """Updates that it holds; 0 if there is none."""
+    unscored: bool = False
+    """Whether it is due, thus to be scored on held-out data, and has not been."""
+    bridges: bool = False
+    """Whether it is not due, and only bridges an interruption."""
+    passed: int | None = None
+    """The one before it, if that only bridged an interruption: it is of no use any more."""
+
+
+class Saver:
+    """Writes the checkpoints of a run; every rank calls it, and the first one writes.
+
+    Args:
+        config: resolved configuration of the run.
+        task: whose weights, labels and health are kept.
+        fabric: launched devices.
+        fingerprint: makes what decides the result besides the configuration, as plain values.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig | FinetuneConfig,
+        task: Task,
+        fabric: Fabric,
+        fingerprint: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self.config = config
+        self.task = task
+        self.fabric = fabric
+        self.fingerprint = fingerprint
+        self.newest = Saved()
+
+    def write(self, optimizer: torch.optim.Optimizer, progress: Progress, *, due: bool) -> None:
+        """Write a checkpoint: one that is due, whose scores are then to come, or one that bridges an interruption."""
+        if isinstance(self.fabric.strategy, ShardedStrategy):
+            state = gather_state(self.task.module, optimizer)
+        else:
+            state = WholeState(self.task.module.state_dict(), optimizer.state_dict())
+        if self.fabric.is_global_zero:
+            save_checkpoint(
+                self.config.output,
+                kind=self.task.kind,
+                update=progress.update,
+                config=without_credentials(to_dict(self.config)),
+                model_state=state.model,
+                training_state={
+                    **self.fingerprint(),
+                    "optimizer": state.optimizer,
+                    "wall_seconds": progress.wall_seconds,
+                    "health": self.task.health.state_dict(),
+                    "unscored": due,
+                    "bridges": not due,
+                },
+                vocabulary=self.task.vocabulary,
+            )
+        passed = self.newest.update if self.newest.bridges else None
+        self.newest = Saved(progress.update, unscored=due, bridges=not due, passed=passed)
+
+    def add_scores(self, scores: Mapping[str, float]) -> None:
+        """Give the newest checkpoint its scores, and let the task act on them."""
+        if self.fabric.is_global_zero:
+            if scores:
+                set_metrics(self.config.output, self.newest.update, scores)
+            self.task.after_checkpoint(self.newest.update, scores)
+        self.newest = replace(self.newest, unscored=False)
+
+    def prune(self) -> None:
+        """Delete the checkpoints that are not to be kept."""
+        if self.fabric.is_global_zero:
+            run, keep = self.config.output, self.config.training.keep_checkpoints
+            best = read_best(run)
+            prune_checkpoints(run, keep, best.update if best else None, passed=self.newest.passed)
