@@ -66,14 +66,21 @@ def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300, launcher
         return Ended(statuses, path.read_text())
 
 
-def start_ranks(argv: list[str], num_ranks: int, printed: Path, launcher: Launcher = as_torchrun) -> list[BaseProcess]:
-    """Start a speechssl command; what its ranks print is added to a file."""
+def start_ranks(
+    argv: list[str],
+    num_ranks: int,
+    printed: Path,
+    launcher: Launcher = as_torchrun,
+    *,
+    target: Callable[[list[str], Variables, Path], None] | None = None,
+) -> list[BaseProcess]:
+    """Start a speechssl command; what its ranks print is added to a file. ``target`` does more than ``run_rank``."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     variables: list[Variables] = [
         {**launcher(rank, num_ranks), **meeting} if num_ranks > 1 else {} for rank in range(num_ranks)
     ]
     processes: list[BaseProcess] = [
-        RANKS.Process(target=run_rank, args=(argv, own, printed), daemon=True) for own in variables
+        RANKS.Process(target=target or run_rank, args=(argv, own, printed), daemon=True) for own in variables
     ]
     for process in processes:
         process.start()

@@ -13,10 +13,20 @@ from typing import Any
 
 import pytest
 import torch
-from forked_ranks import start_ranks
+from forked_ranks import run_rank, start_ranks
 from remote_site import wait_until
 from small_chain import finetune_config, pretrain_config, weights
-from small_runs import PRETRAIN, SPEECHSSL, changed, check_same_learning, command, newest, spread, train
+from small_runs import (
+    PRETRAIN,
+    SPEECHSSL,
+    changed,
+    check_same_checkpoint,
+    check_same_learning,
+    command,
+    newest,
+    spread,
+    train,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechssl import finetune, pretrain
@@ -291,11 +301,19 @@ def lines(folder: Path) -> int:
     return len(read_log(folder / "log.jsonl"))
 
 
-@pytest.mark.parametrize("signalled", [[1], *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in ([0], [0, 1]))])
+@pytest.mark.parametrize(
+    ("signalled", "strategy"),
+    [
+        ([1], "ddp"),
+        pytest.param([0], "ddp", marks=pytest.mark.slow),
+        pytest.param([0, 1], "ddp", marks=pytest.mark.slow),
+        pytest.param([1], "fsdp", marks=pytest.mark.slow),
+    ],
+)
 def test_ranks_stop_after_the_same_update_though_one_alone_has_the_signal(
-    signalled: list[int], shards: Path, tmp_path: Path
+    signalled: list[int], strategy: str, shards: Path, tmp_path: Path
 ) -> None:
-    argv = [*command("pretrain", LONG, tmp_path / "run", shards), *spread(2)]
+    argv = [*command("pretrain", LONG, tmp_path / "run", shards), *spread(2, strategy)]
     processes = start_ranks(argv, 2, tmp_path / "printed.txt")
     try:
         wait_until(lambda: lines(tmp_path / "run") > 3, 60)
@@ -316,6 +334,51 @@ def test_ranks_stop_after_the_same_update_though_one_alone_has_the_signal(
     train([*command("pretrain", LONG, tmp_path / "run", shards), *end])
     train(command("pretrain", LONG, tmp_path / "straight", shards, *end))
     check_same_learning(tmp_path / "straight", tmp_path / "run")
+
+
+def run_silent_second_rank(argv: list[str], variables: Any, printed: Path) -> None:
+    """A rank; the data of the second one does not come any more after its third micro-batch."""
+    original = batches.load_batch
+    loaded = 0
+
+    def load_batch(*args: Any, **kwargs: Any) -> Any:
+        nonlocal loaded
+        loaded += 1
+        if loaded > 3:
+            pause(600)
+        return original(*args, **kwargs)
+
+    if variables["RANK"] == 1:
+        batches.load_batch = load_batch
+    run_rank(argv, variables, printed)
+
+
+@pytest.mark.slow
+def test_a_rank_whose_data_does_not_come_ends_and_the_first_saves_what_was_learned(
+    shards: Path, tmp_path: Path
+) -> None:
+    argv = [*command("pretrain", LONG, tmp_path / "run", shards), *spread(2)]
+    processes = start_ranks(argv, 2, tmp_path / "printed.txt", target=run_silent_second_rank)
+    try:
+        wait_until(lambda: lines(tmp_path / "run") == 3, 60)
+        time.sleep(1)
+        began = time.monotonic()
+        for process in processes:
+            os.kill(process.pid or 0, signal.SIGTERM)
+        for process in processes:
+            process.join(60)
+        passed = time.monotonic() - began
+        printed = (tmp_path / "printed.txt").read_text()
+        assert [process.exitcode for process in processes] == [143, 143], printed
+    finally:
+        for process in processes:
+            process.kill()
+    assert stopping.PATIENCE_SECONDS - 1 < passed < 3 * stopping.PATIENCE_SECONDS
+    assert "run: interrupted after update 3 of 2000, which is saved" in printed
+    end = ("--training.max_updates", "5")
+    train([*command("pretrain", LONG, tmp_path / "run", shards), *end])
+    train(command("pretrain", LONG, tmp_path / "straight", shards, *end))
+    check_same_checkpoint(tmp_path / "straight", tmp_path / "run")
 
 
 @pytest.mark.slow
