@@ -192,7 +192,8 @@ def other_blank(folder: Path) -> None:
 
 
 def phonemes(folder: Path) -> None:
-    change(folder, "tokenizer_config.json", tokenizer_class="Wav2Vec2PhonemeCTCTokenizer")
+    # Older versions of theirs load another package even to decode, unless nothing is to be written in phonemes.
+    change(folder, "tokenizer_config.json", tokenizer_class="Wav2Vec2PhonemeCTCTokenizer", do_phonemize=False)
 
 
 @pytest.mark.parametrize("spoil", [added_apart, other_blank, phonemes])
