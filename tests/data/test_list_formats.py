@@ -244,7 +244,7 @@ def test_fairseq_whose_root_was_moved(tmp_path: Path) -> None:
     path = write(tmp_path / "corpus/train.tsv", "/home/somebody/corpus\na/0.wav\t32000\n")
     found = find(path)
     assert [(r.key, r.path) for r in found.recordings] == [("a_0", str(tmp_path / "corpus/a/0.wav"))]
-    assert kinds(found) == ["path with another moved folder"]
+    assert kinds(found) == ["path mended: moved folder"]
 
 
 def write_kaldi(folder: Path, **files: str) -> Path:

@@ -66,7 +66,7 @@ class Placer:
                 continue
             is_known_by_id = file.kind == "suffix" and item.columns.get("id") == item.columns["path"]
             if self._add(item, file.path, file.inside, None) and file.kind and not is_known_by_id:
-                self._found.note(item.where, f"path with another {file.kind}", f"{item.name!r} is taken as {file.path}")
+                self._found.note(item.where, f"path mended: {file.kind}", f"{item.name!r} is taken as {file.path}")
 
     def _reject_missing(self, item: Item, near: list[Near]) -> None:
         if near:
