@@ -20,8 +20,7 @@ def listed(folder: Path, *paths: str) -> Found:
 def near(found: Found) -> list[tuple[str, str]]:
     """File and kind of each path that was nearly right."""
     return [
-        (note.detail.rpartition(" is taken as ")[2], note.kind.removeprefix("path mended: "))
-        for note in found.notes
+        (note.detail.rpartition(" is taken as ")[2], note.kind.removeprefix("path mended: ")) for note in found.notes
     ]
 
 
