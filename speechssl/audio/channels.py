@@ -7,6 +7,7 @@ the covariance of the channels in hops of 250 ms.
 
 import math
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,8 +76,12 @@ class ChannelMeter:
 
     def _take(self, hops: np.ndarray) -> None:
         centred = hops - hops.mean(axis=1, keepdims=True, dtype=np.float32)  # (hops, S, C)
-        covariances = np.matmul(centred.transpose(0, 2, 1), centred) / hops.shape[1]  # (hops, C, C)
-        self._covariances.append(covariances.astype(np.float64))
+        covariances = np.empty((len(hops), self._num_channels, self._num_channels))
+        for first, second in combinations_with_replacement(range(self._num_channels), 2):
+            # No product of matrices: BLAS would start threads within the worker's threads.
+            shared = np.einsum("hs,hs->h", centred[:, :, first], centred[:, :, second]) / hops.shape[1]
+            covariances[:, first, second] = covariances[:, second, first] = shared
+        self._covariances.append(covariances)
         if self._num_channels == 2:
             powers = np.trace(covariances, axis1=1, axis2=2)
             order = np.argsort(powers)[-LATE_HOPS:]
@@ -206,8 +211,8 @@ def _reason(covariances: np.ndarray, best: int) -> tuple[str, str]:
 def _lag(samples: np.ndarray, longest: int) -> int:
     """Frames by which the second of two channels is late, (S, 2); 0 if it is not, or if they have little in common."""
     first, second = samples[:, 0].astype(np.float64), samples[:, 1].astype(np.float64)
-    scale = math.sqrt(float(first @ first) * float(second @ second))
-    if scale == 0 or abs(float(first @ second)) > ALIKE * scale:
+    scale = math.sqrt(float(np.square(first).sum()) * float(np.square(second).sum()))
+    if scale == 0 or abs(float((first * second).sum())) > ALIKE * scale:
         return 0
     size = 1 << (len(first) + longest - 1).bit_length()
     spectrum = np.conj(np.fft.rfft(first, size)) * np.fft.rfft(second, size)

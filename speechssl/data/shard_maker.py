@@ -31,8 +31,6 @@ QUIET_PEAK = 128
 """Loudest sample, of 16 bits, up to which a recording is noted: 8 bits are left of it, as of 24 bits in the lower bytes
 of 32, or of floats that were divided once too often."""
 EDGE_SECONDS = 0.02
-SUMMED = 1 << 22
-"""Samples whose squares, of 16 bits, add up to less than 2^53."""
 LARGE_OFFSET = 0.03
 """Mean of the samples, of full scale, from which on a recording is noted: no sound card is as bad."""
 
@@ -227,13 +225,11 @@ def metadata_of(clip: Clip, seconds: float) -> dict[str, Any]:
 def power_of(pcm: np.ndarray) -> tuple[float, float]:
     """Power of int16 (S,) without its offset, and the offset, both of full scale 1.
 
-    Whole numbers below 2^53 add up to the same sum in any order, on any machine.
+    Whole numbers add up to the same sum in any order, on any machine. No product of vectors: BLAS would start threads
+    within the worker's threads.
     """
-    total = squares = 0
-    for start in range(0, len(pcm), SUMMED):
-        some = pcm[start : start + SUMMED].astype(np.float64)
-        total += int(some.sum())
-        squares += int(some @ some)
+    total = int(pcm.sum(dtype=np.int64))
+    squares = int(np.square(pcm, dtype=np.int32).sum(dtype=np.int64))
     return (squares * len(pcm) - total * total) / len(pcm) ** 2 / 32768**2, total / len(pcm) / 32768
 
 
