@@ -41,7 +41,7 @@ RATE = 16000
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark that the command line names."""
     match argv:
-        case ["ingest", folder]:
+        case ["ingest", folder] if Path(folder).is_dir():
             bench_ingest(Path(folder))
         case ["read", shards]:
             bench_read(shards)

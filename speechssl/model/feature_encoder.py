@@ -192,7 +192,8 @@ class LogMelBlock(nn.Module):
 def mel_filters(bands: int, window: int, sample_rate: int) -> Tensor:
     """Triangles of equal area over the frequencies of an even window, (window / 2 + 1, bands)."""
     functional = import_torchaudio("torchaudio.functional")  # models without this layer start without torchaudio
-    return functional.melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
+    with torch.device("cpu"):  # it looks at what it has made, which the meta device does not have
+        return functional.melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
 
 
 def count_empty_bands(bands: int, window: int, sample_rate: int) -> int:

@@ -199,6 +199,12 @@ def test_log_mel_energies_are_those_of_torchaudio() -> None:
     torch.testing.assert_close(block(audio[:, None], None), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_log_mel_energies_on_a_device_without_values() -> None:
+    with torch.device("meta"):
+        block = LogMelBlock(20, 400, 160, sample_rate=16000, norm="none")
+    assert all(parameter.is_meta for parameter in block.parameters())
+
+
 def test_log_mel_energies_follow_the_sample_rate() -> None:
     for rate in (8000, 16000):
         tone = torch.sin(2 * torch.pi * 1000 * torch.arange(rate) / rate)
