@@ -141,17 +141,21 @@ def test_ids_are_kept_and_other_keys_give_way(tmp_path: Path) -> None:
     assert reasons(found) == []
 
 
-def test_ids_that_clash_name_both_lines(tmp_path: Path) -> None:
+def test_ids_that_clash_name_both_lines_and_lists_may_count_from_0_each(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
         write(tmp_path / name)
     one = write(tmp_path / "one.tsv", "path\tid\na.wav\tx\nb.wav\ty\nc.wav\ty\n")
-    two = write(tmp_path / "two.jsonl", '{"path": "d.wav", "id": "x"}\n')
+    two = write(tmp_path / "two.jsonl", '{"path": "d.wav", "id": "x"}\n{"path": "b.wav", "id": "y", "text": "YES"}\n')
     found = find(one, two)
-    assert list(by_key(found)) == ["x", "y"]
+    assert {key: (Path(r.path).name, r.text) for key, r in by_key(found).items()} == {
+        "x": ("a.wav", ""),
+        "y": ("b.wav", "YES"),
+        "d": ("d.wav", ""),
+    }
     assert [(item.path, item.reason, item.detail.partition(";")[0]) for item in found.rejected] == [
         (f"{one}:4", "wrong line", f"the id 'y' gives the key 'y', which is that of {one}:3"),
-        (f"{two}:1", "wrong line", f"the id 'x' gives the key 'x', which is that of {one}:2"),
     ]
+    assert ("ids that are not unique", str(two)) in {(note.kind, note.path) for note in found.notes}
 
 
 def test_ids_that_differ_stay_apart_though_keys_have_few_characters(tmp_path: Path) -> None:

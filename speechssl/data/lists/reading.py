@@ -58,6 +58,9 @@ def read_listed(listed: Listed, source: str, folder: str, split: str, found: Fin
     if reader.num_repeated_ids:
         detail = f"{reader.num_repeated_ids} rows have the id of another segment; their times are added to their keys"
         found.note(source, "ids that are not unique", detail)
+    if reader.num_ids_of_others:
+        detail = f"{reader.num_ids_of_others} rows have ids of another list; their keys are made of their paths"
+        found.note(source, "ids that are not unique", detail)
     note_values(source, found)
     found.named += placer.named
     found.unnamed += placer.unnamed
