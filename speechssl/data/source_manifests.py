@@ -70,8 +70,8 @@ def _listed(known: Format, file: TextIO, path: str, found: Findings) -> Listed:
             return kaldi.kaldi_list(path, found)
         case "fairseq":
             return headerless.fairseq_list(path, found)
-        case "LJSpeech":
-            return headerless.ljspeech_list(path)
+        case "LJSpeech" if known.columns is not None:
+            return headerless.list_between_bars(path, known.columns)
         case "Multilingual LibriSpeech":
             return headerless.mls_list(path)
         case "lhotse cuts":

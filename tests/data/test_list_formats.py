@@ -182,24 +182,26 @@ def test_hugging_face(tmp_path: Path) -> None:
         assert facts(find(path)) == {f"data_{key}": value for key, value in TWO.items()}
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_ljspeech(tmp_path: Path, width: int) -> None:
+def test_ljspeech(tmp_path: Path) -> None:
     write_audio(tmp_path, "wavs/LJ-0.wav", "wavs/LJ-1.wav")
     rows = [["LJ-0", 'Dr. Hello, 1st "there', "Doctor Hello, first there"], ["LJ-1", "Good bye.", "Good bye."]]
-    path = write(tmp_path / "metadata.csv", "\n".join("|".join(row[:width]) for row in rows) + "\nLJ-2\n")
-    assert list_format(str(path)) == "LJSpeech"
-    found = find(path)
-    texts = [row[width - 1] for row in rows]
-    assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
-    assert reasons(found) == [("metadata.csv:3", "wrong line")]
-    assert found.notes == []
+    for width in (2, 3):
+        path = write(tmp_path / "metadata.csv", "\n".join("|".join(row[:width]) for row in rows) + "\nLJ-2\n")
+        assert list_format(str(path)) == "LJSpeech"
+        found = find(path)
+        texts = [row[width - 1] for row in rows]
+        assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
+        assert reasons(found) == [("metadata.csv:3", "wrong line")]
+        assert (found.notes, found.ignored_columns) == ([], {"column 2": 2} if width == 3 else {})
 
 
-def test_a_speaker_between_bars_is_no_text(tmp_path: Path) -> None:
+def test_lists_of_vits(tmp_path: Path) -> None:
     write_audio(tmp_path, "wavs/a.wav")
-    path = write(tmp_path / "filelist.txt", "wavs/a.wav|88|Hello there.\n")
-    assert list_format(str(path)) is None
-    assert "the header is 'wavs/a.wav 88 Hello there.', expected columns of different names" in message(path)
+    for row, speaker in (("DUMMY/wavs/a.wav|Hello there.\n", ""), ("wavs/a.wav|88|Hello there.\n", "88")):
+        assert facts(find(write(tmp_path / "filelist.txt", row))) == {"wavs_a": ("a.wav", "Hello there.", speaker)}
+    unclear = write(tmp_path / "filelist.txt", "wavs/a.wav|happy|Hello there.\n")
+    assert list_format(str(unclear)) is None
+    assert "the header is 'wavs/a.wav happy Hello there.', expected columns of different names" in message(unclear)
 
 
 def test_multilingual_librispeech(tmp_path: Path) -> None:
@@ -213,6 +215,8 @@ def test_multilingual_librispeech(tmp_path: Path) -> None:
         "10_20_000001": ("10_20_000001.opus", "good bye", "10"),
     }
     assert {recording.recording for recording in found.recordings} == {"1_2", "10_20"}
+    segments = write(tmp_path / "train/segments.txt", "1_2_000000\thttp://host/book.mp3\t401.76\t417.57\n")
+    assert list_format(str(segments)) is None
     assert reasons(found) == [("1_2_000009.flac", "no such file"), ("transcripts.txt:4", "wrong line")]
     assert found.fields["text"] == {"transcripts.txt's text": 2}
 
@@ -379,7 +383,7 @@ def test_lhotse_recordings_and_supervisions(tmp_path: Path) -> None:
         ]
         assert reasons(found) == [("x_supervisions_train.jsonl:2", "wrong line")]
     recordings.unlink()
-    assert list_format(str(supervisions)) is None
+    assert reasons(find(tmp_path)) == [("x_supervisions_train.jsonl", "unusable list")]
     assert "a lhotse manifest of supervisions, without the one of recordings beside it" in message(supervisions)
 
 
@@ -400,6 +404,7 @@ def test_compressed_lists(tmp_path: Path) -> None:
     path = write(tmp_path / "list.tsv.gz", gzip.compress(rows))
     assert list_format(str(path)) == "table"
     assert facts(find(path)) == TWO
+    assert facts(find(tmp_path)) == TWO
     assert "is damaged or cut off" in message(write(tmp_path / "cut.tsv.gz", gzip.compress(rows)[:-20]))
 
 
@@ -502,3 +507,30 @@ def test_rows_behind_the_end_of_a_json_list_are_named(tmp_path: Path) -> None:
         assert reasons(found) == [("l.json:2", "wrong line")]
     lines = '{"clip": {"path": "0.wav"}, "x": 1}\n{"clip": {"path": "1.wav"}}\n'
     assert len(find(write(tmp_path / "l.jsonl", lines)).recordings) == 2
+
+
+def test_lists_that_are_wrong_as_a_whole_or_in_each_row_are_named_in_a_folder_too(tmp_path: Path) -> None:
+    write_audio(tmp_path, "0.wav", "1.wav")
+    cut = {"u0": {"wav": {"file": "0.wav", "start": 0, "stop": 800}, "words": "HELLO"}}
+    write(tmp_path / "cut.json", json.dumps(cut))
+    write(tmp_path / "held.jsonl", '{"audio": {"bytes": "UklG", "path": null}, "text": "HELLO"}\n')
+    write(tmp_path / "twice.csv", "path,text,text\n0.wav,HELLO,hello\n")
+    write(tmp_path / "twice.jsonl", '{"path": "0.wav", "text": "HELLO", "text": "hello"}\n{"path": "1.wav"}\n')
+    write(tmp_path / "tarred.json", '{"audio_filepath": "in_a_tar.wav", "text": "HELLO", "shard_id": 3}\n')
+    found = find(tmp_path)
+    assert [recording.text for recording in found.recordings] == ["", ""]
+    assert reasons(found) == [
+        ("cut.json:1", "wrong line"),
+        ("held.jsonl:1", "wrong line"),
+        ("in_a_tar.wav", "no such file"),
+        ("twice.csv", "unusable list"),
+        ("twice.jsonl:1", "wrong line"),
+    ]
+    assert "unpack the tars" in found.rejected[2].detail
+    assert "the key 'text' is there twice" in found.rejected[4].detail
+
+
+def test_files_without_suffix_and_lines_that_end_as_on_old_macs(tmp_path: Path) -> None:
+    write_audio(tmp_path, "wavs/0.wav", "wavs/1.wav")
+    write(tmp_path / "list.csv", "file,speaker,text\r0,anna,HELLO\r1,,GOOD BYE\r")
+    assert facts(find(tmp_path)) == TWO

@@ -5,16 +5,16 @@ import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from speechssl.data.fields import columns_of
 from speechssl.data.lists.listed import Listed, Row
 from speechssl.data.lists.opening import open_list
-from speechssl.data.lists.paths import Paths
+from speechssl.data.lists.paths import Paths, looks_like_audio
 from speechssl.data.recordings import Findings
 
 _FAIRSEQ_ROW = re.compile(r"[^\t]+\t[0-9]+\s*")
-_MLS_ROW = re.compile(r"([0-9]+)_([0-9]+)_([0-9]+)\t.*\s*")
+_MLS_ROW = re.compile(r"([0-9]+)_([0-9]+)_([0-9]+)\t[^\t]*")  # the segments.txt beside it has more columns
 _ALIKE = 0.4
 """Least likeness of a text and its normalised form: those of LJSpeech are 0.9 and more, a name and a text are 0.2."""
 
@@ -78,38 +78,42 @@ def _from_letters(line: str) -> str:
     return "".join(line.split()).replace("|", " ").strip()
 
 
-def looks_like_ljspeech(lines: Sequence[str], folder: str) -> bool:
-    """Whether rows are an id, a text, and the text normalised, with | between them, of audio that lies there."""
+def columns_between_bars(lines: Sequence[str], folder: str) -> dict[str, str] | None:
+    """Columns of rows with | between them, of audio that lies there; None if they are no such rows.
+
+    LJSpeech has an id, a text, and the text normalised; lists of VITS a path, a speaker's number if there are several,
+    and a text.
+    """
     rows = [line.strip("\r\n").split("|") for line in lines if line.strip()]
     if not rows or len(rows[0]) not in (2, 3) or not _are_most(len(row) == len(rows[0]) for row in rows):
-        return False
+        return None
     rows = [row for row in rows if len(row) == len(rows[0])]
-    likeness = [difflib.SequenceMatcher(None, row[1], row[2]).ratio() for row in rows if len(row) == 3]
-    are_texts = any(" " in row[-1].strip() for row in rows) and all(ratio > _ALIKE for ratio in likeness)
     paths = Paths(folder)
-    return are_texts and any(paths.exact(row[0]) or paths.near(row[0]) for row in rows)
+    if not any(" " in row[-1].strip() for row in rows) or not any(
+        paths.exact(row[0]) or paths.near(row[0]) for row in rows
+    ):
+        return None
+    are_paths = all(looks_like_audio(row[0]) for row in rows)
+    columns = {"path": "column 1", "text": f"column {len(rows[0])}"} | ({} if are_paths else {"id": "column 1"})
+    if len(rows[0]) == 2 or all(difflib.SequenceMatcher(None, row[1], row[2]).ratio() > _ALIKE for row in rows):
+        return columns
+    return columns | {"speaker": "column 2"} if are_paths and all(row[1].strip().isdecimal() for row in rows) else None
 
 
-def ljspeech_list(path: str) -> Listed:
-    """Rows of LJSpeech's metadata.csv; of the text and its normalised form, the latter."""
+def list_between_bars(path: str, columns: Mapping[str, str]) -> Listed:
+    """Rows of LJSpeech's metadata.csv, or of a list of VITS; of a text and its normalised form, the latter."""
+    width = int(columns["text"][-1])
 
     def rows() -> Iterator[Row]:
         with open_list(path) as file:
             for line, text in enumerate(file, start=1):
-                columns = text.strip("\r\n").split("|")
-                if not text.strip():
-                    continue
-                if len(columns) not in (2, 3):
-                    problem = (
-                        f"{len(columns)} columns, expected an id, a text and its normalised form, with | between them"
-                    )
-                    yield Row(line, problem=problem)
-                    continue
-                yield Row(line, {"column 1": columns[0], "column 2": columns[1], "column 3": columns[-1]})
+                values = text.strip("\r\n").split("|")
+                if len(values) == width:
+                    yield Row(line, {f"column {number}": value for number, value in enumerate(values, start=1)})
+                elif text.strip():
+                    yield Row(line, problem=f"{len(values)} columns with | between them, expected {width}")
 
-    with open_list(path) as file:
-        width = next((len(line.split("|")) for line in file if line.strip()), 3)
-    return Listed(rows(), {"path": "column 1", "id": "column 1", "text": f"column {min(width, 3)}"})
+    return Listed(rows(), columns)
 
 
 def looks_like_mls(lines: Sequence[str], folder: str) -> bool:
