@@ -58,7 +58,7 @@ def read_manifest(path: str, source: str, found: Findings) -> None:
 def _listed(known: Format, file: TextIO, path: str, found: Findings) -> Listed:
     """Rows of a list in a format."""
     match known.name:
-        case "table" if known.table is not None:
+        case "table" | "table without header" if known.table is not None:
             return Listed(table_rows(file, known.table), known.columns or known.table.columns)
         case "JSON array":
             return Listed(json_lists.array_rows(file.read()))
@@ -70,8 +70,6 @@ def _listed(known: Format, file: TextIO, path: str, found: Findings) -> Listed:
             return kaldi.kaldi_list(path, found)
         case "fairseq":
             return headerless.fairseq_list(path, found)
-        case "LJSpeech" if known.columns is not None:
-            return headerless.list_between_bars(path, known.columns)
         case "Multilingual LibriSpeech":
             return headerless.mls_list(path)
         case "lhotse cuts":

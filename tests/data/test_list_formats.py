@@ -187,18 +187,23 @@ def test_ljspeech(tmp_path: Path) -> None:
     rows = [["LJ-0", 'Dr. Hello, 1st "there', "Doctor Hello, first there"], ["LJ-1", "Good bye.", "Good bye."]]
     for width in (2, 3):
         path = write(tmp_path / "metadata.csv", "\n".join("|".join(row[:width]) for row in rows) + "\nLJ-2\n")
-        assert list_format(str(path)) == "LJSpeech"
         found = find(path)
         texts = [row[width - 1] for row in rows]
         assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
-        assert reasons(found) == [("metadata.csv:3", "wrong line")]
-        assert (found.notes, found.ignored_columns) == ([], {"column 2": 2} if width == 3 else {})
+        assert (reasons(found), kinds(found)) == ([("LJ-2", "no such file")], ["short rows"])
+        assert found.ignored_columns == ({"column 2": 2} if width == 3 else {})
 
 
-def test_lists_of_vits(tmp_path: Path) -> None:
+def test_lists_of_vits_and_openslr(tmp_path: Path) -> None:
     write_audio(tmp_path, "wavs/a.wav")
-    for row, speaker in (("DUMMY/wavs/a.wav|Hello there.\n", ""), ("wavs/a.wav|88|Hello there.\n", "88")):
+    for row, speaker in (
+        ("DUMMY/wavs/a.wav|Hello there.\n", ""),
+        ("wavs/a.wav|88|Hello there.\n", "88"),
+        ("wavs/a.wav\tHello there.\n", ""),
+    ):
         assert facts(find(write(tmp_path / "filelist.txt", row))) == {"wavs_a": ("a.wav", "Hello there.", speaker)}
+    index = write(tmp_path / "line_index.tsv", "a\tHello there.\n")
+    assert facts(find(index)) == {"a": ("a.wav", "Hello there.", "")}
     unclear = write(tmp_path / "filelist.txt", "wavs/a.wav|happy|Hello there.\n")
     assert list_format(str(unclear)) is None
     assert "the header is 'wavs/a.wav happy Hello there.', expected columns of different names" in message(unclear)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from speechssl.data.fields import columns_of, expected_names
-from speechssl.data.lists.headerless import columns_between_bars, looks_like_fairseq, looks_like_mls
+from speechssl.data.lists.headerless import headerless_table, looks_like_fairseq, looks_like_mls
 from speechssl.data.lists.json_lists import first_records
 from speechssl.data.lists.kaldi import looks_like_kaldi
 from speechssl.data.lists.lhotse import lhotse_kind, partner_of
@@ -143,8 +143,8 @@ def sniff(path: str) -> Format | None:
     table = table_of(lines, suffix)
     if table is None or "path" in table.columns:
         return _table_format(table, lines) if table else None
-    if columns := columns_between_bars(first, folder):
-        return Format("LJSpeech", columns=columns)
+    if known := headerless_table(first, folder):
+        return Format("table without header", *known)
     return _table_by_id(table, lines, folder)
 
 
