@@ -12,8 +12,8 @@ from speechssl.data.fields import note_values, settle_texts, uncount_texts
 from speechssl.data.recordings import Findings, Member, Recording, composed_form, is_utf8, key_of, printable
 from speechssl.data.sidecars import UnreadableError, describe_beside, field_of
 from speechssl.data.tar_links import LinkError, TarLinks
-from speechssl.data.tar_names import is_reserved, split_name
 from speechssl.data.tar_walk import DamageError, MemberRange, TarMember, walk_members
+from speechssl.data.webdataset_alone import is_reserved, split_name
 
 _LINKS = ("hard link", "symbolic link")
 _LIST_SUFFIXES = ("csv", "tsv", "jsonl", "trans.txt")

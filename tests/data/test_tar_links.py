@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from source_files import by_key, find, ignored, read_member, reasons
 
-from speechssl.data.tar_names import is_reserved, split_name
+from speechssl.data.webdataset_alone import is_reserved, split_name
 
 KINDS = {"hard": tarfile.LNKTYPE, "symbolic": tarfile.SYMTYPE}
 
@@ -235,7 +235,7 @@ def test_names_are_split_by_webdatasets_own_function_without_pytorch() -> None:
     assert not is_reserved("x/__a__.wav")
     code = """
 import sys
-from speechssl.data.tar_names import split_name
+from speechssl.data.webdataset_alone import split_name
 assert split_name("a.b.C") == ("a", "b.c")
 assert "torch" not in sys.modules
 import webdataset
