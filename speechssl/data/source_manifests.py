@@ -8,18 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from speechssl.data.lists import headerless, json_lists, kaldi, lhotse
-from speechssl.data.lists.formats import Format, list_format, sniff, why_no_list
+from speechssl.data.lists.formats import Format, sniff
 from speechssl.data.lists.listed import Listed, Row
 from speechssl.data.lists.opening import open_list
 from speechssl.data.lists.reading import read_listed
 from speechssl.data.lists.tables import table_rows
 from speechssl.data.recordings import Findings
 
-__all__ = ["COMMON_VOICE_TABLES", "list_format", "read_manifest", "why_no_list"]
-
-COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
-"""Those that a folder is read by."""
-_COMMON_VOICE_PARTS = frozenset({*COMMON_VOICE_TABLES, "other.tsv", "invalidated.tsv"})
+_COMMON_VOICE_PARTS = frozenset({"train.tsv", "dev.tsv", "test.tsv", "validated.tsv", "other.tsv", "invalidated.tsv"})
 
 
 def read_manifest(path: str, source: str, found: Findings) -> None:

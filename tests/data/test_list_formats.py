@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from source_files import by_key, find, message, reasons, write, write_manifest
 
+from speechssl.data.lists.formats import list_format
 from speechssl.data.recordings import Found, Recording
-from speechssl.data.source_manifests import list_format
 
 
 def facts(found: Found) -> dict[str, tuple]:

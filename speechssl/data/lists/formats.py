@@ -20,7 +20,12 @@ from speechssl.data.lists.tables import Table, rows_of_head, table_of
 LIST_SUFFIXES = frozenset(
     {".tsv", ".csv", ".psv", ".tab", ".txt", ".lst", ".list", ".scp", ".json", ".jsonl", ".ndjson"}
 )
-_NO_LISTS = frozenset({"invalidated.tsv", "reported.tsv", "clip_durations.tsv"})
+NO_LISTS = frozenset(
+    {
+        *("invalidated.tsv", "reported.tsv", "clip_durations.tsv"),
+        *("validated_sentences.tsv", "unvalidated_sentences.tsv"),
+    }
+)
 """Of Common Voice: what its listeners rejected, and what is no list of transcripts."""
 _REPORTS = ({"path", "reason", "detail"}, {"path", "kind", "detail"}, {"path", "reason"})
 """Columns of what ``shard`` writes about recordings."""
@@ -62,7 +67,7 @@ def list_format(path: str) -> str | None:
         OSError: it cannot be read.
     """
     name = os.path.basename(path).lower()
-    if os.path.splitext(name.removesuffix(".gz"))[1] not in LIST_SUFFIXES or name in _NO_LISTS:
+    if os.path.splitext(name.removesuffix(".gz"))[1] not in LIST_SUFFIXES or name in NO_LISTS:
         return None
     try:
         found = sniff(path)
