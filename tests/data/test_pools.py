@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import RATE, write_corpus
+from shards_to_verify import read_sample
 
 from speechssl import ingest
 from speechssl.audio.augmentation import Augmenter
@@ -13,7 +14,7 @@ from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
 from speechssl.data import pools
 from speechssl.data.corpus import Corpus, SampleRef, read_corpus
 from speechssl.data.pools import CorpusPool, read_pool
-from speechssl.data.reading import read_sample, read_sample_audio
+from speechssl.data.reading import read_sample_audio
 from speechssl.errors import DataError
 
 
