@@ -79,7 +79,7 @@ def test_threads_get_the_same(corpus: Corpus) -> None:
     with ThreadPoolExecutor(4) as threads:
         for i, audio in zip(wanted, threads.map(pool.audio, wanted), strict=True):
             assert len(audio) == corpus.num_samples[i]
-    assert pool._num_bytes == sum(audio.nbytes for audio in pool._cache.values()) <= 0.2e6
+    assert pool._cache._num_bytes == sum(audio.nbytes for audio in pool._cache._arrays.values()) <= 0.2e6
 
 
 def test_nobody_can_write_to_what_is_shared(corpus: Corpus) -> None:
