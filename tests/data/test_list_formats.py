@@ -1,6 +1,7 @@
 """Lists of other toolkits and corpora: each is known by what is in it, and read with its right values."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -29,35 +30,41 @@ def kinds(found: Found) -> list[str]:
 TWO = {"0": ("0.wav", "HELLO", "anna"), "1": ("1.wav", "GOOD BYE", "")}
 
 
-@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".txt", ".psv"])
-@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
-def test_any_delimiter_whatever_the_suffix(tmp_path: Path, suffix: str, delimiter: str) -> None:
-    write_audio(tmp_path, "0.wav", "1.wav")
-    rows = [("Path", "age", "Speaker", "Text"), ("0.wav", "30", "anna", "HELLO"), ("1.wav", "", "", "GOOD BYE")]
-    path = write(tmp_path / f"list{suffix}", "\r\n".join(delimiter.join(row) for row in rows))
-    assert list_format(str(path)) == "table"
-    found = find(path)
-    assert facts(found) == TWO
-    assert found.fields == {
-        "path": {"column Path": 2},
-        "speaker": {"column Speaker": 1},
-        "text": {"column Text": 2},
-    }
-    assert found.ignored_columns == {"age": 1}
+def test_any_delimiter_whatever_the_suffix(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for delimiter in ["\t", ",", ";", "|"]:
+        for suffix in [".tsv", ".csv", ".txt", ".psv"]:
+            folder = next(folders)
+            folder.mkdir()
+            write_audio(folder, "0.wav", "1.wav")
+            rows = [("Path", "age", "Speaker", "Text"), ("0.wav", "30", "anna", "HELLO"), ("1.wav", "", "", "GOOD BYE")]
+            path = write(folder / f"list{suffix}", "\r\n".join(delimiter.join(row) for row in rows))
+            assert list_format(str(path)) == "table"
+            found = find(path)
+            assert facts(found) == TWO
+            assert found.fields == {
+                "path": {"column Path": 2},
+                "speaker": {"column Speaker": 1},
+                "text": {"column Text": 2},
+            }
+            assert found.ignored_columns == {"age": 1}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", ["list.tsv", "list.jsonl", "list.json"])
-def test_encodings(tmp_path: Path, encoding: str, name: str) -> None:
-    write_audio(tmp_path, "ä.wav")
-    content = {
-        "list.tsv": "path\ttext\nä.wav\tdöner 你好\n",
-        "list.jsonl": '{"path": "ä.wav", "text": "döner 你好"}\n',
-        "list.json": '[\n {"path": "ä.wav", "text": "döner 你好"}\n]\n',
-    }[name]
-    path = write(tmp_path / name, content.encode(encoding))
-    assert list_format(str(path)) is not None
-    assert [recording.text for recording in find(path).recordings] == ["döner 你好"]
+def test_encodings(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for name in ["list.tsv", "list.jsonl", "list.json"]:
+        for encoding in ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]:
+            folder = next(folders)
+            folder.mkdir()
+            write_audio(folder, "ä.wav")
+            content = {
+                "list.tsv": "path\ttext\nä.wav\tdöner 你好\n",
+                "list.jsonl": '{"path": "ä.wav", "text": "döner 你好"}\n',
+                "list.json": '[\n {"path": "ä.wav", "text": "döner 你好"}\n]\n',
+            }[name]
+            path = write(folder / name, content.encode(encoding))
+            assert list_format(str(path)) is not None
+            assert [recording.text for recording in find(path).recordings] == ["döner 你好"]
 
 
 def test_headers_of_pandas_and_excel(tmp_path: Path) -> None:
@@ -80,52 +87,58 @@ def test_spaces_after_commas(tmp_path: Path) -> None:
     assert find(path).notes == []
 
 
-@pytest.mark.parametrize("indent", [None, 1])
-def test_json_arrays_and_objects(tmp_path: Path, indent: int | None) -> None:
-    write_audio(tmp_path, "a/0.wav", "a/1.wav")
-    rows = [
-        {"path": "a/0.wav", "text": "HELLO", "speaker": "anna", "mood": "good"},
-        {"path": "a/1.wav", "text": "GOOD BYE", "speaker": None},
-    ]
-    expected = {f"a_{key}": value for key, value in TWO.items()}
-    contents: dict[str, Any] = {
-        "JSON array": rows,
-        "JSON object": {"version": 2, "about": {"name": "x"}, "tags": ["a"], "data": rows},
-    }
-    for name, content in contents.items():
-        path = write(tmp_path / "l.json", json.dumps(content, indent=indent))
-        assert list_format(str(path)) == name
-        assert facts(find(path)) == expected
-        assert find(path).ignored_columns == {"mood": 1}
-    several = write(tmp_path / "several.json", "\n".join(json.dumps(row, indent=1) for row in rows))
-    assert list_format(str(several)) == "JSON objects"
-    assert facts(find(several)) == expected
+def test_json_arrays_and_objects(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for indent in [None, 1]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder, "a/0.wav", "a/1.wav")
+        rows = [
+            {"path": "a/0.wav", "text": "HELLO", "speaker": "anna", "mood": "good"},
+            {"path": "a/1.wav", "text": "GOOD BYE", "speaker": None},
+        ]
+        expected = {f"a_{key}": value for key, value in TWO.items()}
+        contents: dict[str, Any] = {
+            "JSON array": rows,
+            "JSON object": {"version": 2, "about": {"name": "x"}, "tags": ["a"], "data": rows},
+        }
+        for name, content in contents.items():
+            path = write(folder / "l.json", json.dumps(content, indent=indent))
+            assert list_format(str(path)) == name
+            assert facts(find(path)) == expected
+            assert find(path).ignored_columns == {"mood": 1}
+        several = write(folder / "several.json", "\n".join(json.dumps(row, indent=1) for row in rows))
+        assert list_format(str(several)) == "JSON objects"
+        assert facts(find(several)) == expected
 
 
-@pytest.mark.parametrize("root", ["", "{data_root}/", "$data_root/", "${data_root}/"])
-def test_speechbrain(tmp_path: Path, root: str) -> None:
-    write_audio(tmp_path, "a/0.wav", "a/1.wav")
-    rows = {
-        "u0": {"wav": f"{root}a/0.wav", "length": 1.5, "words": "HELLO", "spk_id": "anna", "phn": "h e"},
-        "u1": {"wav": f"{root}a/1.wav", "length": 2, "words": "GOOD BYE"},
-    }
-    path = write(tmp_path / "train.json", json.dumps(rows, indent=2))
-    found = find(path)
-    assert facts(found) == {"u0": TWO["0"], "u1": TWO["1"]}
-    assert [recording.stated_seconds for recording in found.recordings] == [1.5, 2.0]
-    assert found.ignored_columns == {"phn": 1}
-    assert found.notes == []
-    table = write(
-        tmp_path / "train.csv",
-        f"ID,duration,wav,spk_id,wrd\nu0,1.5,{root}a/0.wav,anna,HELLO\nu1,2,{root}a/1.wav,,GOOD BYE\n",
-    )
-    assert find(table).recordings == found.recordings
-    broken = {**rows, "u2": "a/0.wav", "u3": {"wav": {"file": "a/0.wav", "start": 0, "stop": 800}}}
-    left_out = find(write(tmp_path / "broken.json", json.dumps(broken))).rejected
-    assert [item.detail.partition(";")[0] for item in left_out] == [
-        "is a JSON str, expected an object for each id",
-        "wav has a start and stop in samples",
-    ]
+def test_speechbrain(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for root in ["", "{data_root}/", "$data_root/", "${data_root}/"]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder, "a/0.wav", "a/1.wav")
+        rows = {
+            "u0": {"wav": f"{root}a/0.wav", "length": 1.5, "words": "HELLO", "spk_id": "anna", "phn": "h e"},
+            "u1": {"wav": f"{root}a/1.wav", "length": 2, "words": "GOOD BYE"},
+        }
+        path = write(folder / "train.json", json.dumps(rows, indent=2))
+        found = find(path)
+        assert facts(found) == {"u0": TWO["0"], "u1": TWO["1"]}
+        assert [recording.stated_seconds for recording in found.recordings] == [1.5, 2.0]
+        assert found.ignored_columns == {"phn": 1}
+        assert found.notes == []
+        table = write(
+            folder / "train.csv",
+            f"ID,duration,wav,spk_id,wrd\nu0,1.5,{root}a/0.wav,anna,HELLO\nu1,2,{root}a/1.wav,,GOOD BYE\n",
+        )
+        assert find(table).recordings == found.recordings
+        broken = {**rows, "u2": "a/0.wav", "u3": {"wav": {"file": "a/0.wav", "start": 0, "stop": 800}}}
+        left_out = find(write(folder / "broken.json", json.dumps(broken))).rejected
+        assert [item.detail.partition(";")[0] for item in left_out] == [
+            "is a JSON str, expected an object for each id",
+            "wav has a start and stop in samples",
+        ]
 
 
 def test_json_that_is_cut_off_is_named_where(tmp_path: Path) -> None:
@@ -226,26 +239,29 @@ def test_multilingual_librispeech(tmp_path: Path) -> None:
     assert found.fields["text"] == {"transcripts.txt's text": 2}
 
 
-@pytest.mark.parametrize("suffix", [".wrd", ".ltr"])
-def test_fairseq(tmp_path: Path, suffix: str) -> None:
-    write_audio(tmp_path / "corpus", "a/0.wav", "a/1.wav")
-    path = write(tmp_path / "lists/train.tsv", f"{tmp_path}/corpus\na/0.wav\t32000\na/1.wav\t16000\n")
-    words = {".wrd": "HELLO\nGOOD BYE\n", ".ltr": "H E L L O |\nG O O D | B Y E |\n"}[suffix]
-    text = write(tmp_path / f"lists/train{suffix}", words)
-    write(tmp_path / "lists/train.phn", "h e\ng u\n")
-    assert list_format(str(path)) == "fairseq"
-    found = find(path)
-    assert [(r.key, r.text, r.stated_frames) for r in found.recordings] == [
-        ("a_0", "HELLO", 32000),
-        ("a_1", "GOOD BYE", 16000),
-    ]
-    assert found.fields["text"] == {f"fairseq's train{suffix}": 2}
-    text.write_text(words + "MORE\n")
-    found = find(path)
-    assert found.recordings == []
-    assert {item.detail.partition(",")[0] for item in found.rejected} == {f"train{suffix} has 3 lines for 2 files"}
-    text.unlink()
-    assert [r.text for r in find(path).recordings] == ["", ""]
+def test_fairseq(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for suffix in [".wrd", ".ltr"]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder / "corpus", "a/0.wav", "a/1.wav")
+        path = write(folder / "lists/train.tsv", f"{folder}/corpus\na/0.wav\t32000\na/1.wav\t16000\n")
+        words = {".wrd": "HELLO\nGOOD BYE\n", ".ltr": "H E L L O |\nG O O D | B Y E |\n"}[suffix]
+        text = write(folder / f"lists/train{suffix}", words)
+        write(folder / "lists/train.phn", "h e\ng u\n")
+        assert list_format(str(path)) == "fairseq"
+        found = find(path)
+        assert [(r.key, r.text, r.stated_frames) for r in found.recordings] == [
+            ("a_0", "HELLO", 32000),
+            ("a_1", "GOOD BYE", 16000),
+        ]
+        assert found.fields["text"] == {f"fairseq's train{suffix}": 2}
+        text.write_text(words + "MORE\n")
+        found = find(path)
+        assert found.recordings == []
+        assert {item.detail.partition(",")[0] for item in found.rejected} == {f"train{suffix} has 3 lines for 2 files"}
+        text.unlink()
+        assert [r.text for r in find(path).recordings] == ["", ""]
 
 
 def test_fairseq_whose_root_was_moved(tmp_path: Path) -> None:
@@ -440,9 +456,9 @@ def test_tables_whose_ids_are_files(tmp_path: Path) -> None:
     assert list_format(str(write(tmp_path / "speakers.tsv", "id\tname\ttext\nx\tAnna\tfemale voice\n"))) is None
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
+def test_what_is_no_list(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for name, content in [
         ("README.txt", "AUDIO\n\nThe audio is in clips/a.wav, its text in text.\n"),
         ("README.txt", "path\n====\nSee a.wav\n"),
         ("a.txt", "HELLO THERE\n"),
@@ -477,11 +493,11 @@ def test_tables_whose_ids_are_files(tmp_path: Path) -> None:
         ("a.wav.json", '{"sample_rate": 16000, "text": "hello"}'),
         ("a.lab", "path\ttext\na.wav\tA\n"),
         ("run.sh", "path,text\na.wav,A\n"),
-    ],
-)
-def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes) -> None:
-    write(tmp_path / "a.wav")
-    assert list_format(str(write(tmp_path / name, content))) is None
+    ]:
+        folder = next(folders)
+        folder.mkdir()
+        write(folder / "a.wav")
+        assert list_format(str(write(folder / name, content))) is None
 
 
 def test_a_list_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
