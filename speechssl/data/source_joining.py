@@ -133,7 +133,12 @@ def _place(recording: Recording) -> tuple[str, float, float, int, int, str]:
 
 def _without_repeats(found: Findings) -> list[Recording]:
     """Rows and members without an id, each place once and in order; whichever is not kept is rejected or joined."""
-    named = {_place(recording): i for i, recording in enumerate(found.named)}
+    named: dict[tuple[Any, ...], int] = {}
+    for i, recording in enumerate(found.named):
+        one = found.named[named.setdefault(_place(recording), i)]
+        if one.text != recording.text:  # of which one is left out if equal audio is
+            detail = f"{one.key!r} has {one.text!r}, {recording.key!r} has {recording.text!r}"
+            found.note(recording.path, "two transcripts", detail)
     kept = []
     found.unnamed.sort(key=_place)
     for place, repeats in groupby(found.unnamed, key=_place):

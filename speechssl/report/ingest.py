@@ -37,15 +37,12 @@ class IngestReport:
     version: int = 1
     """Of ingest, see ``sharding.VERSION``."""
     num_found: int = 0
-    """Recordings in the sources: those that are used, and those that are rejected."""
+    """This, and the next ones, as in ``Account``."""
     num_used: int = 0
-    """Recordings of which something is in the shards."""
     num_rejected: dict[str, int] = field(default_factory=dict)
-    """Recordings left out, by reason; rejected.tsv names each."""
+    """By reason; rejected.tsv names each."""
     num_with_text: int = 0
-    """Used recordings with a transcript."""
     num_with_speaker: int = 0
-    """Used recordings whose speaker is known."""
     fields: dict[str, dict[str, int]] = field(default_factory=dict)
     """By field ("text") and place ("column sentence"): recordings whose field was found there, used or not."""
     ignored_columns: dict[str, int] = field(default_factory=dict)

@@ -270,3 +270,10 @@ def test_one_wrong_row_does_not_stop_a_corpus(tmp_path: Path) -> None:
     found = find(write(tmp_path / "list.tsv", "\n".join(lines)))
     assert len(found.recordings) == len(found.rejected) == 50
     assert [item.path.rpartition(":")[2] for item in found.rejected[:3]] == ["101", "11", "13"]
+
+
+def test_two_ids_of_one_file_with_other_words_are_noted(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav")
+    found = find(write(tmp_path / "l.csv", "id,path,text\nx,a.wav,YES\ny,a.wav,NO\n"))
+    assert sorted(by_key(found)) == ["x", "y"]
+    assert [(note.kind, note.detail) for note in found.notes] == [("two transcripts", "'x' has 'YES', 'y' has 'NO'")]
