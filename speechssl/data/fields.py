@@ -231,7 +231,7 @@ def count_columns(
     """Count columns that had a value in some rows, by whether something was taken from them."""
     for field, name in columns.items():
         if name in present:
-            found.fields[field, f"{place} {name}"] += num_rows
+            found.fields[field, name if name.startswith(place) else f"{place} {name}"] += num_rows
     used = set(columns.values())
     for name in present:
         if name not in used:

@@ -205,6 +205,7 @@ def test_ljspeech(tmp_path: Path) -> None:
         assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
         assert (reasons(found), kinds(found)) == ([("LJ-2", "no such file")], ["short rows"])
         assert found.ignored_columns == ({"column 2": 2} if width == 3 else {})
+        assert found.fields["text"] == {f"column {width}": 2}
 
 
 def test_lists_of_vits_and_openslr(tmp_path: Path) -> None:
