@@ -26,27 +26,6 @@ def test_manifests_of_all_kinds(tmp_path: Path) -> None:
         }
 
 
-def test_fields_go_by_their_usual_names(tmp_path: Path) -> None:
-    folders = (tmp_path / str(number) for number in itertools.count())
-    for suffix in ["tsv", "jsonl"]:
-        for names in [
-            ("audio_filepath", "text", "speaker", "lang"),
-            ("file_name", "transcription", "speaker_id", "language"),
-            ("Path", "Sentence", "Speaker", "Locale"),
-            ("wav", "transcript", "speaker", "language"),
-            ("file", "text", "speaker", "language"),
-        ]:
-            folder = next(folders)
-            folder.mkdir()
-            write(folder / "a.wav")
-            manifest = write_manifest(
-                folder / f"list.{suffix}", [dict(zip(names, ("a.wav", "YES", "17", "en"), strict=True))]
-            )
-            assert find(manifest).recordings == [
-                Recording("a", str(folder / "a.wav"), "YES", "17", "en", recording="a"),
-            ]
-
-
 def test_audio_columns_of_hugging_face_and_numbers_as_names(tmp_path: Path) -> None:
     write(tmp_path / "a.wav")
     line = {"audio": {"path": "a.wav", "bytes": None}, "text": None, "speaker_id": 1089, "id": 7}
