@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import torch
 
 from speechssl.config import PretrainConfig
+from speechssl.cores import num_cores
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, Quarantine, load_batch
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
 from speechssl.pretrain import PretrainTask, load_corpus, make_model
-from speechssl.training.layout import num_cores
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
 from speechssl.training.meter import Meter

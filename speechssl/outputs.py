@@ -103,6 +103,13 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         partial_of(path).replace(path.resolve())
 
 
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file under its name only when it is whole."""
+    partial = partial_of(path)
+    partial.write_text(content, encoding="utf-8", newline="\n")
+    partial.replace(path.resolve())
+
+
 class Lines:
     """Lines of text, or of JSON objects, for a stream in whatever encoding it has.
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from speechssl.config import PlanConfig, PretrainConfig
 from speechssl.config_files import parse
+from speechssl.cores import num_cores
 from speechssl.data.augmented import is_active
 from speechssl.data.corpus import Corpus
-from speechssl.data.engines import num_cores
 from speechssl.data.remote.addresses import is_remote
 from speechssl.data.remote.store import make_store
 from speechssl.errors import DataError

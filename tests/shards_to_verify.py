@@ -5,15 +5,17 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import RATE
 
-from speechssl.data.corpus import read_corpus
+from speechssl.data.corpus import SampleRef, read_corpus
 from speechssl.data.index import SampleEntry, index_path, write_index
-from speechssl.data.reading import Sample, read_sample
+from speechssl.data.members import metadata_of, speaker_of, transcript_of
+from speechssl.data.reading import read_members, read_sample_audio
 from speechssl.data.tar_scan import Finding
 from speechssl.data.verify.results import ShardResult
 from speechssl.data.verify.shards import ShardTask, check_shard
@@ -100,6 +102,22 @@ def kinds(result: ShardResult) -> set[str]:
 def without_index(shard: Path) -> Path:
     index_path(shard).unlink()
     return shard
+
+
+class Sample(NamedTuple):
+    """All that a shard has of one utterance."""
+
+    key: str
+    audio: np.ndarray
+    text: str | None
+    speaker: str | None
+
+
+def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
+    members, name = read_members(ref), f"{ref.shard}: {ref.key}"
+    metadata = metadata_of(members, name=name)
+    text = transcript_of(members, metadata, name=name)
+    return Sample(ref.key, read_sample_audio(ref, sample_rate), text, speaker_of(metadata))
 
 
 def read_all(shard: Path) -> list[Sample]:

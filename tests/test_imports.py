@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
-    {"errors", "__init__"},
+    {"cores", "errors", "__init__"},
     {
         *("config", "config_files", "config_help", "config_limits", "config_schema", "config_shipped"),
         *("config_sources", "config_values", "frames", "installation", "outputs"),

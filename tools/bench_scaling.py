@@ -36,10 +36,10 @@ from our_update import OurUpdate
 from torch import Tensor
 
 from speechssl.config import DropoutConfig, PretrainConfig, TrainingConfig
+from speechssl.cores import num_cores
 from speechssl.data.batches import Batch
 from speechssl.objectives.contrastive import ContrastiveModel
 from speechssl.pretrain import PretrainTask
-from speechssl.training.layout import num_cores
 from speechssl.training.machine import peak_memory, settle_cpu
 
 # Nothing is skipped at random, or processes would wait for each other's luck.

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl.data.array_cache import ArrayCache
 from speechssl.data.corpus import SampleRef
 from speechssl.data.prefetching import Prefetcher
 from speechssl.data.reading import read_audio_into, read_sample_audio
@@ -41,44 +42,20 @@ class Batch(NamedTuple):
     """Audio before augmentation, (B, S), if the task wants it."""
 
 
-class SampleCache:
-    """Decoded samples of a small corpus, as 16-bit integers.
-
-    Args:
-        megabytes: limit; what was used longest ago goes first.
-    """
-
-    def __init__(self, megabytes: float) -> None:
-        self._limit = megabytes * 1e6
-        self._bytes = 0
-        self._lock = Lock()
-        self._samples: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+class SampleCache(ArrayCache):
+    """Decoded samples of a small corpus, as 16-bit integers."""
 
     def read(self, ref: SampleRef, sample_rate: int) -> np.ndarray:
         """Audio of a sample from memory, or from its shard, float32 (S,)."""
         key = (ref.shard, ref.key)
-        with self._lock:
-            found = self._samples.get(key)
-            if found is not None:
-                self._samples.move_to_end(key)
+        found = self.get(key)
         if found is not None:
             return found.astype(np.float32) / 32768
         audio = read_sample_audio(ref, sample_rate)
-        if audio.nbytes / 2 <= self._limit:
-            pcm = np.round(audio * 32768)
-            if np.abs(pcm - audio * 32768).max() == 0:  # shards of more than 16 bits are not cached
-                self._add(key, pcm.clip(-32768, 32767).astype(np.int16))
+        pcm = np.round(audio * 32768)
+        if np.abs(pcm - audio * 32768).max() == 0:  # shards of more than 16 bits are not cached
+            self.add(key, pcm.clip(-32768, 32767).astype(np.int16))
         return audio
-
-    def _add(self, key: tuple[str, str], pcm: np.ndarray) -> None:
-        with self._lock:
-            if key in self._samples:
-                return
-            self._samples[key] = pcm
-            self._bytes += pcm.nbytes
-            while self._bytes > self._limit:
-                _, oldest = self._samples.popitem(last=False)
-                self._bytes -= oldest.nbytes
 
 
 class Quarantine:

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
+from speechssl.cores import num_cores
 from speechssl.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
@@ -154,10 +155,3 @@ def make_engine(name: str, num_workers: int) -> Engine:
             return RayEngine(num_workers)
         case _:
             return LocalEngine(num_workers or num_cores())
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from speechssl.data.recordings import Findings, Recording
-from speechssl.data.values import channel_from, identifier_from, seconds_from, text_from
+from speechssl.data.values import channel_from, identifier_from, missing_spellings, seconds_from, text_from
+from speechssl.text.characters import show_character
+from speechssl.text.foreign import times
+from speechssl.text.normalisation import removed_characters
 
 FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "path": (
@@ -23,6 +26,7 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
         *("ground_truth", "orthographic_transcription", "orthography", "reference_text", "ref_text", "spoken_text"),
         *("normalized_text", "normalised_text", "text_normalized", "text_normalised", "normalized", "normalised"),
         *("normalized_transcription", "normalised_transcription", "normalized_transcript", "normalised_transcript"),
+        *("transcription_normalized", "transcript_normalized", "sentence_normalized"),
         *("normalized_sentence", "normalised_sentence", "norm_text", "text_norm", "clean_text", "text_clean"),
         *("cleaned_text", "raw_text", "raw_transcription", "raw_transcript", "raw_sentence", "original_text"),
     ),
@@ -76,6 +80,8 @@ UNITS: dict[str, tuple[str, ...]] = {
 """Ends of the names of times: those in other units than seconds are fields of their own, ``start_ms`` and so on."""
 TIMES = ("start", "end", "duration")
 LENGTHS = ("duration", "duration_ms")
+_MOST_CHARACTERS = 8
+"""That one note names."""
 DESCRIBED = ("text", "speaker", "language", "split", "recording", "channel", *LENGTHS)
 """Fields that ``describe`` takes: those of a recording that need no list, as times of segments do."""
 
@@ -225,7 +231,7 @@ def count_columns(
     """Count columns that had a value in some rows, by whether something was taken from them."""
     for field, name in columns.items():
         if name in present:
-            found.fields[field, f"{place} {name}"] += num_rows
+            found.fields[field, name if name.startswith(place) else f"{place} {name}"] += num_rows
     used = set(columns.values())
     for name in present:
         if name not in used:
@@ -244,3 +250,40 @@ def note_values(source: str, found: Findings) -> None:
         found.note(source, "spellings of one name", f"{column}: {len(pairs)} times, for one {one!a} and {other!a}")
     found.missing.clear()
     found.merged.clear()
+
+
+def settle_texts(groups: Sequence[list[Recording]], source: str, found: Findings) -> int:
+    """Take texts as missing that say so ("nan") and are no words of their source; note what nobody sees in the others.
+
+    Returns:
+        The number of recordings that lose their text.
+    """
+    gone = Counter[str]()
+    for spelling, count, is_word in missing_spellings(recording.text for group in groups for recording in group):
+        if is_word:
+            detail = f"{spelling!a} in {count} rows is taken as a word, since other texts are single words too"
+            found.note(source, "missing value or word", detail)
+        else:
+            gone[spelling] = count
+            found.note(source, "missing values", f"text: {spelling!a} in {count} rows is taken as none")
+    for group in groups if gone else ():
+        group[:] = [recording._replace(text="") if recording.text in gone else recording for recording in group]
+    removed = [counts for group in groups for recording in group if (counts := removed_characters(recording.text))]
+    if removed:
+        most = sum(removed, Counter[str]()).most_common(_MOST_CHARACTERS)
+        shown = ", ".join(f"{show_character(character)} {times(count)}" for character, count in most)
+        found.note(source, "invisible characters", f"taken out of {len(removed)} texts: {shown}")
+    return gone.total()
+
+
+def uncount_texts(before: Mapping[tuple[str, str], int], num_wordless: int, found: Findings) -> bool:
+    """Take texts back that were counted since ``before``, and were none; returns whether any is left."""
+    texts = [key for key in found.fields if key[0] == "text" and found.fields[key] > before.get(key, 0)]
+    for key in texts:
+        # Of several columns of one list, which rows were wordless is not known; one is the rule.
+        num_less = min(num_wordless, found.fields[key] - before.get(key, 0))
+        found.fields[key] -= num_less
+        num_wordless -= num_less
+        if not found.fields[key]:
+            del found.fields[key]
+    return any(found.fields[key] > before.get(key, 0) for key in texts)

@@ -8,11 +8,9 @@ from typing import Literal, NamedTuple
 
 from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, begins_as_audio
 from speechssl.data.archives import archive_reason
+from speechssl.data.lists.formats import LIST_SUFFIXES, list_format
 from speechssl.data.sidecars import field_of
-from speechssl.data.source_manifests import list_format
 
-_LIST_SUFFIXES = frozenset({".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".txt", ".scp", ".lst"})
-_PACKED_LISTS = (".jsonl.gz", ".json.gz")
 _LISTS_WITHOUT_SUFFIX = frozenset({"text", "segments"})
 """Kaldi's."""
 _NEVER_AUDIO = frozenset(
@@ -52,10 +50,8 @@ def kind_of_name(name: str) -> FileKind | None:
 
 def may_be_list(name: str) -> bool:
     """Whether a file of this name may list recordings."""
-    lower = name.lower()
-    if os.path.splitext(lower)[1] in _LIST_SUFFIXES or lower in _LISTS_WITHOUT_SUFFIX:
-        return True
-    return lower.endswith(_PACKED_LISTS)
+    lower = name.lower().removesuffix(".gz")
+    return os.path.splitext(lower)[1] in LIST_SUFFIXES or lower in _LISTS_WITHOUT_SUFFIX
 
 
 def kind_of_file(path: str) -> FileKind:

@@ -1,14 +1,11 @@
 """What is offered for a source that is not there."""
 
 # Strings and os.path throughout, as in all that lists sources.
-# ruff: noqa: PTH112, PTH118, PTH122, PTH208
-import difflib
+# ruff: noqa: PTH112, PTH118, PTH122
 import os
-import unicodedata
 from collections import Counter
 
-_MAX_NAMES = 20_000
-"""Of a folder, to compare with."""
+from speechssl.data.lists.listings import Listing
 
 
 def nearest(path: str) -> str:
@@ -29,34 +26,17 @@ def nearest(path: str) -> str:
 
 
 def _nearest_name(folder: str, name: str) -> str:
-    """Name in a folder, the same but for case, Unicode form and spaces sooner than one with a wrong letter."""
-    names = _names_in(folder)
-    folded: dict[str, str] = {}
-    for other in names:
-        folded.setdefault(_folded(other), other)
-    if _folded(name) in folded:
-        return folded[_folded(name)]
-    matches = difflib.get_close_matches(_folded(name), list(folded), n=1, cutoff=0.7)
-    return folded[matches[0]] if matches else ""
+    """Name in a folder, the same but for case, Unicode form and suffix sooner than one with a wrong letter."""
+    listing = Listing(folder)
+    return next((other for _, other in listing.like(name)), "") or listing.nearest(name)
 
 
 def holds(folder: str) -> str:
     """What lies directly in a folder, by suffix, most often first; empty if it is not there or empty."""
     counts: Counter[str] = Counter()
-    for name in _names_in(folder):
+    for name in Listing(folder).names:
         if not name.startswith("."):
             is_folder = os.path.isdir(os.path.join(folder, name))
             counts["folders" if is_folder else os.path.splitext(name)[1] or "without suffix"] += 1
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     return ", ".join(f"{count} {suffix}" for suffix, count in most)
-
-
-def _names_in(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))[:_MAX_NAMES]
-    except OSError:
-        return []
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().strip()

@@ -1,11 +1,10 @@
 """Shards as pools of recordings that augmentation draws from (``AudioPool`` in ``audio/augmentation.py``)."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from speechssl.audio.reading import Samples
 from speechssl.audio.resampling import resample
+from speechssl.data.array_cache import ArrayCache
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_sample_audio
 from speechssl.data.remote.store import ShardStore
@@ -23,10 +22,7 @@ class CorpusPool:
     def __init__(self, corpus: Corpus, sample_rate: int, *, max_cached_megabytes: float = 256.0) -> None:
         self.corpus = corpus
         self.sample_rate = sample_rate
-        self._max_bytes = max_cached_megabytes * 1e6
-        self._num_bytes = 0
-        self._cache: OrderedDict[int, Samples] = OrderedDict()  # least recently used first
-        self._lock = threading.Lock()
+        self._cache = ArrayCache(max_cached_megabytes)
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -37,26 +33,13 @@ class CorpusPool:
         Raises:
             DataError: names shard and key of what is missing or damaged.
         """
-        with self._lock:
-            if i in self._cache:
-                self._cache.move_to_end(i)
-                return self._cache[i]
-        # Outside the lock: threads decode side by side.
-        audio = read_sample_audio(self.corpus[i], self.corpus.sample_rate)
-        audio = resample(audio, self.corpus.sample_rate, self.sample_rate)
-        audio.flags.writeable = False  # it is shared by all that draw it
-        self._keep(i, audio)
+        audio = self._cache.get(i)
+        if audio is None:
+            audio = read_sample_audio(self.corpus[i], self.corpus.sample_rate)
+            audio = resample(audio, self.corpus.sample_rate, self.sample_rate)
+            audio.flags.writeable = False  # it is shared by all that draw it
+            self._cache.add(i, audio)
         return audio
-
-    def _keep(self, i: int, audio: Samples) -> None:
-        with self._lock:
-            if i in self._cache or audio.nbytes > self._max_bytes:
-                return
-            self._cache[i] = audio
-            self._num_bytes += audio.nbytes
-            while self._num_bytes > self._max_bytes:
-                _, oldest = self._cache.popitem(last=False)
-                self._num_bytes -= oldest.nbytes
 
 
 def read_pool(shards: Sequence[str], sample_rate: int, store: ShardStore | None = None) -> CorpusPool | None:

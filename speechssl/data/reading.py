@@ -4,41 +4,13 @@ import io
 import os
 import tarfile
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.audio.reading import decode_audio, decode_into
+from speechssl.audio.reading import decode_into
 from speechssl.data.corpus import SampleRef
-from speechssl.data.members import MEMBER_SUFFIXES, metadata_of, speaker_of, transcript_of
+from speechssl.data.members import metadata_of, speaker_of
 from speechssl.errors import DataError
-
-
-class Sample(NamedTuple):
-    """Audio and what is known about it."""
-
-    key: str
-    audio: np.ndarray
-    """Float32 in -1..1, (S,)."""
-    text: str | None
-    speaker: str | None
-
-
-def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
-    """Read and decode one sample.
-
-    Raises:
-        DataError: names shard and key of what is missing or damaged.
-    """
-    name = f"{ref.shard}: {ref.key}"
-    members = _members(ref)
-    audio_suffix = next((suffix for suffix in members if suffix in MEMBER_SUFFIXES), None)
-    if audio_suffix is None:
-        raise DataError(f"{name}: no audio at its offset, the shard is not the one that was indexed; make it again")
-    audio = decode_audio(members[audio_suffix], name=name, sample_rate=sample_rate)
-    metadata = metadata_of(members, name=name)
-    text = transcript_of(members, metadata, name=name)
-    return Sample(ref.key, _checked_length(audio, ref), text, speaker_of(metadata))
 
 
 def read_speaker(ref: SampleRef) -> str | None:
@@ -47,7 +19,7 @@ def read_speaker(ref: SampleRef) -> str | None:
     Raises:
         DataError: names shard and key of what is missing or damaged.
     """
-    return speaker_of(metadata_of(_members(ref), name=f"{ref.shard}: {ref.key}"))
+    return speaker_of(metadata_of(read_members(ref), name=f"{ref.shard}: {ref.key}"))
 
 
 def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:
@@ -70,15 +42,6 @@ def read_audio_into(out: np.ndarray, ref: SampleRef, sample_rate: int, *, start:
     encoded = _read_bytes(ref)[ref.audio_start : ref.audio_start + ref.audio_size]
     name = f"{ref.shard}: {ref.key}"
     decode_into(out, encoded, name=name, sample_rate=sample_rate, num_samples=ref.num_samples, start=start)
-
-
-def _checked_length(audio: np.ndarray, ref: SampleRef) -> np.ndarray:
-    if len(audio) != ref.num_samples:
-        raise DataError(
-            f"{ref.shard}: {ref.key}: {len(audio)} samples, expected {ref.num_samples} as the index says; "
-            "make the shard again"
-        )
-    return audio
 
 
 def _read_bytes(ref: SampleRef) -> bytes:
@@ -115,8 +78,12 @@ def _read_local(path: str, offset: int, size: int) -> bytes:
         os.close(descriptor)
 
 
-def _members(ref: SampleRef) -> dict[str, bytes]:
-    """Bytes of a sample's members by what follows the key and its dot."""
+def read_members(ref: SampleRef) -> dict[str, bytes]:
+    """Bytes of a sample's members by what follows the key and its dot.
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
     members = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(_read_bytes(ref)), mode="r:", ignore_zeros=False) as tar:

@@ -18,15 +18,17 @@ from rich.progress import track
 
 from speechssl.config import ShardConfig
 from speechssl.config_files import to_dict
+from speechssl.cores import num_cores
 from speechssl.data.accounting import check_bad_share, settle
 from speechssl.data.clips import Clip, Scanned, audio_hash, scan, split_duplicates
-from speechssl.data.engines import Engine, num_cores
+from speechssl.data.engines import Engine
 from speechssl.data.listing import UNFINISHED
 from speechssl.data.packing import ShardPlan, plan_shards
 from speechssl.data.recordings import Found, Member, Note, Recording, Rejected
 from speechssl.data.set_folder import prepare_folder
 from speechssl.data.shard_maker import ShardOutcome, make_shard
 from speechssl.errors import DataError
+from speechssl.outputs import write_whole
 
 SCAN_FILE = "scan.jsonl"
 SCAN_CHUNK = 64
@@ -209,9 +211,7 @@ def make_and_note(plan: ShardPlan, output: Path, config: ShardConfig, num_thread
     outcome = make_shard(plan, output, config, num_threads)
     path = outcome_path(output / UNFINISHED, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".partial_{path.name}")
-    partial_path.write_text(json.dumps(outcome.to_json()), encoding="utf-8")
-    partial_path.replace(path)
+    write_whole(path, json.dumps(outcome.to_json()))
     return outcome
 
 

@@ -3,7 +3,6 @@
 Files and members of tars are known by the same names, and read by the same rules.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from speechssl.data.fields import columns_of, describe
 from speechssl.data.recordings import Findings, Origins, Recording
 from speechssl.data.transcripts import bare_suffix, decode_text, read_transcript, transcript_rank, transcript_suffix
+from speechssl.data.values import read_json
 
 Place = TypeVar("Place")
 _FIELDS = ("text", "speaker", "language")
@@ -149,6 +149,6 @@ def _read_field(field: str, data: bytes, suffix: str, stem: str) -> tuple[str, s
 
 def _read_json(data: bytes, suffix: str) -> Any:
     try:
-        return json.loads(decode_text(data))
+        return read_json(decode_text(data))
     except (ValueError, RecursionError) as error:
         raise UnreadableError(suffix, f"is damaged ({error})") from error

@@ -7,20 +7,15 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
+from speechssl.data.lists.formats import NO_LISTS
 from speechssl.data.recordings import Findings
-from speechssl.data.source_manifests import COMMON_VOICE_TABLES
 from speechssl.data.transcripts import decode_text
 
 _SUBSET = re.compile(r"(train|dev|test)([-_].*)?")
 _CHAPTER = re.compile(r"([^-]+-[^-]+)\.trans")
 _VCTK_SPEAKER = re.compile(r"[ps]\d+")
-_UNUSED_TABLES = frozenset(
-    {
-        *COMMON_VOICE_TABLES,
-        *("invalidated.tsv", "other.tsv", "reported.tsv", "clip_durations.tsv"),
-        *("validated_sentences.tsv", "unvalidated_sentences.tsv"),
-    }
-)
+_COMMON_VOICE_PARTS = ("train.tsv", "dev.tsv", "test.tsv")
+_ALL_OF_COMMON_VOICE = frozenset({"validated.tsv", "other.tsv", *_COMMON_VOICE_PARTS, *NO_LISTS})
 
 
 class SpeakerFolder(NamedTuple):
@@ -108,14 +103,15 @@ def common_voice_tables(names: Collection[str]) -> list[str]:
     Args:
         names: what lies beside its clips/.
     """
-    tables = [name for name in COMMON_VOICE_TABLES if name in names]
-    parts = [name for name in tables if name != "validated.tsv"]
-    return parts or tables or [name for name in ("other.tsv",) if name in names]
+    for tables in (_COMMON_VOICE_PARTS, ("validated.tsv",), ("other.tsv",)):
+        if found := [name for name in tables if name in names]:
+            return found
+    return []
 
 
 def is_common_voice_table(name: str) -> bool:
     """Whether a file beside clips/ is one of Common Voice's tables, be it one that is not read."""
-    return name in _UNUSED_TABLES
+    return name in _ALL_OF_COMMON_VOICE
 
 
 def _split_of(folder: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from speechssl.data.fields import settle_texts
 from speechssl.data.recordings import Findings, Origins, Recording, is_usable, printable
 
 _JOINED = ("text", "speaker", "language", "split")
@@ -20,6 +21,7 @@ def join(found: Findings) -> list[Recording]:
 
     A file that was met and that a list describes is one recording, with what lies beside it where the list is silent.
     """
+    _settle_texts(found)
     rows = {row.path for group in (found.named, found.unnamed) for row in group if row.member is None}
     refused = {item.path for item in found.rejected}  # such as a row's file that cannot be used
     described: dict[str, tuple[Recording, Origins]] = {}
@@ -43,6 +45,20 @@ def join(found: Findings) -> list[Recording]:
         recordings += found.named
         recordings.sort(key=lambda recording: (*_place(recording), recording.key))
     return recordings
+
+
+def _settle_texts(found: Findings) -> None:
+    """Judge the transcripts that lie beside files by all of them, as those of a list."""
+    groups = {origins: group for origins, group in found.walked.items() if any(field == "text" for field, _ in origins)}
+    paths = [recording.path for group in groups.values() for recording in group]
+    if not paths:
+        return
+    folder = os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))])
+    if settle_texts(list(groups.values()), folder, found):
+        for origins, group in groups.items():
+            others = tuple(origin for origin in origins if origin[0] != "text")
+            found.walked[others] += [recording for recording in group if not recording.text]
+            group[:] = [recording for recording in group if recording.text]
 
 
 def _reject_the_rest(taken: Collection[str], found: Findings) -> None:
@@ -117,7 +133,12 @@ def _place(recording: Recording) -> tuple[str, float, float, int, int, str]:
 
 def _without_repeats(found: Findings) -> list[Recording]:
     """Rows and members without an id, each place once and in order; whichever is not kept is rejected or joined."""
-    named = {_place(recording): i for i, recording in enumerate(found.named)}
+    named: dict[tuple[Any, ...], int] = {}
+    for i, recording in enumerate(found.named):
+        one = found.named[named.setdefault(_place(recording), i)]
+        if one.text != recording.text:  # of which one is left out if equal audio is
+            detail = f"{one.key!r} has {one.text!r}, {recording.key!r} has {recording.text!r}"
+            found.note(recording.path, "two transcripts", detail)
     kept = []
     found.unnamed.sort(key=_place)
     for place, repeats in groupby(found.unnamed, key=_place):

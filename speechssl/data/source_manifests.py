@@ -8,18 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from speechssl.data.lists import headerless, json_lists, kaldi, lhotse
-from speechssl.data.lists.formats import Format, list_format, sniff, why_no_list
+from speechssl.data.lists.formats import Format, sniff
 from speechssl.data.lists.listed import Listed, Row
 from speechssl.data.lists.opening import open_list
 from speechssl.data.lists.reading import read_listed
 from speechssl.data.lists.tables import table_rows
 from speechssl.data.recordings import Findings
 
-__all__ = ["COMMON_VOICE_TABLES", "list_format", "read_manifest", "why_no_list"]
-
-COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
-"""Those that a folder is read by."""
-_COMMON_VOICE_PARTS = frozenset({*COMMON_VOICE_TABLES, "other.tsv", "invalidated.tsv"})
+_COMMON_VOICE_PARTS = frozenset({"train.tsv", "dev.tsv", "test.tsv", "validated.tsv", "other.tsv", "invalidated.tsv"})
 
 
 def read_manifest(path: str, source: str, found: Findings) -> None:
@@ -58,7 +54,7 @@ def read_manifest(path: str, source: str, found: Findings) -> None:
 def _listed(known: Format, file: TextIO, path: str, found: Findings) -> Listed:
     """Rows of a list in a format."""
     match known.name:
-        case "table" if known.table is not None:
+        case "table" | "table without header" if known.table is not None:
             return Listed(table_rows(file, known.table), known.columns or known.table.columns)
         case "JSON array":
             return Listed(json_lists.array_rows(file.read()))
@@ -70,8 +66,6 @@ def _listed(known: Format, file: TextIO, path: str, found: Findings) -> Listed:
             return kaldi.kaldi_list(path, found)
         case "fairseq":
             return headerless.fairseq_list(path, found)
-        case "LJSpeech":
-            return headerless.ljspeech_list(path)
         case "Multilingual LibriSpeech":
             return headerless.mls_list(path)
         case "lhotse cuts":

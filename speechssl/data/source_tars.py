@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, SOUND_SUFFIXES, begins_as_audio
-from speechssl.data.fields import note_values
+from speechssl.data.fields import note_values, settle_texts, uncount_texts
 from speechssl.data.recordings import Findings, Member, Recording, composed_form, is_utf8, key_of, printable
 from speechssl.data.sidecars import UnreadableError, describe_beside, field_of
 from speechssl.data.tar_links import LinkError, TarLinks
-from speechssl.data.tar_names import is_reserved, split_name
 from speechssl.data.tar_walk import DamageError, MemberRange, TarMember, walk_members
+from speechssl.data.webdataset_alone import is_reserved, split_name
 
 _LINKS = ("hard link", "symbolic link")
 _LIST_SUFFIXES = ("csv", "tsv", "jsonl", "trans.txt")
@@ -48,13 +48,16 @@ def read_tar(path: str, source: str, found: Findings, *, is_alone: bool = False)
     if not is_utf8(path):
         _refuse(path, source, "name is not UTF-8", "its name is not UTF-8; rename it", found, is_alone=is_alone)
         return
-    num_known = len(found.unnamed) + len(found.rejected)
+    num_before, num_known, fields = len(found.unnamed), len(found.unnamed) + len(found.rejected), dict(found.fields)
     try:
         with open(path, "rb") as file:
             contents = _contents_of(file, path, found)
             if contents.damage is None:
                 for key, members in contents.samples.items():
                     _TarSample(path, key, members, contents, file, found).add()
+        recordings = found.unnamed[num_before:]
+        uncount_texts(fields, settle_texts([recordings], source, found), found)
+        found.unnamed[num_before:] = recordings
         note_values(source, found)
     except OSError as error:
         detail = f"cannot be read ({error.strerror})"

@@ -99,7 +99,6 @@ def read_list(path: str, source: str, found: Findings) -> None:
     """Read a list that was met; if it cannot be used as a whole, it is left out by name, and the rest goes on."""
     num_shown, num_problems = len(found.problems), found.num_problems
     read_manifest(path, source, found)
-    found.used.add(path)
     if found.num_problems > num_problems:
         problems = found.problems[num_shown:]
         num_more = found.num_problems - num_problems - len(problems)

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from speechssl.data.archives import unpacking_command
 from speechssl.data.file_kinds import kind_of_file
+from speechssl.data.lists.formats import list_format, why_no_list
 from speechssl.data.near_misses import holds, nearest
 from speechssl.data.recordings import Findings, Found, absolute, printable
 from speechssl.data.source_folders import add_recordings, list_folder
 from speechssl.data.source_joining import join
-from speechssl.data.source_manifests import list_format, read_manifest, why_no_list
+from speechssl.data.source_manifests import read_manifest
 from speechssl.data.source_tars import read_tar
 from speechssl.data.source_trees import FolderId, folder_id, read_list, read_tree
 from speechssl.errors import DataError
@@ -116,7 +117,7 @@ def _read_glob(source: str, output: _Output | None, found: Findings) -> list[str
     messages: dict[str, str] = {}
     for path in matches:
         if is_of_lists and os.path.isfile(path) and kind_of_file(path).kind != "unreadable":
-            _read_manifest(absolute(path), path, found)
+            read_manifest(absolute(path), path, found)
             continue
         for message in _read_path(absolute(path), root, path, output, found, is_alone=False):
             messages[path] = message
@@ -147,17 +148,12 @@ def _read_path(
     elif known.kind == "list" and not is_alone:
         read_list(path, source, found)
     elif known.kind == "list" or (is_alone and (suffix in MANIFEST_SUFFIXES or list_format(path) is not None)):
-        _read_manifest(path, source, found)
+        read_manifest(path, source, found)
     else:
         if not is_alone:
             found.ignore(path, known.reason)
         return [f"{source}: {why_no_list(path) or _not_usable(path, source, known.reason)}"]
     return []
-
-
-def _read_manifest(path: str, source: str, found: Findings) -> None:
-    read_manifest(path, source, found)
-    found.used.add(path)
 
 
 def _refuse(path: str, source: str, detail: str, found: Findings, *, is_alone: bool) -> list[str]:

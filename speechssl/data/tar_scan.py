@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.data.members import MEMBER_SUFFIXES
-from speechssl.data.tar_names import is_reserved, split_name
 from speechssl.data.tar_walk import DamageError, MemberRange, TarMember, shown, walk_members
 from speechssl.data.transcripts import transcript_suffix
+from speechssl.data.webdataset_alone import is_reserved, split_name
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 

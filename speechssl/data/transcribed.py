@@ -17,7 +17,7 @@ from speechssl.frames import ConvLayers, num_frames, receptive_field_samples
 from speechssl.text.characters import count_characters, list_characters, show_character
 from speechssl.text.doubtful import find_doubtful
 from speechssl.text.foreign import Foreign, find_foreign, times
-from speechssl.text.normalisation import clean_text, invisible_characters
+from speechssl.text.normalisation import clean_text, removed_characters
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def check_transcripts(
     texts = []
     for text in corpus.texts or ():
         texts.append(clean_text(text))
-        removed.update(Counter(invisible_characters(text)) - Counter(texts[-1]))
+        removed.update(removed_characters(text))
     if not any(texts):
         raise DataError(
             f"{name}: none of the {len(corpus)} utterances has a transcript; make the shards from a list with a text "

@@ -101,9 +101,7 @@ def decode_text(data: bytes) -> str:
     """A text in UTF-8, or in UTF-16 or UTF-32 if a mark says so; raises ValueError, saying why, if it is neither."""
     if len(data) > MAX_TRANSCRIPT_BYTES:
         raise ValueError(f"has {len(data)} bytes, more than any transcript")
-    encoding = "utf-8"
-    if data[:1] in _FIRST_OF_MARKS:
-        encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), encoding)
+    encoding = marked_encoding(data) or "utf-8"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -114,6 +112,11 @@ def decode_text(data: bytes) -> str:
         what = "UTF-16 without a mark, or no text at all" if "\0" in text else "no text"
         raise ValueError(f"holds the character {control[0]!a} ({what}); convert it to UTF-8, for instance with iconv")
     return text
+
+
+def marked_encoding(data: bytes) -> str:
+    """Encoding that the mark at the begin of a text names; empty if there is none."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), "") if data[:1] in _FIRST_OF_MARKS else ""
 
 
 @lru_cache(maxsize=1024)

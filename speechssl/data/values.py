@@ -1,5 +1,6 @@
 """What values of lists and of JSON mean: missing ones in any spelling, texts, identifiers, times, channels."""
 
+import json
 import math
 import re
 import unicodedata
@@ -20,6 +21,22 @@ _WHOLE_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
 _CHANNEL = re.compile(r"(?:ch(?:an(?:nel)?)?[ _-]?)?([0-9]{1,3})(?:\.0+)?")
 _SIDES = {"a": 0, "l": 0, "left": 0, "b": 1, "r": 1, "right": 1}
 _ALL_CHANNELS = frozenset({"mono", "mix", "mixed", "both", "all", "average", "mean", "stereo"})
+
+
+def read_json(text: str) -> Any:
+    """A value in JSON; raises ValueError if it is damaged, or an object has a key twice, of which one would be lost."""
+    return _DECODER.decode(text)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        repeated = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {repeated!a} is there twice")
+    return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
 def is_missing(value: Any) -> bool:

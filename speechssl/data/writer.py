@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 
 from speechssl.data.index import SampleEntry, ShardSums, index_path, write_index
-from speechssl.data.tar_writer import tar_writer_class
+from speechssl.data.webdataset_alone import tar_writer_class
+from speechssl.outputs import PARTIAL
 
-PARTIAL = ".partial_"
 AudioFormat = Literal["flac", "opus", "wav"]
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from speechssl.data.shard_maker import clipped_share
 from speechssl.data.writer import to_pcm
-from speechssl.report.axes import tidy
+from speechssl.report.axes import save, tidy
 from speechssl.report.exhibits import Exhibit
 from speechssl.report.ingest import IngestReport
 from speechssl.report.ingest_summary import duration, of
@@ -51,9 +51,7 @@ def plot_ingest(report: IngestReport, exhibits: Sequence[Exhibit], path: Path) -
     plot_histogram(levels, report.level_histogram, 3.0, "utterances by mean level (dB below full scale)")
     plot_rejected(figure.add_subplot(above[2]), report.num_rejected)
     plot_exhibits(figure, exhibits)
-    partial = path.with_name(f".partial_{path.name}")
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(path)
+    save(figure, path)
 
 
 def headline(report: IngestReport) -> str:

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from speechssl.outputs import partial_of
-from speechssl.report.axes import tidy
+from speechssl.report.axes import save, tidy
 from speechssl.report.results import ARMS, Record
 from speechssl.training.run_log import LineKind, read_log
 
@@ -45,13 +44,6 @@ def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None
     recipe = records[0].recipe if records else ""
     figure.suptitle(f"{recipe}: pretraining health, fine-tuning, and word error rates")
     save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture under its name only when it is whole."""
-    partial = partial_of(path)
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(path.resolve())
 
 
 def read_lines(run: Path, kind: LineKind) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ from rich.table import Table
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
-from speechssl.evaluation.stored import write_whole
-from speechssl.outputs import check_output_folder, has_json, is_plot
+from speechssl.outputs import check_output_folder, has_json, is_plot, write_whole
 from speechssl.report.lone_run import LoneRun, courses, is_run, name_of_run, read_run, runs_in
 from speechssl.report.lone_run import sentences as run_sentences
 from speechssl.report.plots import plot_report

@@ -9,8 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from speechssl.report.axes import save, tidy
 from speechssl.report.lone_run import Line, LoneRun, name_of_run
-from speechssl.report.plots import LIMIT_COLOUR, name_limit, plot_lines, plot_perplexity, save, tidy
+from speechssl.report.plots import LIMIT_COLOUR, name_limit, plot_lines, plot_perplexity
 
 TRAIN_COLOUR = "C0"
 DEV_COLOUR = "#d9822b"

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from typing import Literal
 
 from speechssl.text.characters import script_of
@@ -58,9 +59,10 @@ def clean_text(text: str) -> str:
     return " ".join(cleaned.split())
 
 
-def invisible_characters(text: str) -> list[str]:
-    """Those that may be left out of a transcript, in order."""
-    return [] if text.isascii() and text.isprintable() else _INVISIBLE_CHARACTER.findall(text)
+def removed_characters(text: str) -> Counter[str]:
+    """Invisible characters that ``clean_text`` takes out."""
+    found = () if text.isascii() and text.isprintable() else _INVISIBLE_CHARACTER.findall(text)
+    return Counter(found) - Counter(clean_text(text)) if found else Counter()
 
 
 def _what_stays(run: re.Match[str]) -> str:

@@ -1,12 +1,12 @@
 """How many processes a run has: what the configuration asks for, held against what has been started."""
 
-import os
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from speechssl.config import TrainingConfig
+from speechssl.cores import num_cores
 from speechssl.errors import ConfigError, LaunchError
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.ranks import Place, find_place
@@ -147,10 +147,3 @@ def describe_job(place: Place) -> str:
 def is_loopback(address: str | None) -> bool:
     """Whether an address is that of this machine alone."""
     return address is not None and (address in ("localhost", "::1") or address.startswith("127."))
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 from hearing import RATE, encoded, hear, level_db, put, voice
+from shards_to_verify import read_sample
 
 from speechssl import ingest
 from speechssl.audio.inspection import Choice, inspect
 from speechssl.config import SegmentationConfig, ShardConfig
 from speechssl.data.clips import scan
 from speechssl.data.corpus import read_corpus
-from speechssl.data.reading import read_sample
 from speechssl.data.recordings import Recording
 from speechssl.data.sharding import scanned_from
 

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, write_corpus
-from shards_to_verify import corrupted, samples_of, write_shard
+from shards_to_verify import corrupted, read_sample, samples_of, write_shard
 
 from speechssl import evaluate, ingest
 from speechssl.config import EvaluateConfig, EvaluationSetConfig, ShardConfig, StreamConfig, VerifyConfig
 from speechssl.data.batches import Quarantine, SampleCache, load_batch
 from speechssl.data.corpus import Corpus, distinct_ends, join, read_corpus
 from speechssl.data.index import key_hash, read_index
-from speechssl.data.reading import read_sample
 from speechssl.data.streams import StreamPlan, epoch_batches
 from speechssl.data.verify.run import run as verify
 from speechssl.errors import DataError

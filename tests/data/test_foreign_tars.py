@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shards_to_verify import Members, encoded, write_shard
+from shards_to_verify import Members, encoded, read_sample, write_shard
 
 from speechssl import ingest
 from speechssl.config import ShardConfig, VerifyConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.reading import read_sample, read_speaker
+from speechssl.data.reading import read_speaker
 from speechssl.data.verify.run import run as verify
 
 SAYINGS: list[Members] = [

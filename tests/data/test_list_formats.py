@@ -1,6 +1,7 @@
 """Lists of other toolkits and corpora: each is known by what is in it, and read with its right values."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import pytest
 from source_files import by_key, find, message, reasons, write, write_manifest
 
+from speechssl.data.lists.formats import list_format
 from speechssl.data.recordings import Found, Recording
-from speechssl.data.source_manifests import list_format
 
 
 def facts(found: Found) -> dict[str, tuple]:
@@ -29,35 +30,41 @@ def kinds(found: Found) -> list[str]:
 TWO = {"0": ("0.wav", "HELLO", "anna"), "1": ("1.wav", "GOOD BYE", "")}
 
 
-@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".txt", ".psv"])
-@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
-def test_any_delimiter_whatever_the_suffix(tmp_path: Path, suffix: str, delimiter: str) -> None:
-    write_audio(tmp_path, "0.wav", "1.wav")
-    rows = [("Path", "age", "Speaker", "Text"), ("0.wav", "30", "anna", "HELLO"), ("1.wav", "", "", "GOOD BYE")]
-    path = write(tmp_path / f"list{suffix}", "\r\n".join(delimiter.join(row) for row in rows))
-    assert list_format(str(path)) == "table"
-    found = find(path)
-    assert facts(found) == TWO
-    assert found.fields == {
-        "path": {"column Path": 2},
-        "speaker": {"column Speaker": 1},
-        "text": {"column Text": 2},
-    }
-    assert found.ignored_columns == {"age": 1}
+def test_any_delimiter_whatever_the_suffix(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for delimiter in ["\t", ",", ";", "|"]:
+        for suffix in [".tsv", ".csv", ".txt", ".psv"]:
+            folder = next(folders)
+            folder.mkdir()
+            write_audio(folder, "0.wav", "1.wav")
+            rows = [("Path", "age", "Speaker", "Text"), ("0.wav", "30", "anna", "HELLO"), ("1.wav", "", "", "GOOD BYE")]
+            path = write(folder / f"list{suffix}", "\r\n".join(delimiter.join(row) for row in rows))
+            assert list_format(str(path)) == "table"
+            found = find(path)
+            assert facts(found) == TWO
+            assert found.fields == {
+                "path": {"column Path": 2},
+                "speaker": {"column Speaker": 1},
+                "text": {"column Text": 2},
+            }
+            assert found.ignored_columns == {"age": 1}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", ["list.tsv", "list.jsonl", "list.json"])
-def test_encodings(tmp_path: Path, encoding: str, name: str) -> None:
-    write_audio(tmp_path, "ä.wav")
-    content = {
-        "list.tsv": "path\ttext\nä.wav\tdöner 你好\n",
-        "list.jsonl": '{"path": "ä.wav", "text": "döner 你好"}\n',
-        "list.json": '[\n {"path": "ä.wav", "text": "döner 你好"}\n]\n',
-    }[name]
-    path = write(tmp_path / name, content.encode(encoding))
-    assert list_format(str(path)) is not None
-    assert [recording.text for recording in find(path).recordings] == ["döner 你好"]
+def test_encodings(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for name in ["list.tsv", "list.jsonl", "list.json"]:
+        for encoding in ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]:
+            folder = next(folders)
+            folder.mkdir()
+            write_audio(folder, "ä.wav")
+            content = {
+                "list.tsv": "path\ttext\nä.wav\tdöner 你好\n",
+                "list.jsonl": '{"path": "ä.wav", "text": "döner 你好"}\n',
+                "list.json": '[\n {"path": "ä.wav", "text": "döner 你好"}\n]\n',
+            }[name]
+            path = write(folder / name, content.encode(encoding))
+            assert list_format(str(path)) is not None
+            assert [recording.text for recording in find(path).recordings] == ["döner 你好"]
 
 
 def test_headers_of_pandas_and_excel(tmp_path: Path) -> None:
@@ -80,52 +87,58 @@ def test_spaces_after_commas(tmp_path: Path) -> None:
     assert find(path).notes == []
 
 
-@pytest.mark.parametrize("indent", [None, 1])
-def test_json_arrays_and_objects(tmp_path: Path, indent: int | None) -> None:
-    write_audio(tmp_path, "a/0.wav", "a/1.wav")
-    rows = [
-        {"path": "a/0.wav", "text": "HELLO", "speaker": "anna", "mood": "good"},
-        {"path": "a/1.wav", "text": "GOOD BYE", "speaker": None},
-    ]
-    expected = {f"a_{key}": value for key, value in TWO.items()}
-    contents: dict[str, Any] = {
-        "JSON array": rows,
-        "JSON object": {"version": 2, "about": {"name": "x"}, "tags": ["a"], "data": rows},
-    }
-    for name, content in contents.items():
-        path = write(tmp_path / "l.json", json.dumps(content, indent=indent))
-        assert list_format(str(path)) == name
-        assert facts(find(path)) == expected
-        assert find(path).ignored_columns == {"mood": 1}
-    several = write(tmp_path / "several.json", "\n".join(json.dumps(row, indent=1) for row in rows))
-    assert list_format(str(several)) == "JSON objects"
-    assert facts(find(several)) == expected
+def test_json_arrays_and_objects(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for indent in [None, 1]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder, "a/0.wav", "a/1.wav")
+        rows = [
+            {"path": "a/0.wav", "text": "HELLO", "speaker": "anna", "mood": "good"},
+            {"path": "a/1.wav", "text": "GOOD BYE", "speaker": None},
+        ]
+        expected = {f"a_{key}": value for key, value in TWO.items()}
+        contents: dict[str, Any] = {
+            "JSON array": rows,
+            "JSON object": {"version": 2, "about": {"name": "x"}, "tags": ["a"], "data": rows},
+        }
+        for name, content in contents.items():
+            path = write(folder / "l.json", json.dumps(content, indent=indent))
+            assert list_format(str(path)) == name
+            assert facts(find(path)) == expected
+            assert find(path).ignored_columns == {"mood": 1}
+        several = write(folder / "several.json", "\n".join(json.dumps(row, indent=1) for row in rows))
+        assert list_format(str(several)) == "JSON objects"
+        assert facts(find(several)) == expected
 
 
-@pytest.mark.parametrize("root", ["", "{data_root}/", "$data_root/", "${data_root}/"])
-def test_speechbrain(tmp_path: Path, root: str) -> None:
-    write_audio(tmp_path, "a/0.wav", "a/1.wav")
-    rows = {
-        "u0": {"wav": f"{root}a/0.wav", "length": 1.5, "words": "HELLO", "spk_id": "anna", "phn": "h e"},
-        "u1": {"wav": f"{root}a/1.wav", "length": 2, "words": "GOOD BYE"},
-    }
-    path = write(tmp_path / "train.json", json.dumps(rows, indent=2))
-    found = find(path)
-    assert facts(found) == {"u0": TWO["0"], "u1": TWO["1"]}
-    assert [recording.stated_seconds for recording in found.recordings] == [1.5, 2.0]
-    assert found.ignored_columns == {"phn": 1}
-    assert found.notes == []
-    table = write(
-        tmp_path / "train.csv",
-        f"ID,duration,wav,spk_id,wrd\nu0,1.5,{root}a/0.wav,anna,HELLO\nu1,2,{root}a/1.wav,,GOOD BYE\n",
-    )
-    assert find(table).recordings == found.recordings
-    broken = {**rows, "u2": "a/0.wav", "u3": {"wav": {"file": "a/0.wav", "start": 0, "stop": 800}}}
-    left_out = find(write(tmp_path / "broken.json", json.dumps(broken))).rejected
-    assert [item.detail.partition(";")[0] for item in left_out] == [
-        "is a JSON str, expected an object for each id",
-        "wav has a start and stop in samples",
-    ]
+def test_speechbrain(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for root in ["", "{data_root}/", "$data_root/", "${data_root}/"]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder, "a/0.wav", "a/1.wav")
+        rows = {
+            "u0": {"wav": f"{root}a/0.wav", "length": 1.5, "words": "HELLO", "spk_id": "anna", "phn": "h e"},
+            "u1": {"wav": f"{root}a/1.wav", "length": 2, "words": "GOOD BYE"},
+        }
+        path = write(folder / "train.json", json.dumps(rows, indent=2))
+        found = find(path)
+        assert facts(found) == {"u0": TWO["0"], "u1": TWO["1"]}
+        assert [recording.stated_seconds for recording in found.recordings] == [1.5, 2.0]
+        assert found.ignored_columns == {"phn": 1}
+        assert found.notes == []
+        table = write(
+            folder / "train.csv",
+            f"ID,duration,wav,spk_id,wrd\nu0,1.5,{root}a/0.wav,anna,HELLO\nu1,2,{root}a/1.wav,,GOOD BYE\n",
+        )
+        assert find(table).recordings == found.recordings
+        broken = {**rows, "u2": "a/0.wav", "u3": {"wav": {"file": "a/0.wav", "start": 0, "stop": 800}}}
+        left_out = find(write(folder / "broken.json", json.dumps(broken))).rejected
+        assert [item.detail.partition(";")[0] for item in left_out] == [
+            "is a JSON str, expected an object for each id",
+            "wav has a start and stop in samples",
+        ]
 
 
 def test_json_that_is_cut_off_is_named_where(tmp_path: Path) -> None:
@@ -182,24 +195,32 @@ def test_hugging_face(tmp_path: Path) -> None:
         assert facts(find(path)) == {f"data_{key}": value for key, value in TWO.items()}
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_ljspeech(tmp_path: Path, width: int) -> None:
+def test_ljspeech(tmp_path: Path) -> None:
     write_audio(tmp_path, "wavs/LJ-0.wav", "wavs/LJ-1.wav")
     rows = [["LJ-0", 'Dr. Hello, 1st "there', "Doctor Hello, first there"], ["LJ-1", "Good bye.", "Good bye."]]
-    path = write(tmp_path / "metadata.csv", "\n".join("|".join(row[:width]) for row in rows) + "\nLJ-2\n")
-    assert list_format(str(path)) == "LJSpeech"
-    found = find(path)
-    texts = [row[width - 1] for row in rows]
-    assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
-    assert reasons(found) == [("metadata.csv:3", "wrong line")]
-    assert found.notes == []
+    for width in (2, 3):
+        path = write(tmp_path / "metadata.csv", "\n".join("|".join(row[:width]) for row in rows) + "\nLJ-2\n")
+        found = find(path)
+        texts = [row[width - 1] for row in rows]
+        assert facts(found) == {"LJ-0": ("LJ-0.wav", texts[0], ""), "LJ-1": ("LJ-1.wav", "Good bye.", "")}
+        assert (reasons(found), kinds(found)) == ([("LJ-2", "no such file")], ["short rows"])
+        assert found.ignored_columns == ({"column 2": 2} if width == 3 else {})
+        assert found.fields["text"] == {f"column {width}": 2}
 
 
-def test_a_speaker_between_bars_is_no_text(tmp_path: Path) -> None:
+def test_lists_of_vits_and_openslr(tmp_path: Path) -> None:
     write_audio(tmp_path, "wavs/a.wav")
-    path = write(tmp_path / "filelist.txt", "wavs/a.wav|88|Hello there.\n")
-    assert list_format(str(path)) is None
-    assert "the header is 'wavs/a.wav 88 Hello there.', expected columns of different names" in message(path)
+    for row, speaker in (
+        ("DUMMY/wavs/a.wav|Hello there.\n", ""),
+        ("wavs/a.wav|88|Hello there.\n", "88"),
+        ("wavs/a.wav\tHello there.\n", ""),
+    ):
+        assert facts(find(write(tmp_path / "filelist.txt", row))) == {"wavs_a": ("a.wav", "Hello there.", speaker)}
+    index = write(tmp_path / "line_index.tsv", "a\tHello there.\n")
+    assert facts(find(index)) == {"a": ("a.wav", "Hello there.", "")}
+    unclear = write(tmp_path / "filelist.txt", "wavs/a.wav|happy|Hello there.\n")
+    assert list_format(str(unclear)) is None
+    assert "the header is 'wavs/a.wav happy Hello there.', expected columns of different names" in message(unclear)
 
 
 def test_multilingual_librispeech(tmp_path: Path) -> None:
@@ -213,30 +234,35 @@ def test_multilingual_librispeech(tmp_path: Path) -> None:
         "10_20_000001": ("10_20_000001.opus", "good bye", "10"),
     }
     assert {recording.recording for recording in found.recordings} == {"1_2", "10_20"}
+    segments = write(tmp_path / "train/segments.txt", "1_2_000000\thttp://host/book.mp3\t401.76\t417.57\n")
+    assert list_format(str(segments)) is None
     assert reasons(found) == [("1_2_000009.flac", "no such file"), ("transcripts.txt:4", "wrong line")]
     assert found.fields["text"] == {"transcripts.txt's text": 2}
 
 
-@pytest.mark.parametrize("suffix", [".wrd", ".ltr"])
-def test_fairseq(tmp_path: Path, suffix: str) -> None:
-    write_audio(tmp_path / "corpus", "a/0.wav", "a/1.wav")
-    path = write(tmp_path / "lists/train.tsv", f"{tmp_path}/corpus\na/0.wav\t32000\na/1.wav\t16000\n")
-    words = {".wrd": "HELLO\nGOOD BYE\n", ".ltr": "H E L L O |\nG O O D | B Y E |\n"}[suffix]
-    text = write(tmp_path / f"lists/train{suffix}", words)
-    write(tmp_path / "lists/train.phn", "h e\ng u\n")
-    assert list_format(str(path)) == "fairseq"
-    found = find(path)
-    assert [(r.key, r.text, r.stated_frames) for r in found.recordings] == [
-        ("a_0", "HELLO", 32000),
-        ("a_1", "GOOD BYE", 16000),
-    ]
-    assert found.fields["text"] == {f"fairseq's train{suffix}": 2}
-    text.write_text(words + "MORE\n")
-    found = find(path)
-    assert found.recordings == []
-    assert {item.detail.partition(",")[0] for item in found.rejected} == {f"train{suffix} has 3 lines for 2 files"}
-    text.unlink()
-    assert [r.text for r in find(path).recordings] == ["", ""]
+def test_fairseq(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for suffix in [".wrd", ".ltr"]:
+        folder = next(folders)
+        folder.mkdir()
+        write_audio(folder / "corpus", "a/0.wav", "a/1.wav")
+        path = write(folder / "lists/train.tsv", f"{folder}/corpus\na/0.wav\t32000\na/1.wav\t16000\n")
+        words = {".wrd": "HELLO\nGOOD BYE\n", ".ltr": "H E L L O |\nG O O D | B Y E |\n"}[suffix]
+        text = write(folder / f"lists/train{suffix}", words)
+        write(folder / "lists/train.phn", "h e\ng u\n")
+        assert list_format(str(path)) == "fairseq"
+        found = find(path)
+        assert [(r.key, r.text, r.stated_frames) for r in found.recordings] == [
+            ("a_0", "HELLO", 32000),
+            ("a_1", "GOOD BYE", 16000),
+        ]
+        assert found.fields["text"] == {f"fairseq's train{suffix}": 2}
+        text.write_text(words + "MORE\n")
+        found = find(path)
+        assert found.recordings == []
+        assert {item.detail.partition(",")[0] for item in found.rejected} == {f"train{suffix} has 3 lines for 2 files"}
+        text.unlink()
+        assert [r.text for r in find(path).recordings] == ["", ""]
 
 
 def test_fairseq_whose_root_was_moved(tmp_path: Path) -> None:
@@ -379,7 +405,7 @@ def test_lhotse_recordings_and_supervisions(tmp_path: Path) -> None:
         ]
         assert reasons(found) == [("x_supervisions_train.jsonl:2", "wrong line")]
     recordings.unlink()
-    assert list_format(str(supervisions)) is None
+    assert reasons(find(tmp_path)) == [("x_supervisions_train.jsonl", "unusable list")]
     assert "a lhotse manifest of supervisions, without the one of recordings beside it" in message(supervisions)
 
 
@@ -400,6 +426,7 @@ def test_compressed_lists(tmp_path: Path) -> None:
     path = write(tmp_path / "list.tsv.gz", gzip.compress(rows))
     assert list_format(str(path)) == "table"
     assert facts(find(path)) == TWO
+    assert facts(find(tmp_path)) == TWO
     assert "is damaged or cut off" in message(write(tmp_path / "cut.tsv.gz", gzip.compress(rows)[:-20]))
 
 
@@ -430,9 +457,9 @@ def test_tables_whose_ids_are_files(tmp_path: Path) -> None:
     assert list_format(str(write(tmp_path / "speakers.tsv", "id\tname\ttext\nx\tAnna\tfemale voice\n"))) is None
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
+def test_what_is_no_list(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for name, content in [
         ("README.txt", "AUDIO\n\nThe audio is in clips/a.wav, its text in text.\n"),
         ("README.txt", "path\n====\nSee a.wav\n"),
         ("a.txt", "HELLO THERE\n"),
@@ -467,11 +494,11 @@ def test_tables_whose_ids_are_files(tmp_path: Path) -> None:
         ("a.wav.json", '{"sample_rate": 16000, "text": "hello"}'),
         ("a.lab", "path\ttext\na.wav\tA\n"),
         ("run.sh", "path,text\na.wav,A\n"),
-    ],
-)
-def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes) -> None:
-    write(tmp_path / "a.wav")
-    assert list_format(str(write(tmp_path / name, content))) is None
+    ]:
+        folder = next(folders)
+        folder.mkdir()
+        write(folder / "a.wav")
+        assert list_format(str(write(folder / name, content))) is None
 
 
 def test_a_list_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
@@ -502,3 +529,30 @@ def test_rows_behind_the_end_of_a_json_list_are_named(tmp_path: Path) -> None:
         assert reasons(found) == [("l.json:2", "wrong line")]
     lines = '{"clip": {"path": "0.wav"}, "x": 1}\n{"clip": {"path": "1.wav"}}\n'
     assert len(find(write(tmp_path / "l.jsonl", lines)).recordings) == 2
+
+
+def test_lists_that_are_wrong_as_a_whole_or_in_each_row_are_named_in_a_folder_too(tmp_path: Path) -> None:
+    write_audio(tmp_path, "0.wav", "1.wav")
+    cut = {"u0": {"wav": {"file": "0.wav", "start": 0, "stop": 800}, "words": "HELLO"}}
+    write(tmp_path / "cut.json", json.dumps(cut))
+    write(tmp_path / "held.jsonl", '{"audio": {"bytes": "UklG", "path": null}, "text": "HELLO"}\n')
+    write(tmp_path / "twice.csv", "path,text,text\n0.wav,HELLO,hello\n")
+    write(tmp_path / "twice.jsonl", '{"path": "0.wav", "text": "HELLO", "text": "hello"}\n{"path": "1.wav"}\n')
+    write(tmp_path / "tarred.json", '{"audio_filepath": "in_a_tar.wav", "text": "HELLO", "shard_id": 3}\n')
+    found = find(tmp_path)
+    assert [recording.text for recording in found.recordings] == ["", ""]
+    assert reasons(found) == [
+        ("cut.json:1", "wrong line"),
+        ("held.jsonl:1", "wrong line"),
+        ("in_a_tar.wav", "no such file"),
+        ("twice.csv", "unusable list"),
+        ("twice.jsonl:1", "wrong line"),
+    ]
+    assert "unpack the tars" in found.rejected[2].detail
+    assert "the key 'text' is there twice" in found.rejected[4].detail
+
+
+def test_files_without_suffix_and_lines_that_end_as_on_old_macs(tmp_path: Path) -> None:
+    write_audio(tmp_path, "wavs/0.wav", "wavs/1.wav")
+    write(tmp_path / "list.csv", "file,speaker,text\r0,anna,HELLO\r1,,GOOD BYE\r")
+    assert facts(find(tmp_path)) == TWO

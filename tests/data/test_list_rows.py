@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import itertools
 import json
 import time
 from pathlib import Path
@@ -120,57 +121,55 @@ def times(found: Found) -> list[tuple]:
     return [(r.start_seconds, r.stop_seconds, r.stated_seconds) for r in found.recordings]
 
 
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ({}, (None, None, None)),
-        ({"duration": 3.5}, (None, None, 3.5)),
-        ({"seconds": "3.5"}, (None, None, 3.5)),
-        ({"duration_ms": 3500}, (None, None, 3.5)),
-        ({"duration": "nan"}, (None, None, None)),
-        ({"offset": 0}, (None, None, None)),
-        ({"offset": 0, "duration": 2}, (0.0, 2.0, 2.0)),
-        ({"start": 1, "duration": 2}, (1.0, 3.0, 2.0)),
-        ({"start_time": "1", "end_time": "2.5"}, (1.0, 2.5, None)),
-        ({"start_ms": 1000, "end_ms": 2500}, (1.0, 2.5, None)),
-        ({"begin_ms": 1000, "length_ms": 1500}, (1.0, 2.5, 1.5)),
-        ({"start (s)": 1, "end (s)": 2.5, "duration (s)": 1.5}, (1.0, 2.5, 1.5)),
-        ({"end": 2}, (0.0, 2.0, None)),
-        ({"end": 5, "duration": 2}, (3.0, 5.0, 2.0)),
-        ({"start": 70}, (70.0, None, None)),
-        ({"start": None, "end": None}, (None, None, None)),
-        ({"start": "", "end": "", "duration": 4}, (None, None, 4.0)),
-        ({"onset": 1, "offset": 3}, (1.0, 3.0, None)),
-        ({"start_sample": 8000, "end_sample": "24000", "sample_rate": 16000}, (0.5, 1.5, None)),
-    ],
-)
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_times(tmp_path: Path, suffix: str, row: dict[str, Any], expected: tuple) -> None:
+def test_times(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for suffix in ["csv", "jsonl"]:
+        for row, expected in [
+            ({}, (None, None, None)),
+            ({"duration": 3.5}, (None, None, 3.5)),
+            ({"seconds": "3.5"}, (None, None, 3.5)),
+            ({"duration_ms": 3500}, (None, None, 3.5)),
+            ({"duration": "nan"}, (None, None, None)),
+            ({"offset": 0}, (None, None, None)),
+            ({"offset": 0, "duration": 2}, (0.0, 2.0, 2.0)),
+            ({"start": 1, "duration": 2}, (1.0, 3.0, 2.0)),
+            ({"start_time": "1", "end_time": "2.5"}, (1.0, 2.5, None)),
+            ({"start_ms": 1000, "end_ms": 2500}, (1.0, 2.5, None)),
+            ({"begin_ms": 1000, "length_ms": 1500}, (1.0, 2.5, 1.5)),
+            ({"start (s)": 1, "end (s)": 2.5, "duration (s)": 1.5}, (1.0, 2.5, 1.5)),
+            ({"end": 2}, (0.0, 2.0, None)),
+            ({"end": 5, "duration": 2}, (3.0, 5.0, 2.0)),
+            ({"start": 70}, (70.0, None, None)),
+            ({"start": None, "end": None}, (None, None, None)),
+            ({"start": "", "end": "", "duration": 4}, (None, None, 4.0)),
+            ({"onset": 1, "offset": 3}, (1.0, 3.0, None)),
+            ({"start_sample": 8000, "end_sample": "24000", "sample_rate": 16000}, (0.5, 1.5, None)),
+        ]:
+            folder = next(folders)
+            folder.mkdir()
+            write_audio(folder, "a.wav")
+            values = {"path": "a.wav", **row}
+            if suffix == "csv":
+                values = {name: "" if value is None else value for name, value in values.items()}
+            found = find(write_manifest(folder / f"m.{suffix}", [values]))
+            assert times(found) == [expected]
+            assert [kind for kind, _ in notes(found)] == ["missing values"] * ("nan" in row.values())
+            used = {name for places in found.fields.values() for name in places}
+            present = {f"column {name}" for name, value in values.items() if value not in ("", None, "nan")}
+            assert used == present
+
+
+def test_times_that_make_no_sense(tmp_path: Path) -> None:
     write_audio(tmp_path, "a.wav")
-    values = {"path": "a.wav", **row}
-    if suffix == "csv":
-        values = {name: "" if value is None else value for name, value in values.items()}
-    found = find(write_manifest(tmp_path / f"m.{suffix}", [values]))
-    assert times(found) == [expected]
-    assert [kind for kind, _ in notes(found)] == ["missing values"] * ("nan" in row.values())
-    used = {name for places in found.fields.values() for name in places}
-    present = {f"column {name}" for name, value in values.items() if value not in ("", None, "nan")}
-    assert used == present
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
+    wrong: list[dict[str, Any]] = [
         *({"start": 2, "end": 1}, {"start": 2, "end": 2}, {"start": -1, "end": 2}, {"start": float("nan"), "end": 2}),
         *({"start": 1, "end": float("nan")}, {"start": 1, "duration": 0}, {"start": 1, "duration": -1}, {"end": 0}),
         *({"end": "inf"}, {"start": "one", "end": 2}, {"start": [1], "end": 2}, {"start": True, "end": 2}),
         {"start_ms": 2000, "end_ms": 1000},
-    ],
-)
-def test_times_that_make_no_sense(tmp_path: Path, row: dict[str, Any]) -> None:
-    write_audio(tmp_path, "a.wav")
-    found = find(write_manifest(tmp_path / "m.jsonl", [{"path": "a.wav", "text": "x", **row}, {"path": "a.wav"}]))
-    assert lines_left_out(found) == [1]
+    ]
+    rows = [{"path": "a.wav", "text": "x", **row} for row in wrong]
+    found = find(write_manifest(tmp_path / "m.jsonl", [*rows, {"path": "a.wav"}]))
+    assert lines_left_out(found) == list(range(1, len(wrong) + 1))
     assert len(found.recordings) == 1
 
 
@@ -196,9 +195,9 @@ def test_two_channels_of_one_file_are_two_recordings(tmp_path: Path) -> None:
     assert reasons(find(tmp_path / "m.csv", clashing)) == [("call.wav", "listed twice")] * 2
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
+def test_where_channels_begin(tmp_path: Path) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    for given, expected in [
         ([0, 1], [0, 1]),
         ([1, 2], [0, 1]),
         ([1, 2, ""], [0, 1, None]),
@@ -209,19 +208,19 @@ def test_two_channels_of_one_file_are_two_recordings(tmp_path: Path) -> None:
         ([1, 2, 3, 4], [0, 1, 2, 3]),
         (["left", "right"], [0, 1]),
         (["mono", "A"], [None, 0]),
-    ],
-)
-def test_where_channels_begin(tmp_path: Path, given: list, expected: list) -> None:
-    names = [f"{i}.wav" for i in range(len(given))]
-    write_audio(tmp_path, *names)
-    rows = [{"path": name, "side": channel} for name, channel in zip(names, given, strict=True)]
-    found = find(write_manifest(tmp_path / "m.csv", rows))
-    assert [r.channel for r in found.recordings] == expected
-    assert [r.key for r in found.recordings] == [
-        f"{i}" if channel is None else f"{i}-ch{channel}" for i, channel in enumerate(expected)
-    ]
-    is_shifted = [str(value) for value in expected if value is not None] != [str(v) for v in given if v in range(9)]
-    assert ("channels counted from 1" in dict(notes(found))) == (is_shifted and given[0] in (1, "1"))
+    ]:
+        folder = next(folders)
+        folder.mkdir()
+        names = [f"{i}.wav" for i in range(len(given))]
+        write_audio(folder, *names)
+        rows = [{"path": name, "side": channel} for name, channel in zip(names, given, strict=True)]
+        found = find(write_manifest(folder / "m.csv", rows))
+        assert [r.channel for r in found.recordings] == expected
+        assert [r.key for r in found.recordings] == [
+            f"{i}" if channel is None else f"{i}-ch{channel}" for i, channel in enumerate(expected)
+        ]
+        is_shifted = [str(value) for value in expected if value is not None] != [str(v) for v in given if v in range(9)]
+        assert ("channels counted from 1" in dict(notes(found))) == (is_shifted and given[0] in (1, "1"))
 
 
 def test_a_column_of_broadcasters_is_no_channel(tmp_path: Path) -> None:

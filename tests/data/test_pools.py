@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import RATE, write_corpus
+from shards_to_verify import read_sample
 
 from speechssl import ingest
 from speechssl.audio.augmentation import Augmenter
@@ -13,7 +14,7 @@ from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
 from speechssl.data import pools
 from speechssl.data.corpus import Corpus, SampleRef, read_corpus
 from speechssl.data.pools import CorpusPool, read_pool
-from speechssl.data.reading import read_sample, read_sample_audio
+from speechssl.data.reading import read_sample_audio
 from speechssl.errors import DataError
 
 
@@ -78,7 +79,7 @@ def test_threads_get_the_same(corpus: Corpus) -> None:
     with ThreadPoolExecutor(4) as threads:
         for i, audio in zip(wanted, threads.map(pool.audio, wanted), strict=True):
             assert len(audio) == corpus.num_samples[i]
-    assert pool._num_bytes == sum(audio.nbytes for audio in pool._cache.values()) <= 0.2e6
+    assert pool._cache._num_bytes == sum(audio.nbytes for audio in pool._cache._arrays.values()) <= 0.2e6
 
 
 def test_nobody_can_write_to_what_is_shared(corpus: Corpus) -> None:

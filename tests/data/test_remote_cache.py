@@ -16,10 +16,10 @@ from remote_site import (
     other_process,
     wait_until,
 )
+from shards_to_verify import read_sample
 
 from speechssl.config import EvaluationSetConfig, StreamConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.reading import read_sample
 from speechssl.data.remote.failures import ShardError, UnreachableError
 from speechssl.data.remote.fetching import ATTEMPTS
 from speechssl.data.remote.store import ShardStore, make_store

@@ -12,11 +12,11 @@ import pytest
 from conftest import RATE, write_corpus
 from http_server import Fault, FaultyServer
 from remote_site import FIRST, arrived, cached, content_of, cut_after, new_store, opened, other_process, wait_until
+from shards_to_verify import read_sample
 
 from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.reading import read_sample
 from speechssl.data.remote import fetching
 from speechssl.data.remote.failures import ShardError, UnreachableError
 from speechssl.data.remote.fetching import ATTEMPTS

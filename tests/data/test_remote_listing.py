@@ -8,11 +8,11 @@ import pytest
 from conftest import RATE
 from http_server import FaultyServer
 from remote_site import FIRST, cached, new_store, opened, other_process
+from shards_to_verify import read_sample
 
 from speechssl.data.corpus import read_corpus
 from speechssl.data.index import index_path
 from speechssl.data.listing import find_shards
-from speechssl.data.reading import read_sample
 from speechssl.data.remote import notes
 from speechssl.data.remote.listing import find_remote
 from speechssl.data.remote.notes import NOTE_SUFFIX

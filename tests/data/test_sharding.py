@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import webdataset
 from conftest import RATE, write_corpus
+from shards_to_verify import read_sample
 
 from speechssl import ingest
 from speechssl.config import SegmentationConfig, ShardConfig
@@ -17,7 +18,6 @@ from speechssl.data.corpus import read_corpus
 from speechssl.data.index import read_index
 from speechssl.data.listing import REPORT_FILE, find_shards
 from speechssl.data.packing import ShardPlan
-from speechssl.data.reading import read_sample
 from speechssl.data.recordings import Recording
 from speechssl.errors import ConfigError, DataError
 from speechssl.ingest import read_report

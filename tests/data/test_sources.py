@@ -9,7 +9,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from source_files import ROWS, SAMPLES, by_key, find, ignored, message, reasons, write, write_manifest, write_tar
+from source_files import (
+    ROWS,
+    SAMPLES,
+    by_key,
+    find,
+    ignored,
+    message,
+    reasons,
+    write,
+    write_manifest,
+    write_members,
+    write_tar,
+)
 
 from speechssl.data import source_folders, source_tars
 from speechssl.data.lists import opening
@@ -271,3 +283,31 @@ def test_damage_of_any_kind_is_a_named_error_or_a_list_that_can_be_written(tmp_p
     assert len(errors) + rejected > 5
     assert len(errors) < 100
     assert all(error.startswith(str(path)) for error in errors)
+
+
+def test_texts_that_say_that_there_are_none_and_what_nobody_sees_are_noted_wherever_they_lie(tmp_path: Path) -> None:
+    texts = {"a": "nan", "b": "N/A", "c": "he\u200bllo\u00ad", "d": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"}
+    for name, text in texts.items():
+        write(tmp_path / "list" / f"{name}.wav")
+        write(tmp_path / "folder/deep" / f"{name}.wav")
+        write(tmp_path / "folder/deep" / f"{name}.txt", text)
+    rows = [{"path": f"{name}.wav", "text": text} for name, text in texts.items()]
+    members = [(f"{name}.{suffix}", text.encode()) for name, text in texts.items() for suffix in ("wav", "txt")]
+    sources = {
+        write_manifest(tmp_path / "list/list.jsonl", rows): ("list/list.jsonl", "column text"),
+        write_members(tmp_path / "tar/s.tar", members): ("tar/s.tar", ".txt in the tar"),
+        tmp_path / "folder": ("folder/deep", ".txt beside the audio"),
+    }
+    for source, (where, place) in sources.items():
+        found = find(source)
+        assert [recording.text for recording in found.recordings] == ["", "", texts["c"], texts["d"]]
+        assert found.fields["text"] == {place: 2}
+        assert {note.path for note in found.notes} == {str(tmp_path / where)}
+        assert [(note.kind, note.detail) for note in found.notes] == [
+            (
+                "invisible characters",
+                "taken out of 1 texts: (U+200B ZERO WIDTH SPACE) once, (U+00AD SOFT HYPHEN) once",
+            ),
+            ("missing values", "text: 'N/A' in 1 rows is taken as none"),
+            ("missing values", "text: 'nan' in 1 rows is taken as none"),
+        ]

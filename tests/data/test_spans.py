@@ -1,7 +1,6 @@
 """Lengths and segments that a list states, beside the files that are there."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hearing import RATE, Heard, encoded, hear, put, voice
@@ -24,32 +23,28 @@ def only(heard: Heard) -> str:
     return said[0]
 
 
-@pytest.mark.parametrize(
-    "listed",
-    [
-        {"stated_seconds": 6.0},
-        {"stated_seconds": 6.09},
-        {"stated_seconds": 5.95},
-        {"stated_frames": 6 * RATE},
-        {"stated_frames": 6 * RATE + 1000},
-        {"stated_seconds": 2.0, "start_seconds": 1.0, "stop_seconds": 3.0},
-        {"stated_seconds": 6.0, "start_seconds": 1.0, "stop_seconds": 3.0},
-        {"start_seconds": 1.0},
-        {"stop_seconds": 6.05},
-        {},
-    ],
-)
-@pytest.mark.parametrize("text", ["", "words"])
-def test_lengths_that_agree_are_not_worth_a_word(path: Path, listed: dict[str, Any], text: str) -> None:
-    heard = hear(path, text, listed)
-    assert not heard.kinds
-    expected = min(SECONDS, listed.get("stop_seconds", SECONDS)) - listed.get("start_seconds", 0)
-    assert heard.seconds == pytest.approx(expected)
+def test_lengths_that_agree_are_not_worth_a_word(path: Path) -> None:
+    for text in ["", "words"]:
+        for listed in [
+            {"stated_seconds": 6.0},
+            {"stated_seconds": 6.09},
+            {"stated_seconds": 5.95},
+            {"stated_frames": 6 * RATE},
+            {"stated_frames": 6 * RATE + 1000},
+            {"stated_seconds": 2.0, "start_seconds": 1.0, "stop_seconds": 3.0},
+            {"stated_seconds": 6.0, "start_seconds": 1.0, "stop_seconds": 3.0},
+            {"start_seconds": 1.0},
+            {"stop_seconds": 6.05},
+            {},
+        ]:
+            heard = hear(path, text, listed)
+            assert not heard.kinds
+            expected = min(SECONDS, listed.get("stop_seconds", SECONDS)) - listed.get("start_seconds", 0)
+            assert heard.seconds == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("listed", "text", "said"),
-    [
+def test_other_lengths_are_named(path: Path) -> None:
+    for listed, text, said in [
         ({"stated_seconds": 5.0}, "words", "list says another length: the list says 5.00 s, there are 6.00 s"),
         ({"stated_seconds": 6.3}, "words", "list says another length: the list says 6.30 s, there are 6.00 s"),
         ({"stated_seconds": 9.0}, "", "list says another length: the list says 9.00 s, there are 6.00 s"),
@@ -57,43 +52,36 @@ def test_lengths_that_agree_are_not_worth_a_word(path: Path, listed: dict[str, A
         ({"stated_seconds": 6.0 * RATE}, "words", "list says another length: .*; are these samples?"),
         ({"stated_seconds": 0.1}, "words", "list says another length: .*; are these minutes?"),
         ({"stated_frames": 3 * RATE}, "words", "list says another length: .*; are these samples at 8000 Hz?"),
-    ],
-)
-def test_other_lengths_are_named(path: Path, listed: dict[str, Any], text: str, said: str) -> None:
-    heard = hear(path, text, listed)
-    assert heard.seconds == SECONDS
-    kind, _, detail = said.partition(": .*")
-    assert only(heard).startswith(kind)
-    assert only(heard).endswith(detail)
+    ]:
+        heard = hear(path, text, listed)
+        assert heard.seconds == SECONDS
+        kind, _, detail = said.partition(": .*")
+        assert only(heard).startswith(kind)
+        assert only(heard).endswith(detail)
 
 
-@pytest.mark.parametrize("listed", [{"stated_seconds": 9.0}, {"stated_frames": 9 * RATE}, {"stated_seconds": 6.6}])
-def test_a_file_that_is_shorter_than_its_list_says_has_not_all_of_its_words(path: Path, listed: dict[str, Any]) -> None:
-    heard = hear(path, "words", listed)
-    assert not heard.samples
-    assert only(heard).startswith("shorter than the list says: the list says ")
+def test_a_file_that_is_shorter_than_its_list_says_has_not_all_of_its_words(path: Path) -> None:
+    for listed in [{"stated_seconds": 9.0}, {"stated_frames": 9 * RATE}, {"stated_seconds": 6.6}]:
+        heard = hear(path, "words", listed)
+        assert not heard.samples
+        assert only(heard).startswith("shorter than the list says: the list says ")
 
 
-@pytest.mark.parametrize(
-    ("start", "stop", "said"),
-    [
-        (4.0, 9.0, "the segment from 4 s to 9 s, the file lasts 6.00 s; correct the list"),
-        (7.0, 9.0, "the segment from 7 s to 9 s has no audio, the file lasts 6.00 s; correct the list"),
-        (7.0, None, "the segment from 7 s to its end has no audio, the file lasts 6.00 s; correct the list"),
-        (1000.0, 3000.0, "has no audio, the file lasts 6.00 s; are these milliseconds?"),
-        (0.0, 3000.0, "the segment from 0 s to 3000 s, the file lasts 6.00 s; are these milliseconds?"),
-        (16000.0, 64000.0, "has no audio, the file lasts 6.00 s; are these samples?"),
-        (5.0, 6.4, "the segment from 5 s to 6.4 s, the file lasts 6.00 s; correct the list"),
-    ],
-)
-@pytest.mark.parametrize("text", ["", "words"])
-def test_segments_that_leave_their_file_are_named_with_both_numbers(
-    path: Path, start: float, stop: float | None, said: str, text: str
-) -> None:
-    heard = hear(path, text, {"start_seconds": start, "stop_seconds": stop})
-    assert not heard.samples
-    assert only(heard).startswith("segment leaves its file: ")
-    assert only(heard).endswith(said)
+def test_segments_that_leave_their_file_are_named_with_both_numbers(path: Path) -> None:
+    for text in ["", "words"]:
+        for start, stop, said in [
+            (4.0, 9.0, "the segment from 4 s to 9 s, the file lasts 6.00 s; correct the list"),
+            (7.0, 9.0, "the segment from 7 s to 9 s has no audio, the file lasts 6.00 s; correct the list"),
+            (7.0, None, "the segment from 7 s to its end has no audio, the file lasts 6.00 s; correct the list"),
+            (1000.0, 3000.0, "has no audio, the file lasts 6.00 s; are these milliseconds?"),
+            (0.0, 3000.0, "the segment from 0 s to 3000 s, the file lasts 6.00 s; are these milliseconds?"),
+            (16000.0, 64000.0, "has no audio, the file lasts 6.00 s; are these samples?"),
+            (5.0, 6.4, "the segment from 5 s to 6.4 s, the file lasts 6.00 s; correct the list"),
+        ]:
+            heard = hear(path, text, {"start_seconds": start, "stop_seconds": stop})
+            assert not heard.samples
+            assert only(heard).startswith("segment leaves its file: ")
+            assert only(heard).endswith(said)
 
 
 def test_a_segment_that_reaches_a_little_past_the_end_is_cut_there(path: Path) -> None:

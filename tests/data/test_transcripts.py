@@ -10,9 +10,8 @@ HTK = "0 3200000 sil\n3200000 4100000 h\n4100000 5000000 ay\n"
 TEXT_GRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 2.3\n'
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
+def test_what_holds_times_or_something_else_is_no_transcript() -> None:
+    for content, kind in [
         (HTK, "labels with times"),
         ("0 10 sil", "labels with times"),
         ("0 46797 h#\n", "labels with times"),
@@ -45,16 +44,13 @@ TEXT_GRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxm
         ('{\n  "segments": [\n    1\n  ]\n}\n', "RTF or JSON"),
         (r"{\rtf1\ansi hello}", "RTF or JSON"),
         ("0.0\n120.3\n121.1\n118.7\n", "numbers"),
-    ],
-)
-def test_what_holds_times_or_something_else_is_no_transcript(content: str, kind: str) -> None:
-    assert read_transcript(content.encode(), "lab", "a") == Transcript("", kind)
-    assert read_transcript(content.replace("\n", "\r\n").encode("utf-16"), "text", "a") == Transcript("", kind)
+    ]:
+        assert read_transcript(content.encode(), "lab", "a") == Transcript("", kind)
+        assert read_transcript(content.replace("\n", "\r\n").encode("utf-16"), "text", "a") == Transcript("", kind)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_words_that_look_a_little_like_times_are_words() -> None:
+    for content in [
         "1 2 3 4 5",
         "1 2 buckle my shoe",
         "1 2 buckle my shoe\n3 4 knock at the door",
@@ -77,15 +73,12 @@ def test_what_holds_times_or_something_else_is_no_transcript(content: str, kind:
         "hello -> there",
         "Speaker one was late",
         "7 8 9 10",
-    ],
-)
-def test_words_that_look_a_little_like_times_are_words(content: str) -> None:
-    assert read_transcript(content.encode(), "txt", "a") == Transcript(" ".join(content.split()))
+    ]:
+        assert read_transcript(content.encode(), "txt", "a") == Transcript(" ".join(content.split()))
 
 
-@pytest.mark.parametrize(
-    ("content", "suffix", "stem", "expected"),
-    [
+def test_what_corpora_put_around_the_words_is_left_out() -> None:
+    for content, suffix, stem, expected in [
         ("0 46797 She had your dark suit in greasy wash water all year.\n", "txt", "SA1", "She had your dark suit"),
         ("0 46797 She had your dark suit in greasy wash water all year.\n", "lab", "SA1", ""),
         ("hello there (spk1-utt_3)\n", "trn", "a", "hello there"),
@@ -98,23 +91,20 @@ def test_words_that_look_a_little_like_times_are_words(content: str) -> None:
         ("\ufeffOne\n two\u3000three \x1a", "txt", "a", "One two three \x1a"),
         ("", "txt", "a", ""),
         (" \n\t\n", "txt", "a", ""),
-    ],
-)
-def test_what_corpora_put_around_the_words_is_left_out(content: str, suffix: str, stem: str, expected: str) -> None:
-    text = read_transcript(content.encode(), suffix, stem).text
-    assert text.startswith(expected)
-    assert bool(text) == bool(expected)
-    assert "46797" not in text
+    ]:
+        text = read_transcript(content.encode(), suffix, stem).text
+        assert text.startswith(expected)
+        assert bool(text) == bool(expected)
+        assert "46797" not in text
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_texts_say_in_which_unicode_they_are(encoding: str) -> None:
-    assert read_transcript("naïve 日本 привет".encode(encoding), "txt", "a").text == "naïve 日本 привет"
+def test_texts_say_in_which_unicode_they_are() -> None:
+    for encoding in ["utf-8", "utf-8-sig", "utf-16", "utf-32"]:
+        assert read_transcript("naïve 日本 привет".encode(encoding), "txt", "a").text == "naïve 日本 привет"
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
+def test_what_is_no_text_is_said() -> None:
+    for data, expected in [
         ("café".encode("latin-1"), "is not UTF-8 at byte 3; convert it"),
         ("привет".encode("cp1251"), "is not UTF-8 at byte 0"),
         ("日本".encode("shift-jis"), "is not UTF-8 at byte"),
@@ -123,11 +113,9 @@ def test_texts_say_in_which_unicode_they_are(encoding: str) -> None:
         (b"RIFF\x24\x08\0\0WAVE", "UTF-16 without a mark, or no text at all"),
         (b"words \x01\x02", "(no text)"),
         (b"a" * ((1 << 24) + 1), "more than any transcript"),
-    ],
-)
-def test_what_is_no_text_is_said(data: bytes, expected: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(expected)):
-        read_transcript(data, "txt", "a")
+    ]:
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            read_transcript(data, "txt", "a")
 
 
 def test_the_first_transcript_by_name_that_holds_words_counts() -> None:

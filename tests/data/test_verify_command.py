@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE
-from shards_to_verify import encoded, write_shard
+from shards_to_verify import encoded, read_sample, write_shard
 
 from speechssl import cli
 from speechssl.config import VerifyConfig
 from speechssl.data.corpus import read_corpus
 from speechssl.data.index import index_path
 from speechssl.data.members import MEMBER_SUFFIXES
-from speechssl.data.reading import read_sample
 from speechssl.data.verify.run import run
 from speechssl.errors import ConfigError, DataError
 

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechssl.data.fields import count_columns
+from speechssl.data.fields import count_columns, uncount_texts
 from speechssl.data.lists.placing import Placer
 from speechssl.data.lists.rows import Item
 from speechssl.data.recordings import Findings, Recording
-from speechssl.data.values import missing_spellings
 
 _SENTENCE = re.compile(r"[^\W\d_]+\W+[^\W\d_]+")
 
@@ -48,22 +47,6 @@ def count_channels_from_0(channels: set[int], placer: Placer, source: str, found
     found.note(source, "channels counted from 1", f"its channels are {shown}: 1 is taken as the first of a file")
 
 
-def settle_texts(placer: Placer, source: str, found: Findings) -> int:
-    """Take texts as missing that say so ("nan") and are no words of this list; returns the number of recordings."""
-    groups = (placer.named, placer.unnamed)
-    gone = Counter[str]()
-    for spelling, count, is_word in missing_spellings(recording.text for group in groups for recording in group):
-        if is_word:
-            detail = f"{spelling!a} in {count} rows is taken as a word, since other texts are single words too"
-            found.note(source, "missing value or word", detail)
-        else:
-            gone[spelling] = count
-            found.note(source, "missing values", f"text: {spelling!a} in {count} rows is taken as none")
-    for group in groups if gone else ():
-        group[:] = [recording._replace(text="") if recording.text in gone else recording for recording in group]
-    return gone.total()
-
-
 def count_fields(placer: Placer, num_wordless: int, place: str, *, has_channels: bool, found: Findings) -> bool:
     """Count where the fields of all recordings were found, and what was ignored; returns whether any has a text."""
     before = dict(found.fields)
@@ -72,15 +55,7 @@ def count_fields(placer: Placer, num_wordless: int, place: str, *, has_channels:
         if not has_channels:
             columns.pop("channel", None)
         count_columns(present, num_rows, columns, found, place)
-    texts = [key for key in found.fields if key[0] == "text" and found.fields[key] > before.get(key, 0)]
-    for key in texts:
-        # Of several columns of one list, which rows were wordless is not known; one is the rule.
-        num_less = min(num_wordless, found.fields[key] - before.get(key, 0))
-        found.fields[key] -= num_less
-        num_wordless -= num_less
-        if not found.fields[key]:
-            del found.fields[key]
-    return any(found.fields[key] > before.get(key, 0) for key in texts)
+    return uncount_texts(before, num_wordless, found)
 
 
 def _used(columns: Mapping[str, str]) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """Which format a list is in, by what is in it."""
 
 # ruff: noqa: PTH119, PTH120, PTH122
+import io
 import os
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from speechssl.data.fields import columns_of, expected_names
-from speechssl.data.lists.headerless import looks_like_fairseq, looks_like_ljspeech, looks_like_mls
+from speechssl.data.lists.headerless import headerless_table, looks_like_fairseq, looks_like_mls
 from speechssl.data.lists.json_lists import first_records
 from speechssl.data.lists.kaldi import looks_like_kaldi
 from speechssl.data.lists.lhotse import lhotse_kind, partner_of
@@ -20,7 +20,12 @@ from speechssl.data.lists.tables import Table, rows_of_head, table_of
 LIST_SUFFIXES = frozenset(
     {".tsv", ".csv", ".psv", ".tab", ".txt", ".lst", ".list", ".scp", ".json", ".jsonl", ".ndjson"}
 )
-_NO_LISTS = frozenset({"invalidated.tsv", "reported.tsv", "clip_durations.tsv"})
+NO_LISTS = frozenset(
+    {
+        *("invalidated.tsv", "reported.tsv", "clip_durations.tsv"),
+        *("validated_sentences.tsv", "unvalidated_sentences.tsv"),
+    }
+)
 """Of Common Voice: what its listeners rejected, and what is no list of transcripts."""
 _REPORTS = ({"path", "reason", "detail"}, {"path", "kind", "detail"}, {"path", "reason"})
 """Columns of what ``shard`` writes about recordings."""
@@ -48,7 +53,7 @@ class Format(NamedTuple):
     sample: Sequence[Mapping[str, Any]] = ()
     """Its first rows, if paths are among their fields."""
     problem: str = ""
-    """Why the list cannot be read; empty if it can."""
+    """Why it cannot be read; empty if it can. Without a name it is no list."""
 
 
 def list_format(path: str) -> str | None:
@@ -62,24 +67,23 @@ def list_format(path: str) -> str | None:
         OSError: it cannot be read.
     """
     name = os.path.basename(path).lower()
-    if os.path.splitext(name.removesuffix(".gz"))[1] not in LIST_SUFFIXES or name in _NO_LISTS:
+    if os.path.splitext(name.removesuffix(".gz"))[1] not in LIST_SUFFIXES or name in NO_LISTS:
         return None
     try:
         found = sniff(path)
     except (EOFError, zlib.error):
         return None
-    if found is None or found.problem:
+    if found is None or (found.name.startswith("JSON") and not found.sample):
         return None
     if found.sample:
         names = {name for values in found.sample for name in values}
         if any(report == names for report in _REPORTS) or "confidence" in names:
             return None
         paths = Paths(os.path.dirname(path))
-        audio = [_path_of(values, found.columns) for values in found.sample]
-        are_audio = [bool(name) and (looks_like_audio(name) or paths.exact(name) is not None) for name in audio]
+        are_audio = [_names_audio(values, found, paths) for values in found.sample]
         if 2 * sum(are_audio) <= len(are_audio):
             return None
-    return None if found.name.startswith("JSON") and not found.sample else found.name
+    return found.name or None
 
 
 def why_no_list(path: str) -> str:
@@ -100,11 +104,18 @@ def why_no_list(path: str) -> str:
     return "lists no recordings" if found is None else found.problem
 
 
-def _path_of(values: Mapping[str, Any], columns: Mapping[str, str] | None) -> str:
+def _names_audio(values: Mapping[str, Any], found: Format, paths: Paths) -> bool:
+    """Whether a row names a file that is audio or is there; of Hugging Face's audio columns each row says its own."""
+    columns = found.columns or columns_of(tuple(values))
+    column = values.get(columns.get("path", ""))
+    if isinstance(column, dict) and {"path", "file", "bytes"} & column.keys():
+        return True
     try:
-        return path_of(values, columns or columns_of(tuple(values)))
+        name = path_of(values, columns)
     except ValueError:
-        return ""
+        return False
+    # To look for the nearest takes a list of the folder: of JSON there may be one for each recording.
+    return looks_like_audio(name) or paths.exact(name) is not None or bool(found.table and paths.near(name))
 
 
 def sniff(path: str) -> Format | None:
@@ -115,7 +126,7 @@ def sniff(path: str) -> Format | None:
         EOFError, zlib.error: it is compressed, and damaged or cut off.
     """
     head = head_of(path)
-    lines = re.findall(r"[^\n]*\n|[^\n]+", head.text)
+    lines = list(io.StringIO(head.text, newline=""))  # as they will be read
     if not head.is_whole and len(lines) > 1:
         lines.pop()  # it may go on
     if not head.is_text:
@@ -137,8 +148,8 @@ def sniff(path: str) -> Format | None:
     table = table_of(lines, suffix)
     if table is None or "path" in table.columns:
         return _table_format(table, lines) if table else None
-    if looks_like_ljspeech(first, folder):
-        return Format("LJSpeech")
+    if known := headerless_table(first, folder):
+        return Format("table without header", *known)
     return _table_by_id(table, lines, folder)
 
 
@@ -153,14 +164,13 @@ def _json_format(kind: str, records: list[Mapping[str, Any]], path: str) -> Form
         return Format(f"lhotse {manifest}", problem=problem)
     if records and not any("path" in columns_of(tuple(record)) for record in records):
         names, expected = ", ".join(records[0]), expected_names("path")
-        return Format(kind, problem=f"no path in its fields {names}; expected one in {expected}")
+        return Format("", problem=f"no path in its fields {names}; expected one in {expected}")
     return Format(kind, sample=records)
 
 
 def _table_format(table: Table, lines: Sequence[str]) -> Format:
-    if len(set(table.header)) < len(table.header):
-        return Format("table", problem=_header_problem(table))
-    return Format("table", table, sample=rows_of_head(lines, table, _NUM_LINES))
+    problem = _header_problem(table) if len(set(table.header)) < len(table.header) else ""
+    return Format("table", table, sample=rows_of_head(lines, table, _NUM_LINES), problem=problem)
 
 
 def _table_by_id(table: Table, lines: Sequence[str], folder: str) -> Format:
@@ -169,7 +179,7 @@ def _table_by_id(table: Table, lines: Sequence[str], folder: str) -> Format:
     ids = [str(values[columns["id"]]).strip() for values in sample] if "id" in columns else []
     if any(name and (paths.exact(name) or paths.near(name)) for name in ids):
         return Format("table", table, {**columns, "path": columns["id"]})
-    return Format("table", problem=_header_problem(table))
+    return Format("", problem=_header_problem(table))
 
 
 def _header_problem(table: Table) -> str:

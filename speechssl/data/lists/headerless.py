@@ -1,4 +1,4 @@
-"""Lists that have no header but a form of their own: fairseq's, LJSpeech's, and those of Multilingual LibriSpeech."""
+"""Lists without a header: fairseq's, those of Multilingual LibriSpeech, and rows of an id and a text."""
 
 # ruff: noqa: PTH112, PTH113, PTH118, PTH119, PTH120, PTH122
 import difflib
@@ -6,15 +6,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from speechssl.data.fields import columns_of
 from speechssl.data.lists.listed import Listed, Row
 from speechssl.data.lists.opening import open_list
-from speechssl.data.lists.paths import Paths
+from speechssl.data.lists.paths import Paths, looks_like_audio
+from speechssl.data.lists.tables import Table
 from speechssl.data.recordings import Findings
 
 _FAIRSEQ_ROW = re.compile(r"[^\t]+\t[0-9]+\s*")
-_MLS_ROW = re.compile(r"([0-9]+)_([0-9]+)_([0-9]+)\t.*\s*")
+_MLS_ROW = re.compile(r"([0-9]+)_([0-9]+)_([0-9]+)\t[^\t]*")  # the segments.txt beside it has more columns
 _ALIKE = 0.4
 """Least likeness of a text and its normalised form: those of LJSpeech are 0.9 and more, a name and a text are 0.2."""
 
@@ -78,38 +80,42 @@ def _from_letters(line: str) -> str:
     return "".join(line.split()).replace("|", " ").strip()
 
 
-def looks_like_ljspeech(lines: Sequence[str], folder: str) -> bool:
-    """Whether rows are an id, a text, and the text normalised, with | between them, of audio that lies there."""
-    rows = [line.strip("\r\n").split("|") for line in lines if line.strip()]
-    if not rows or len(rows[0]) not in (2, 3) or not _are_most(len(row) == len(rows[0]) for row in rows):
-        return False
-    rows = [row for row in rows if len(row) == len(rows[0])]
-    likeness = [difflib.SequenceMatcher(None, row[1], row[2]).ratio() for row in rows if len(row) == 3]
-    are_texts = any(" " in row[-1].strip() for row in rows) and all(ratio > _ALIKE for ratio in likeness)
+class HeaderlessTable(NamedTuple):
+    """A table whose columns are known by what is in them."""
+
+    table: Table
+    columns: dict[str, str]
+    """By field."""
+
+
+def headerless_table(lines: Sequence[str], folder: str) -> HeaderlessTable | None:
+    """What rows of an id or a path and a text are, of audio that lies there; None if they are no such rows.
+
+    LJSpeech has an id, a text, and the text normalised; lists of VITS a path, a speaker's number if there are several,
+    and a text; OpenSLR's line_index.tsv an id and a text.
+    """
+    return next(filter(None, (_split_by(delimiter, lines, folder) for delimiter in "|\t")), None)
+
+
+def _split_by(delimiter: str, lines: Sequence[str], folder: str) -> HeaderlessTable | None:
+    rows = [line.strip("\r\n").split(delimiter) for line in lines if line.strip()]
+    width = len(rows[0]) if rows else 0
+    if width not in (2, 3) or not _are_most(len(row) == width for row in rows):
+        return None
+    rows = [row for row in rows if len(row) == width]
     paths = Paths(folder)
-    return are_texts and any(paths.exact(row[0]) or paths.near(row[0]) for row in rows)
-
-
-def ljspeech_list(path: str) -> Listed:
-    """Rows of LJSpeech's metadata.csv; of the text and its normalised form, the latter."""
-
-    def rows() -> Iterator[Row]:
-        with open_list(path) as file:
-            for line, text in enumerate(file, start=1):
-                columns = text.strip("\r\n").split("|")
-                if not text.strip():
-                    continue
-                if len(columns) not in (2, 3):
-                    problem = (
-                        f"{len(columns)} columns, expected an id, a text and its normalised form, with | between them"
-                    )
-                    yield Row(line, problem=problem)
-                    continue
-                yield Row(line, {"column 1": columns[0], "column 2": columns[1], "column 3": columns[-1]})
-
-    with open_list(path) as file:
-        width = next((len(line.split("|")) for line in file if line.strip()), 3)
-    return Listed(rows(), {"path": "column 1", "id": "column 1", "text": f"column {min(width, 3)}"})
+    if not (
+        any(" " in row[-1].strip() for row in rows) and any(paths.exact(row[0]) or paths.near(row[0]) for row in rows)
+    ):
+        return None
+    header = tuple(f"column {number}" for number in range(1, width + 1))
+    are_paths = all(looks_like_audio(row[0]) for row in rows)
+    columns = {"path": header[0], "text": header[-1]} | ({} if are_paths else {"id": header[0]})
+    if width == 3 and not all(difflib.SequenceMatcher(None, row[1], row[2]).ratio() > _ALIKE for row in rows):
+        if not are_paths or not all(row[1].strip().isdecimal() for row in rows):
+            return None
+        columns["speaker"] = header[1]
+    return HeaderlessTable(Table(delimiter, header, 0, is_quoted=False, is_spaced=False), columns)
 
 
 def looks_like_mls(lines: Sequence[str], folder: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 from speechssl.data.fields import columns_of
 from speechssl.data.lists.listed import Row
+from speechssl.data.values import read_json
 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
@@ -92,7 +93,7 @@ def line_rows(file: TextIO) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            values = json.loads(text)
+            values = read_json(text)
         except (ValueError, RecursionError) as error:
             yield Row(line, problem=f"is not JSON ({error}); {_EXPECTED}")
             continue

@@ -10,9 +10,8 @@ from speechssl.data.lists.listed import Listed, Row
 from speechssl.data.lists.opening import open_list
 from speechssl.data.recordings import Findings
 
-_FIELDS = (
-    *("path", "id", "text", "speaker", "language", "recording", "channel", "frames", "start", "end", "duration"),
-)
+_FIELDS = ("path", "id", "text", "speaker", "language", "recording", "channel", "frames", "start", "end", "duration")
+_COLUMNS = dict(zip(_FIELDS, _FIELDS, strict=True))
 _SAME = 0.001
 """Seconds by which the end of a cut may differ from that of its recording."""
 
@@ -42,7 +41,7 @@ def cuts_list(path: str) -> Listed:
             for row in line_rows(file):
                 yield from [row] if row.problem else _rows_of_cut(row.line, row.values, path)
 
-    return Listed(rows(), {field: field for field in _FIELDS}, "lhotse's", counts_from_0=True)
+    return Listed(rows(), _COLUMNS, "lhotse's", counts_from_0=True)
 
 
 def partner_of(path: str) -> str:
@@ -60,9 +59,7 @@ def recordings_list(recordings: str, supervisions: str, found: Findings) -> List
     for path in filter(None, (recordings, supervisions)):
         found.read.add(path)
         found.used.add(path)
-    return Listed(
-        _joined_rows(recordings, supervisions), {field: field for field in _FIELDS}, "lhotse's", counts_from_0=True
-    )
+    return Listed(_joined_rows(recordings, supervisions), _COLUMNS, "lhotse's", counts_from_0=True)
 
 
 def _joined_rows(recordings: str, supervisions: str) -> Iterator[Row]:

@@ -26,9 +26,9 @@ class Listing:
     def __init__(self, folder: str) -> None:
         try:
             with os.scandir(folder) as entries:
-                self._names = [entry.name for entry in entries]
+                self.names = [entry.name for entry in entries]
         except (OSError, ValueError):
-            self._names = []
+            self.names = []
         self._by_stem: dict[str, list[str]] = {}
         self._sorted: list[str] = []
         self._backwards: list[str] = []
@@ -36,7 +36,7 @@ class Listing:
     def like(self, name: str) -> list[tuple[str, str]]:
         """Names that differ from one in Unicode form, case or suffix only, each with how; the most similar alone."""
         if not self._by_stem:
-            for other in self._names:
+            for other in self.names:
                 self._by_stem.setdefault(_stem(other), []).append(other)
         alike = [(_difference(name, other), other) for other in self._by_stem.get(_stem(name), ())]
         least = min((rank_of(kind) for kind, _ in alike), default=0)
@@ -45,8 +45,8 @@ class Listing:
     def nearest(self, name: str) -> str:
         """The name that is most like one, among those that begin or end like it; empty if none is."""
         if not self._sorted:
-            self._sorted = sorted(self._names)
-            self._backwards = sorted(other[::-1] for other in self._names)
+            self._sorted = sorted(self.names)
+            self._backwards = sorted(other[::-1] for other in self.names)
         before, behind = bisect(self._sorted, name), bisect(self._backwards, name[::-1])
         around = self._sorted[max(before - 3, 0) : before + 3]
         around += [other[::-1] for other in self._backwards[max(behind - 3, 0) : behind + 3]]

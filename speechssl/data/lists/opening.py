@@ -1,19 +1,14 @@
 """Lists as text: with a byte order mark or without, in UTF-8 or UTF-16, compressed or not."""
 
 # ruff: noqa: PTH123, SIM115
-import codecs
 import gzip
 import io
 from typing import BinaryIO, NamedTuple, TextIO, cast
 
+from speechssl.data.transcripts import marked_encoding
+
 HEAD_BYTES = 1 << 16
 """Of a list, by which its format is known."""
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def open_bytes(path: str) -> BinaryIO:
@@ -61,9 +56,8 @@ def head_of(path: str) -> Head:
 
 
 def _encoding(begin: bytes) -> str:
-    for mark, encoding in _MARKS:
-        if begin.startswith(mark):
-            return encoding
+    if encoding := marked_encoding(begin):
+        return encoding
     # Without a mark: most of the text in lists is ASCII, of which UTF-16 makes a zero and another byte.
     for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
         if len(begin) >= 4 and not any(begin[first:16:2]) and all(begin[1 - first : 16 : 2]):

@@ -71,6 +71,8 @@ class Placer:
     def _reject_missing(self, item: Item, near: list[Near]) -> None:
         if near:
             detail = f"it may be {' or '.join(file.path for file in near[:3])}"
+        elif "shard_id" in item.present:
+            detail = "it is a member of a tar, as in NeMo's tarred sets; unpack the tars beside the list"
         elif self._num_offered < _OFFERED:
             self._num_offered += 1
             detail = self._paths.nearest(item.name)

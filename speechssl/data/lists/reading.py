@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from speechssl.data.fields import note_values
+from speechssl.data.fields import note_values, settle_texts
 from speechssl.data.lists import conclusions
 from speechssl.data.lists.listed import Listed
 from speechssl.data.lists.placing import Placer
@@ -49,7 +49,7 @@ def read_listed(listed: Listed, source: str, folder: str, split: str, found: Fin
     placer.place_missing()
     if not listed.counts_from_0:
         conclusions.count_channels_from_0(channels, placer, source, found)
-    num_wordless = conclusions.settle_texts(placer, source, found)
+    num_wordless = settle_texts((placer.named, placer.unnamed), source, found)
     has_text = conclusions.count_fields(placer, num_wordless, listed.place, has_channels=has_channels, found=found)
     if not has_text:
         conclusions.note_wordless(samples, source, found)
@@ -57,6 +57,9 @@ def read_listed(listed: Listed, source: str, folder: str, split: str, found: Fin
         found.note(source, "short rows", f"{num_padded} rows lack columns at their end, which are taken as empty")
     if reader.num_repeated_ids:
         detail = f"{reader.num_repeated_ids} rows have the id of another segment; their times are added to their keys"
+        found.note(source, "ids that are not unique", detail)
+    if reader.num_ids_of_others:
+        detail = f"{reader.num_ids_of_others} rows have ids of another list; their keys are made of their paths"
         found.note(source, "ids that are not unique", detail)
     note_values(source, found)
     found.named += placer.named

@@ -41,6 +41,8 @@ class RowReader:
     def __init__(self, source: str, folder: str, split: str, listed: Listed, found: Findings) -> None:
         self.num_repeated_ids = 0
         """Rows with the id of another one, and a segment that tells them apart."""
+        self.num_ids_of_others = 0
+        """Rows with the id of a row of another list."""
         self._source = source
         self._folder = folder
         self._split = split
@@ -97,7 +99,7 @@ class RowReader:
             return None, str(error)
 
     def _own_key(self, own_id: str, known: Recording, where: str) -> str:
-        """Key of a row's id; raises ValueError if that is the key of another row."""
+        """Key of a row's id, empty if it is that of another list; raises ValueError if it is that of another row."""
         lines, here = self._found.lines_of_ids, (where, own_id)
         key = key_of(own_id)
         if lines.get(key, here)[1] != own_id:
@@ -110,6 +112,9 @@ class RowReader:
             key += segment
             if lines.setdefault(key, here) is here:
                 return key
+        if lines[key][0].rpartition(":")[0] != where.rpartition(":")[0]:  # both may count their rows from 0
+            self.num_ids_of_others += 1
+            return ""
         raise ValueError(f"the id {own_id!r} gives the key {key!r}, which is that of {lines[key][0]}; ids must differ")
 
 

@@ -26,8 +26,8 @@ from speechssl.data.remote.outages import Outages
 from speechssl.data.remote.waiting import abandonable, check_wanted, pause
 from speechssl.data.verify.indexes import publish_index
 from speechssl.data.verify.shards import ShardTask, check_shard
-from speechssl.data.writer import PARTIAL
 from speechssl.errors import DataError
+from speechssl.outputs import PARTIAL
 
 logger = logging.getLogger(__name__)
 

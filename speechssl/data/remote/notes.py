@@ -12,7 +12,7 @@ import time
 import uuid
 from pathlib import Path
 
-from speechssl.data.writer import PARTIAL
+from speechssl.outputs import PARTIAL
 
 FRESH_SECONDS = 600.0
 """After which a note is of no use to anybody."""

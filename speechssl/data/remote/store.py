@@ -27,8 +27,8 @@ from speechssl.data.remote.fetching import Fetcher, RemoteShard
 from speechssl.data.remote.notes import NOTE_SUFFIX, find_note, forget_old_notes, leave_note
 from speechssl.data.remote.opening import CHUNK, file_system, open_address
 from speechssl.data.remote.waiting import POLL_SECONDS, abandonable, check_wanted, heed
-from speechssl.data.writer import PARTIAL
 from speechssl.errors import DataError
+from speechssl.outputs import PARTIAL
 
 logger = logging.getLogger(__name__)
 

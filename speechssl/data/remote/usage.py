@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.data.remote.locks import FileLock
-from speechssl.data.writer import PARTIAL
+from speechssl.outputs import PARTIAL
 
 
 class Use(NamedTuple):

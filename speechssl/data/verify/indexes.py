@@ -14,8 +14,8 @@ from speechssl.data.index import (
     write_index,
 )
 from speechssl.data.verify.results import CheckedSample, ShardResult
-from speechssl.data.writer import PARTIAL
 from speechssl.errors import DataError
+from speechssl.outputs import PARTIAL
 
 
 def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:

@@ -1,16 +1,15 @@
 """Checks in processes of their own, since a decoder that crashes on a damaged file takes its process with it."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import SimpleQueue
 
-from speechssl.data.engines import num_cores
+from speechssl.cores import num_cores
+from speechssl.data.engines import end_with_parent
 from speechssl.data.verify.results import MAKE_AGAIN, ShardResult
 from speechssl.data.verify.shards import ShardTask, check_shard
 
@@ -55,14 +54,7 @@ def _new_process() -> ProcessPoolExecutor:
 def _begin_process() -> None:
     """Die with the parent and at Ctrl-C, without a word: the parent speaks."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _killed(shard: Path) -> ShardResult:

@@ -12,7 +12,7 @@ from speechssl.data.index import INDEX_SUFFIX, key_hash
 from speechssl.data.listing import REPORT_FILE, UNFINISHED, find_shards, set_of
 from speechssl.data.tar_scan import Finding
 from speechssl.data.verify.results import ShardResult
-from speechssl.data.writer import PARTIAL
+from speechssl.outputs import PARTIAL
 
 
 def find_all(patterns: Sequence[str]) -> tuple[list[Path], list[Path]]:
