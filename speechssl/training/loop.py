@@ -45,7 +45,7 @@ from speechssl.training.rendezvous import is_broken_connection
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.saving import Progress, Saved, Saver
-from speechssl.training.schedules import check_schedule, learning_rate_scale
+from speechssl.training.schedules import learning_rate_scale
 from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
@@ -89,7 +89,6 @@ class Trainer:
         self.extra_summary = extra_summary
         self.augment = augment
         self.describe = partial(describe_run, plan, train=train, dev=dev, augment=augment, origin=origin)
-        check_schedule(config.schedule)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
