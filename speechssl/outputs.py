@@ -103,6 +103,17 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         partial_of(path).replace(path.resolve())
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file as ``whole_file`` does."""
+    with whole_file(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain values as a JSON file in the same way."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
 class Lines:
     """Lines of text, or of JSON objects, for a stream in whatever encoding it has.
 

@@ -13,8 +13,8 @@ from speechssl.data.listing import REPORT_FILE
 from speechssl.data.recordings import Found, Ignored, Note, Rejected, printable
 from speechssl.data.shard_maker import LENGTH_EDGES, LEVEL_EDGES
 from speechssl.data.sharding import VERSION, Made
-from speechssl.data.writer import PARTIAL
 from speechssl.errors import DataError
+from speechssl.outputs import write_whole
 
 REJECTED_FILE, NOTES_FILE, IGNORED_FILE = "rejected.tsv", "notes.tsv", "ignored.tsv"
 HEADERS = {
@@ -190,13 +190,6 @@ def save_report(output: Path, report: IngestReport, named: Named) -> None:
         else:
             (output / name).unlink(missing_ok=True)  # of an earlier try, whose sources were others
     write_whole(output / REPORT_FILE, json.dumps(vars(report), indent=2, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under its name only when it is whole."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
 
 
 def read_named(output: Path) -> Named:
