@@ -25,7 +25,7 @@ from speechssl.frames import hop_samples, num_frames
 from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
-from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out
+from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out, say_shared
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import (
     CheckpointKind,
@@ -44,6 +44,7 @@ from speechssl.training.machine import resolve_precision, settle_cpu
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
+from speechssl.training.schedules import schedule_problems
 from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 from speechssl.training.task import StepOutput
 
@@ -100,6 +101,7 @@ def read_sets(config: FinetuneConfig) -> Sets:
     dev = read_transcribed(config, "dev")
     say_how_scored(dev)
     check_foreign(dev, vocabulary.characters)
+    say_shared(learned, dev.corpus)
     return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters()])
 
 
@@ -301,7 +303,7 @@ def hop_seconds(model: ModelConfig) -> float:
 def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
     check_limits(config)
-    problems = model_problems(config.model) + training_problems(config.training)
+    problems = model_problems(config.model) + training_problems(config.training) + schedule_problems(config.schedule)
     problems += mask_problems("masking", config.masking, config.model)
     for name, stream in (("train", config.train), ("dev", config.dev)):
         if not stream.shards:

@@ -103,11 +103,15 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         partial_of(path).replace(path.resolve())
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file under its name only when it is whole."""
-    partial = partial_of(path)
-    partial.write_text(content, encoding="utf-8", newline="\n")
-    partial.replace(path.resolve())
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file as ``whole_file`` does."""
+    with whole_file(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain values as a JSON file in the same way."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 class Lines:

@@ -18,10 +18,9 @@ from speechssl.data.remote.addresses import is_remote
 from speechssl.data.remote.store import make_store
 from speechssl.errors import DataError
 from speechssl.machine_probe import Limits, Probed, probe_machine
-from speechssl.outputs import check_output_file, has_json
+from speechssl.outputs import check_output_file, has_json, write_json
 from speechssl.pretrain import check_config, count_parameters, load_corpus, make_model, take_init
 from speechssl.training.layout import planned_layout
-from speechssl.training.loop import write_json
 from speechssl.training.machine import resolve_accelerator
 from speechssl.training.memory import available_memory
 
@@ -101,7 +100,6 @@ def run(config: PlanConfig) -> list[Geometry]:
         ]
     show(found, pretrain, corpus, config)
     if config.output is not None:
-        config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, {"geometries": [item._asdict() for item in found]})
     return found
 

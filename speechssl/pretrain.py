@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,7 @@ from speechssl.training.machine import settle_cpu, to_device
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
+from speechssl.training.schedules import schedule_problems
 from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
 from speechssl.training.task import StepOutput
 
@@ -67,12 +69,12 @@ def run(config: PretrainConfig) -> None:
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = StreamPlan(corpus, config.data, seed=config.training.seed, crop=True)
     say_left_out(plan, config.data)
-    dev = plan_dev(config)
+    dev = plan_dev(config, corpus)
     with run_lock(config.output):
         train(config, corpus, plan, dev, initial)
 
 
-def plan_dev(config: PretrainConfig) -> StreamPlan | None:
+def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
     """Held-out audio as one source, read now so that what is wrong with it shows before anything is trained.
 
     Raises:
@@ -81,6 +83,7 @@ def plan_dev(config: PretrainConfig) -> StreamPlan | None:
     if not config.dev.shards:
         return None
     corpus = load_corpus(config.dev.shards, config.model, store=make_store(config.dev, config.data))
+    say_shared(train, corpus)
     stream = replace(
         config.data,
         shards=config.dev.shards,
@@ -208,7 +211,7 @@ def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
 def check_config(config: PretrainConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
     check_limits(config)
-    problems = model_problems(config.model) + training_problems(config.training)
+    problems = model_problems(config.model) + training_problems(config.training) + schedule_problems(config.schedule)
     quantizer = config.objective.quantizer
     if quantizer.dim % quantizer.num_groups:
         problems.append(
@@ -298,6 +301,18 @@ def say_left_out(plan: StreamPlan, config: StreamConfig) -> None:
         logger.warning("Left out, shorter than %.3g s: %d", config.min_seconds, plan.num_too_short)
     if plan.num_too_long:
         logger.warning("Left out, longer than %g s: %d", config.max_seconds, plan.num_too_long)
+
+
+def say_shared(train: Corpus, dev: Corpus) -> None:
+    """Warn of samples of the dev set that are learned from too."""
+    in_train, in_dev = (c.checksums.astype(np.uint64) << 32 | c.num_samples.astype(np.uint64) for c in (train, dev))
+    num_shared = int(np.isin(in_dev, in_train).sum())
+    if num_shared:
+        logger.warning(
+            "dev: %d of its %d samples are among those that are learned from; scores on them say little of others",
+            num_shared,
+            len(dev),
+        )
 
 
 def take_init(config: PretrainConfig) -> Checkpoint | None:

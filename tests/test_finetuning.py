@@ -5,6 +5,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -303,3 +304,23 @@ def test_patience_waits_for_the_warm_up_and_the_frozen_encoder(shards: Path, tmp
     config.training.max_updates, config.schedule.warmup, config.freeze_context_updates = 1000, 0.1, 300
     assert finetune.slow_updates(config) == 300
     assert finetune.slow_updates(replace(config, init=None)) == 100
+
+
+@pytest.mark.parametrize("verb", [finetune, pretrain])
+def test_dev_samples_that_are_learned_from_are_named(
+    verb: Any, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verb, "train", lambda *_: None)
+    copy, other = shutil.copytree(shards, tmp_path / "copy"), tmp_path / "other"
+    ingest.run(ShardConfig(sources=[str(write_corpus(tmp_path / "audio", [9000] * 2))], output=other))
+    config: Any = (
+        pretrain_config(shards, tmp_path / "run")
+        if verb is pretrain
+        else finetune_config(shards, tmp_path / "run", None)
+    )
+    config.dev.shards = [str(other)]
+    verb.run(config)
+    assert "among those that are learned from" not in caplog.text
+    config.dev.shards = [str(copy), str(other)]
+    verb.run(config)
+    assert "dev: 24 of its 26 samples are among those that are learned from" in caplog.text

@@ -358,3 +358,15 @@ def test_no_other_text_is_replaced(recordings: Path, tmp_path: Path, content: st
     output.write_text(content.replace("RECORDINGS", str(recordings)))
     with pytest.raises(ConfigError, match="holds no transcripts of these recordings alone"):
         transcribe.check_output(output, [recordings / "a.wav", recordings / "b.wav"])
+
+
+def test_json_goes_to_a_link_or_a_pipe_and_does_not_take_its_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("pipe", "link"):
+        outputs.write_json(tmp_path / name, {"a": 1})
+    assert json.loads(os.read(reader, 100)) == json.loads((tmp_path / "file").read_text()) == {"a": 1}
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()

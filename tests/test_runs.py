@@ -21,6 +21,7 @@ from speechssl.config import (
     OptimizerConfig,
     ShardConfig,
 )
+from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, HealthError
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
@@ -183,6 +184,6 @@ def test_weights_of_training_sources_do_not_touch_the_dev_set(shards: Path, tmp_
         for path in (weighted.output, plain.output)
     ]
     assert targets[0][0].keys() == targets[1][0].keys()
-    dev = pretrain.plan_dev(weighted)
+    dev = pretrain.plan_dev(weighted, read_corpus(parts))
     assert dev is not None
     assert dev.num_samples == 24

@@ -1,6 +1,7 @@
 """Finds or makes this repository's environment for an extra of pyproject.toml, and prints the path of its Python.
 
-With "missing" after the extra, prints what the environment of the Python that runs this lacks. Standard library only.
+With "missing" after the extra, prints what the environment of the Python that runs this lacks; with "mirror" alone, the
+package index of pip's settings. Standard library only.
 """
 
 import ast
@@ -135,7 +136,8 @@ def build(extra: str) -> None:
             fail(f"{sys.executable} makes no environments.", f"Debian: sudo apt install {package}. Or install uv.")
     if not uv:
         download(python, "-m", "pip", "install", "--quiet", "--constraint", LOCK, "uv")
-    use_mirror(python)
+    if mirror := find_mirror(python, sys.executable):
+        os.environ["UV_DEFAULT_INDEX"] = mirror
     os.environ.setdefault("UV_COMPILE_BYTECODE", str(int(sys.dont_write_bytecode)))  # or each process would, for itself
     what = ("--constraint", LOCK, "--build-constraint", LOCK, "pip", "--editable", f".[{extra}]")
     download(uv or python.with_name("uv"), "pip", "install", "--python", python, *what)
@@ -146,17 +148,23 @@ def build(extra: str) -> None:
     MADE_HERE.write_text(stamp(extra))
 
 
-def use_mirror(python: Path) -> None:
-    """Tells uv, which does not read pip's settings, of pip's index, unless it knows one itself."""
-    ask = ("-m", "pip", "config", "get", "global.index-url")
-    index = os.environ.get("PIP_INDEX_URL") or output(python, *ask) or output(sys.executable, *ask)
-    if index and "UV_INDEX_URL" not in os.environ and not Path("~/.config/uv/uv.toml").expanduser().exists():
-        os.environ.setdefault("UV_DEFAULT_INDEX", index.strip())
+def find_mirror(*pythons: str | Path) -> str:
+    """pip's index, for uv does not read pip's settings; empty if there is none, or uv knows one itself."""
+    if {"UV_INDEX_URL", "UV_DEFAULT_INDEX"} & os.environ.keys() or Path("~/.config/uv/uv.toml").expanduser().exists():
+        return ""
+    settings = (output(python, "-m", "pip", "config", "get", "global.index-url") for python in pythons)
+    return (os.environ.get("PIP_INDEX_URL") or next(filter(None, settings), "")).strip()
 
 
 if __name__ == "__main__":
     try:
-        print(*(find_missing(sys.argv[1]) if sys.argv[2:] else [find(sys.argv[1])]), sep="\n", end="")
+        match sys.argv[1:]:
+            case ["mirror"]:
+                print(find_mirror(sys.executable))
+            case [extra, "missing"]:
+                print(*find_missing(extra), sep="\n", end="")
+            case [extra]:
+                print(find(extra))
     except OSError as error:
         fail(str(error))
     except KeyboardInterrupt:

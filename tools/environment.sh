@@ -14,6 +14,13 @@ ensure_environment() {
     export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 }
 
+# Tells uv, which does not read pip's settings, of pip's index.
+use_mirror() {
+    local index
+    index=$("$1" "$ROOT/tools/environment.py" mirror)
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
+}
+
 fail() {
     printf 'error: %s\n' "$1" >&2
     shift

@@ -25,6 +25,7 @@ if ! uv=$(command -v uv); then
     uv=$(dirname "$PYTHON")/uv
 fi
 
+use_mirror "$(find_python)"
 export UV_PYTHON_DOWNLOADS=never # versions of Python are only asked about
 compile() {
     "$uv" pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev "$@" pyproject.toml

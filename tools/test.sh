@@ -24,6 +24,7 @@ fi
 # Makes .venv-newest with the usual environment's uv, and takes its Python.
 use_newest() {
     local uv=("$PYTHON" -m uv) lock=$tools/requirements.lock
+    use_mirror "$PYTHON"
     [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || export UV_COMPILE_BYTECODE=1
     "${uv[@]}" venv --quiet --clear --python "$PYTHON" "$ROOT/.venv-newest" || exit 2
     PYTHON=$ROOT/.venv-newest/bin/python

@@ -1,5 +1,6 @@
 """Decoders by libsndfile, and what it does not do by itself: joined files, damage, all of an MP3."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class _SequentialFile(soundfile.SoundFile):
 
 def _open(source: Source) -> _SequentialFile:
     try:
-        return _SequentialFile(source)
+        # As bytes: soundfile fails on names that are no text in the encoding of the system.
+        return _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
     except BaseException:
         if isinstance(source, SplicedFile):
             source.close()

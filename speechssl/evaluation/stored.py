@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from speechssl.evaluation.error_rates import count_words
 from speechssl.evaluation.intervals import WordCounts
-from speechssl.outputs import has_json, has_json_lines, write_whole
+from speechssl.outputs import has_json, has_json_lines, write_json, write_whole
 
 METRICS_FILE = "metrics.json"
 HYPOTHESES_FILE = "hypotheses.jsonl"
@@ -35,7 +35,7 @@ def write_evaluation(folder: Path, utterances: Iterable[Utterance], metrics: Map
     (folder / METRICS_FILE).unlink(missing_ok=True)
     lines = (json.dumps(utterance._asdict(), ensure_ascii=False) + "\n" for utterance in utterances)
     write_whole(folder / HYPOTHESES_FILE, "".join(lines))
-    write_whole(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    write_json(folder / METRICS_FILE, metrics)
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:

@@ -1,8 +1,6 @@
 """Gather a recipe's results, or those of one run: results.json, a table on the terminal, and one picture."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -12,7 +10,7 @@ from rich.table import Table
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
-from speechssl.outputs import check_output_folder, has_json, is_plot, write_whole
+from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
 from speechssl.report.lone_run import LoneRun, courses, is_run, name_of_run, read_run, runs_in
 from speechssl.report.lone_run import sentences as run_sentences
 from speechssl.report.plots import plot_report
@@ -109,11 +107,6 @@ def report_arms(config: ReportConfig) -> None:
     lines = [*sentences(comparisons), *(f"missing: {problem}" for problem in missing)]
     lines += [str(path), str(config.experiment / PLOT_FILE)]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def write_json(path: Path, content: list[dict[str, Any]]) -> None:
-    """Write JSON under its name only when it is whole."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:

@@ -139,12 +139,7 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
     with _read_errors_named(path):
         description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
     description["metrics"] = _finite_or_none(metrics)
-    partial = path / f"{_PARTIAL}{_DESCRIPTION}"
-    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
-        partial.write_text(_to_json(description), encoding="utf-8")
-        _sync(partial)
-        partial.replace(path / _DESCRIPTION)
-        _sync(path)
+    _replace_text(path / _DESCRIPTION, _to_json(description))
 
 
 def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: int | None = None) -> None:
@@ -176,14 +171,7 @@ def mark_best(run: Path, update: int, wer: float) -> None:
     Raises:
         CheckpointError: The file cannot be written.
     """
-    path = run / _BEST
-    partial = run / f".{_BEST}.partial"
-    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
-        run.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"update": update, "wer": wer}) + "\n", encoding="utf-8")
-        _sync(partial)
-        partial.replace(path)
-        _sync(run)
+    _replace_text(run / _BEST, json.dumps({"update": update, "wer": wer}) + "\n")
 
 
 @dataclass(frozen=True)
@@ -388,6 +376,17 @@ def _remove(path: Path) -> None:
 def _clear_partial(folder: Path) -> None:
     for path in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(path)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole, old or new, whatever happens."""
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
+    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -13,21 +13,12 @@ from speechssl.training.ranks import Place, find_place
 
 
 def training_problems(config: TrainingConfig) -> list[str]:
-    """What is wrong with the numbers of devices and threads."""
-    problems = [
-        f"training.{name} is {value}, expected at least {least}"
-        for name, value, least in (
-            ("devices", config.devices, 1),
-            ("num_nodes", config.num_nodes, 1),
-            ("num_threads", config.num_threads, 0),
-        )
-        if value != "auto" and value < least
-    ]
-    if resolve_accelerator(config.accelerator) == "cuda":
-        available = torch.cuda.device_count()
-        if config.devices != "auto" and config.devices > available:
-            problems.append(f"training.devices is {config.devices}, but {available} GPUs are available")
-    return problems
+    """What is wrong with the device and their number, on this machine."""
+    if resolve_accelerator(config.accelerator) != "cuda" or config.devices == "auto":
+        return []
+    available = torch.cuda.device_count()
+    too_many = config.devices > available
+    return [f"training.devices is {config.devices}, but {available} GPUs are available"] if too_many else []
 
 
 class Layout(NamedTuple):

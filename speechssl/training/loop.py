@@ -4,16 +4,13 @@ An update sums the loss over the targets of all its micro-batches, on every rank
 neither accumulation nor the number of processes changes what is learned.
 """
 
-import json
 import logging
 import math
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +25,7 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import HealthError, RunStopped
+from speechssl.outputs import write_json
 from speechssl.training.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
@@ -45,7 +43,7 @@ from speechssl.training.rendezvous import is_broken_connection
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.saving import Progress, Saved, Saver
-from speechssl.training.schedules import check_schedule, learning_rate_scale
+from speechssl.training.schedules import learning_rate_scale
 from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
@@ -89,7 +87,6 @@ class Trainer:
         self.extra_summary = extra_summary
         self.augment = augment
         self.describe = partial(describe_run, plan, train=train, dev=dev, augment=augment, origin=origin)
-        check_schedule(config.schedule)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
         self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
@@ -399,10 +396,3 @@ def own_streams(num_streams: int, rank: int, world_size: int) -> range:
     """Logical streams that a rank reads; the ranks divide their number."""
     share = num_streams // world_size
     return range(rank * share, (rank + 1) * share)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)  # noqa: PTH105

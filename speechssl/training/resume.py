@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speechssl import __version__
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.config_files import from_dict, schema_of, to_dict
 from speechssl.data.remote.addresses import without_credentials
 from speechssl.errors import ConfigError
+from speechssl.text.normalisation import clean_text
 from speechssl.training.checkpoints import Checkpoint
 from speechssl.training.fingerprint import characters, difference, label_differences, unpack_samples
 
@@ -63,22 +66,20 @@ def check_same_run(
     Raises:
         ConfigError: names all that differs, with both values.
     """
-    fields_now, fields = flatten(without_credentials(to_dict(config))), flatten(checkpoint.config)
-    if ("train.shards" in fields_now) != ("train.shards" in fields):
+    fields, earlier_fields = flatten(without_credentials(to_dict(config))), flatten(checkpoint.config)
+    if ("train.shards" in fields) != ("train.shards" in earlier_fields):
         kinds = ("a pretraining run", "a fine-tuning run")
-        found, wanted = kinds if "train.shards" in fields_now else kinds[::-1]
+        found, wanted = kinds if "train.shards" in fields else kinds[::-1]
         raise ConfigError(f"{run} holds {found}, and this is {wanted}; give another --output")
-    fields = with_defaults(type(config), fields, source=f"the configuration of the run in {run}")
-    unknown: list[str] = []
-    problems = field_problems(config, fields_now, fields)
-    # The geometry of batches is part of the plan, and has been named.
-    problems += data_problems(now, before, unknown, with_plan=not problems)
-    problems += pool_problems(now["pools"], before, fields_now, fields, unknown)
-    problems += label_problems(checkpoint.vocabulary, now, before)
-    problems += weight_problems(now, before, fields_now, fields, unknown)
+    earlier_fields = with_defaults(type(config), earlier_fields, source=f"the configuration of the run in {run}")
+    parts = _Parts(now, before, fields, earlier_fields)
+    parts.compare_fields(has_constant_rate=is_constant(config.schedule))
+    parts.compare_data(checkpoint)
+    parts.compare_pools()
+    parts.compare_weights()
     if goes_on:
-        problems += precision_problems(now, before, fields_now, fields, unknown)
-    if problems:
+        parts.compare_precision()
+    if problems := parts.problems:
         shown = problems[:10] + ([f"and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ConfigError(
             f"{run} holds a run that differs from this one:\n  "
@@ -87,135 +88,113 @@ def check_same_run(
         )
     if not goes_on:
         return
-    if unknown:
+    if parts.unknown:
         logger.warning(
             "%s: written by a version that did not take down %s; nobody can tell whether they are the same",
             checkpoint.path,
-            ", ".join(unknown),
+            ", ".join(parts.unknown),
         )
-    say_what_rounds(now, before, run)
+    earlier = {**before.get("arithmetic", {}), "speechssl": checkpoint.version}
+    say_what_rounds({**now["arithmetic"], "speechssl": __version__}, earlier, run)
 
 
-def field_problems(
-    config: PretrainConfig | FinetuneConfig, now: Mapping[str, Any], before: Mapping[str, Any]
-) -> list[str]:
-    """Fields of the configuration that differ."""
-    problems = [
-        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in sorted(now.keys() | before.keys())
-        if now.get(name) != before.get(name) and not free(name)
-    ]
-    updates = "training.max_updates"
-    if now[updates] != before.get(updates) and not is_constant(config.schedule):
-        problems.append(f"{updates} was {before.get(updates)}, is {now[updates]}, and the learning rates depend on it")
-    return problems
+@dataclass
+class _Parts:
+    """A run as it is given now and as it was begun, and what has been found to differ."""
 
+    now: Mapping[str, Any]
+    before: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    earlier_fields: Mapping[str, Any]
+    problems: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """What the checkpoint does not hold."""
 
-def data_problems(
-    now: Mapping[str, Any], before: Mapping[str, Any], unknown: list[str], *, with_plan: bool
-) -> list[str]:
-    """What differs in what is learned from, and in what the best checkpoint is chosen on."""
-    of_train, of_plan = "", difference(now["plan"], before["plan"])
-    if now["train"] is not None and before.get("train") is not None:
-        of_train = difference(now["train"], before["train"])
-    elif now["train"] is not None:
-        unknown.append("the audio and transcripts that are learned from")
-    if of_train and "samples" not in now["train"]:
-        other = (
-            "the samples have the keys and lengths that they had, but other bytes: other audio, or other words on it"
-        )
-        of_train = "" if of_plan else other
-    problems = [of_train] if of_train else [of_plan] if of_plan and with_plan else []
-    if now["dev"] and before.get("dev") and (of_dev := difference(now["dev"], before["dev"])):
-        problems.append(f"dev: {of_dev}; scores on two sets do not tell which checkpoint is the best")
-    return problems
+    def compare_fields(self, *, has_constant_rate: bool) -> None:
+        """The configuration."""
+        for name in sorted(self.fields.keys() | self.earlier_fields.keys()):
+            was, is_now = self.earlier_fields.get(name), self.fields.get(name)
+            if was != is_now and not free(name):
+                self.problems.append(f"{name} was {was!r}, is {is_now!r}")
+            elif was != is_now and name == "training.max_updates" and not has_constant_rate:
+                self.problems.append(f"{name} was {was}, is {is_now}, and the learning rates depend on it")
 
+    def compare_data(self, checkpoint: Checkpoint) -> None:
+        """What is learned from, with its labels, and what the best checkpoint is chosen on."""
+        train, earlier_train = self.now["train"], self.before.get("train")
+        of_plan = difference(self.now["plan"], self.before["plan"])
+        of_train = difference(train, earlier_train) if train and earlier_train else ""
+        if train and not earlier_train:
+            self.unknown.append("the audio and transcripts that are learned from")
+        if of_train and "samples" not in train:
+            other = "other bytes: other audio, or other words on it"
+            of_train = of_plan or f"the samples have the keys and lengths that they had, but {other}"
+        # The geometry of batches is part of the plan: fields that differ have been named.
+        if found := of_train or ("" if self.problems else of_plan):
+            self.problems.append(found)
+        if not of_train and checkpoint.vocabulary is not None:
+            self.compare_labels(checkpoint.vocabulary, checkpoint.version)
+        dev, earlier_dev = self.now["dev"], self.before.get("dev")
+        if dev and earlier_dev and (of_dev := difference(dev, earlier_dev)):
+            self.problems.append(f"dev: {of_dev}; scores on two sets do not tell which checkpoint is the best")
 
-def pool_problems(
-    pools: Mapping[str, Any],
-    state: Mapping[str, Any],
-    now: Mapping[str, Any],
-    before: Mapping[str, Any],
-    unknown: list[str],
-) -> list[str]:
-    """What differs in the recordings that augmentation draws from; by their paths, if their content is not known."""
-    problems = []
-    for stage, pool in pools.items():
-        name = f"augmentation.{stage}.shards"
-        if "pools" in state:
-            earlier = state["pools"].get(stage, pool)  # the stage was off, which its field says
-            problems += [f"{name}: {found}" for found in [difference(pool, earlier)] if found]
-        elif now[name] == before.get(name):
-            unknown.append(f"the recordings of {name}")
-        else:
-            problems.append(f"{name} was {before.get(name)!r}, is {now[name]!r}, and what the first held is not known")
-    return problems
+    def compare_labels(self, vocabulary: Mapping[str, Any], version: str) -> None:
+        """Labels of the model, and those of transcripts that are not known to differ."""
+        special = [vocabulary[name] for name in ("blank", "word_boundary") if vocabulary[name] is not None]
+        known = {label for i, label in enumerate(vocabulary["labels"]) if i not in special} | {" "}
+        used = characters(unpack_samples(self.now["train"]["samples"]).texts.values()) | {" "}
+        if self.before.get("train"):
+            known &= used  # a version that took labels otherwise has those that none uses; the model goes on with them
+        if found := label_differences(used, known):
+            gone = "".join(known - used)
+            if gone and not clean_text(gone):
+                found += f"; what cannot be seen is no label any more, and only speechssl {version} goes on"
+            self.problems.append(f"train: {found}")
 
+    def compare_pools(self) -> None:
+        """Recordings that augmentation draws from."""
+        for stage, pool in self.now["pools"].items():
+            name = f"augmentation.{stage}.shards"
+            if "pools" not in self.before:
+                self.compare_path(name, "recordings")
+            elif found := difference(pool, self.before["pools"].get(stage, pool)):  # a stage was off: its field says so
+                self.problems.append(f"{name}: {found}")
 
-def label_problems(
-    vocabulary: Mapping[str, Any] | None, now: Mapping[str, Any], before: Mapping[str, Any]
-) -> list[str]:
-    """Transcripts that need other labels than the model has, where they themselves are not known to differ."""
-    samples = (now["train"] or {}).get("samples")
-    if vocabulary is None or samples is None or difference(now["train"], before.get("train") or now["train"]):
-        return []
-    special = [vocabulary[name] for name in ("blank", "word_boundary") if vocabulary[name] is not None]
-    known = {label for i, label in enumerate(vocabulary["labels"]) if i not in special} | {" "}
-    used = characters(unpack_samples(samples).texts.values()) | {" "}
-    # With the same transcripts, labels that none uses are of a version that took them otherwise; the model has them.
-    found = label_differences(used, known if before.get("train") is None else known & used)
-    return [f"train: {found}"] if found else []
+    def compare_weights(self) -> None:
+        """Weights with which the run began."""
+        if "origin" not in self.before:
+            self.compare_path("init", "weights")
+        elif self.before["origin"] != self.now["origin"]:
+            self.problems.append("init holds other weights than when the run began")
 
+    def compare_path(self, name: str, what: str) -> None:
+        """A path, where a checkpoint does not hold what lay there."""
+        was, is_now = self.earlier_fields[name], self.fields[name]
+        if was != is_now:
+            self.problems.append(f"{name} was {was!r}, is {is_now!r}, and what {what} the first had is not known")
+        elif is_now is not None:
+            self.unknown.append(f"the {what} of {name}")
 
-def weight_problems(
-    now: Mapping[str, Any],
-    state: Mapping[str, Any],
-    fields: Mapping[str, Any],
-    earlier_fields: Mapping[str, Any],
-    unknown: list[str],
-) -> list[str]:
-    """Whether ``init`` holds the weights with which the run began; by its path, if they are not known."""
-    if "origin" in state:
-        return [] if state["origin"] == now["origin"] else ["init holds other weights than when the run began"]
-    if fields["init"] != earlier_fields["init"]:
-        return [f"init was {earlier_fields['init']!r}, is {fields['init']!r}, and what weights it had is not known"]
-    if fields["init"] is not None:
-        unknown.append("the weights of init")
-    return []
-
-
-def precision_problems(
-    now: Mapping[str, Any],
-    state: Mapping[str, Any],
-    fields: Mapping[str, Any],
-    earlier_fields: Mapping[str, Any],
-    unknown: list[str],
-) -> list[str]:
-    """Whether matrix products are made as before."""
-    name = "training.precision"
-    precision = now["arithmetic"]["precision"]
-    before = state.get("arithmetic", {}).get("precision", earlier_fields[name])
-    if before == "auto":
-        unknown.append(f"what {name} auto was")
-        return []
-    if precision == before:
-        return []
-    on_this = f"auto, which is {precision} on this machine" if fields[name] == "auto" else precision
-    return [f"{name} was {before}, is {on_this}; give --{name} {before}"]
+    def compare_precision(self) -> None:
+        """How matrix products are made."""
+        name, precision = "training.precision", self.now["arithmetic"]["precision"]
+        before = self.before.get("arithmetic", {}).get("precision", self.earlier_fields[name])
+        if before == "auto":
+            self.unknown.append(f"what {name} auto was")
+        elif precision != before:
+            is_now = f"auto, which is {precision} on this machine" if self.fields[name] == "auto" else precision
+            self.problems.append(f"{name} was {before}, is {is_now}; give --{name} {before}")
 
 
 def say_what_rounds(now: Mapping[str, Any], before: Mapping[str, Any], run: Path) -> None:
     """Name what may differ but changes the last digits of sums, or draws noise in another way."""
-    earlier = before.get("arithmetic", {})
     changed = [
-        f"{name} was {earlier[name]}, is {value}"
-        for name, value in now["arithmetic"].items()
-        if name in earlier and earlier[name] != value
+        f"{name} was {before[name]}, is {value}" for name, value in now.items() if before.get(name, value) != value
     ]
     if changed:
         logger.warning(
-            "%s goes on with other arithmetic (%s): the last digits may differ, and on another kind of device the "
-            "noise inside the network",
+            "%s goes on with another device or other versions (%s): the last digits may differ, and on another kind of "
+            "device the noise inside the network",
             run,
             ", ".join(changed),
         )

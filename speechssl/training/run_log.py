@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from speechssl.outputs import write_whole
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -206,9 +208,7 @@ def truncate_log(path: Path, update: int, *, scored: bool = True) -> float:
     kept = [record for record in read_log(path) if update > 0 and record["update"] <= update]
     if not scored:
         kept = [record for record in kept if (record["kind"], record["update"]) != ("dev", update)]
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
     return kept[-1]["wall_seconds"] if kept else 0.0
 
 

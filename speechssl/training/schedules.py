@@ -1,7 +1,6 @@
 """Learning rate over the updates: a rise, a hold and a decay."""
 
 from speechssl.config import ScheduleConfig
-from speechssl.errors import ConfigError
 
 
 def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -> float:
@@ -14,11 +13,7 @@ def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -
         config: Shares of ``max_updates`` and the shape of the fall.
         update: Updates done before this one, so the first is 0. From ``max_updates`` on the factor stays at its end.
         max_updates: Length of the run.
-
-    Raises:
-        ConfigError: The shares are negative or add up to more than 1, or an exponential decay has no end above zero.
     """
-    check_schedule(config)
     warmup_updates = round(config.warmup * max_updates)
     peak_until = round((config.warmup + config.hold) * max_updates)
     if update < warmup_updates:
@@ -31,14 +26,10 @@ def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -
     return 1.0 + (config.final_scale - 1.0) * progress
 
 
-def check_schedule(config: ScheduleConfig) -> None:
-    """Raise ConfigError, naming everything that is wrong with a schedule."""
-    problems = [
-        f"schedule.{name} is {value:g}, expected a share between 0 and 1"
-        for name, value in (("warmup", config.warmup), ("hold", config.hold), ("final_scale", config.final_scale))
-        if not 0 <= value <= 1
-    ]
-    if not problems and config.warmup + config.hold > 1 + 1e-9:
+def schedule_problems(config: ScheduleConfig) -> list[str]:
+    """What is inconsistent in a schedule."""
+    problems = []
+    if config.warmup + config.hold > 1 + 1e-9:
         problems.append(
             f"schedule.warmup ({config.warmup:g}) and schedule.hold ({config.hold:g}) add up to more than 1, "
             "the whole of training.max_updates"
@@ -48,5 +39,4 @@ def check_schedule(config: ScheduleConfig) -> None:
             "schedule.final_scale is 0, which an exponential decay never reaches; "
             "set it above 0 (0.05 is usual) or choose --schedule.decay linear"
         )
-    if problems:
-        raise ConfigError("\n".join(problems))
+    return problems

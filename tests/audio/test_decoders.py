@@ -1,5 +1,6 @@
 """MP3s of any header, chained Ogg, what FFmpeg reads, and damage: every sample is read, or an error says where."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,13 @@ if content.startswith(b"stuck"):
 if content.startswith(b"bad"):
     sys.exit("[in] moov atom not found\\nInvalid data found")
 """
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+def test_names_that_are_no_text_are_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"na\xefve.wav")
+    write(tmp_path, "wav", speech_like(NUM_FRAMES)).rename(path)
+    assert len(all_blocks(path)) == NUM_FRAMES
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from small_chain import finetune_config, pretrain_config, weights
 
-from speechssl import finetune, ingest, pretrain
+from speechssl import __version__, finetune, ingest, pretrain
 from speechssl.config import FinetuneConfig, NoiseConfig, PretrainConfig, ShardConfig
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import ConfigError
@@ -196,6 +196,14 @@ def edit_state(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     torch.save(state, path / "training_state.pt")
 
 
+def edit_description(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    path = latest_checkpoint(run)
+    assert path is not None
+    description = json.loads((path / "checkpoint.json").read_text())
+    edit(description)
+    (path / "checkpoint.json").write_text(json.dumps(description))
+
+
 def forget_what_is_new(state: dict[str, Any]) -> None:
     """Leave what the version before took down."""
     for name in ("train", "pools", "arithmetic"):
@@ -225,7 +233,7 @@ def test_paths_stand_for_content_where_a_checkpoint_does_not_hold_it(
     set_back(config.output)
     edit_state(config.output, forget_what_is_new)
     config.augmentation.noise.shards = [str(shutil.copytree(noise, tmp_path / "copy"))]
-    assert "and what the first held is not known" in refusal(config)
+    assert "and what recordings the first had is not known" in refusal(config)
     config.augmentation.noise.shards = [str(noise)]
     pretrain.run(config)
     assert "the recordings of augmentation.noise.shards" in caplog.text
@@ -234,12 +242,13 @@ def test_paths_stand_for_content_where_a_checkpoint_does_not_hold_it(
 def test_a_run_keeps_the_labels_of_its_checkpoint_in_their_order(
     begun: Configured, corpus: Path, tmp_path: Path
 ) -> None:
-    path = latest_checkpoint(tmp_path / "run")
-    assert path is not None
-    description = json.loads((path / "checkpoint.json").read_text())
-    labels = description["vocabulary"]["labels"]
-    description["vocabulary"]["labels"] = labels[:2] + labels[:1:-1]
-    (path / "checkpoint.json").write_text(json.dumps(description))
+    labels: list[str] = []
+
+    def turn(description: dict[str, Any]) -> None:
+        labels.extend(description["vocabulary"]["labels"])
+        description["vocabulary"]["labels"] = labels[:2] + labels[:1:-1]
+
+    edit_description(tmp_path / "run", turn)
     finetune.run(begun(corpus))
     vocabulary = load_checkpoint(tmp_path / "run").vocabulary
     assert vocabulary is not None
@@ -266,15 +275,23 @@ def test_a_precision_that_is_another_on_this_machine_is_named(
     finetune.run(config)  # it is over, and may be looked at on any machine
 
 
-def test_another_version_of_torch_is_named_and_goes_on(
+def test_other_versions_are_named_and_go_on(
     begun: Configured, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def set_version(state: dict[str, Any]) -> None:
-        state["arithmetic"]["torch"] = "1.13.1"
-
-    edit_state(tmp_path / "run", set_version)
+    edit_state(tmp_path / "run", lambda state: state["arithmetic"].update(torch="1.13.1"))
+    edit_description(tmp_path / "run", lambda description: description.update(version="0.0.1"))
     finetune.run(begun(corpus))
-    assert f"torch was 1.13.1, is {torch.__version__}" in caplog.text
+    assert f"torch was 1.13.1, is {torch.__version__}, speechssl was 0.0.1, is {__version__}" in caplog.text
+
+
+def test_labels_that_cannot_be_seen_are_named(begun: Configured, corpus: Path, tmp_path: Path) -> None:
+    """Earlier versions learned zero-width characters."""
+    edit_state(tmp_path / "run", forget_what_is_new)
+    edit_description(tmp_path / "run", lambda description: description["vocabulary"]["labels"].append("\u200b"))
+    found = refusal(begun(corpus))
+    assert (
+        r"train: labels differ: '\u200b' went; what cannot be seen is no label any more, and only speechssl " in found
+    )
 
 
 def test_a_limit_on_damage_may_be_raised_for_a_run_that_it_has_stopped(

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
+from speechssl import finetune, pretrain
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.errors import ConfigError
-from speechssl.training.schedules import learning_rate_scale
+from speechssl.training.schedules import learning_rate_scale, schedule_problems
 
 
 def scales(config: ScheduleConfig, max_updates: int) -> list[float]:
@@ -49,10 +50,13 @@ def test_a_linear_fall_to_zero_still_trains_in_the_last_update():
 
 
 def test_everything_wrong_is_named_at_once():
-    with pytest.raises(ConfigError) as caught:
-        learning_rate_scale(ScheduleConfig(warmup=-1, hold=2, decay="exponential"), 0, 10)
-    assert "schedule.warmup is -1" in str(caught.value)
-    assert "schedule.hold is 2" in str(caught.value)
-    assert "schedule.final_scale is 0" in str(caught.value)
+    problems = schedule_problems(ScheduleConfig(warmup=0.6, hold=0.6, decay="exponential"))
+    assert "add up to more than 1" in problems[0]
+    assert "schedule.final_scale is 0" in problems[1]
+
+
+@pytest.mark.parametrize(("verb", "configuration"), [(pretrain, PretrainConfig), (finetune, FinetuneConfig)])
+def test_a_schedule_is_judged_before_anything_is_read(verb, configuration):
+    config = configuration(schedule=ScheduleConfig(warmup=0.9, hold=0.9))
     with pytest.raises(ConfigError, match="add up to more than 1"):
-        learning_rate_scale(ScheduleConfig(warmup=0.6, hold=0.6), 0, 10)
+        verb.check_config(config)
