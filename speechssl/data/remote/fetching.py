@@ -215,7 +215,8 @@ def _append(shard: RemoteShard, partial: Path) -> None:
         if status_of(error) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise MismatchError(f"it has {start} bytes or fewer, expected {shard.num_bytes}") from error
         raise
-    with closing(opened.body) as body, partial.open("r+b") as file:
+    # Without a buffer: what a full disk has refused would be written again, and fail again, when the file is closed.
+    with closing(opened.body) as body, partial.open("r+b", buffering=0) as file:
         if shard.num_bytes and opened.total not in (None, shard.num_bytes):
             raise MismatchError(f"it has {opened.total} bytes, expected {shard.num_bytes}")
         received = opened.start
@@ -224,8 +225,9 @@ def _append(shard: RemoteShard, partial: Path) -> None:
         while chunk := body.read(CHUNK) if command is not None else abandonable(lambda: body.read(CHUNK)):
             check_wanted()
             with disk_errors_named(partial.parent):
-                file.write(chunk)
-                file.flush()
+                written = 0
+                while written < len(chunk):
+                    written += file.write(chunk[written:])
             received += len(chunk)
             if shard.num_bytes and received > shard.num_bytes:
                 raise MismatchError(f"it has more than the {shard.num_bytes} bytes expected")
