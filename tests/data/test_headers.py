@@ -14,7 +14,10 @@ BOTH = np.concatenate([FIRST, SECOND])
 PCM = (("WAV", "PCM_16"), ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"))
 PCM += (("AU", "PCM_16"), ("CAF", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "PCM_24"))
 LOSSY = (("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"))
-OTHERS = (("CAF", "ALAC_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("PVF", "PCM_16"))
+OTHERS = (("CAF", "ALAC_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("PVF", "PCM_S8"))
+OTHERS += (("SVX", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"))
+FROM_THE_BEGINNING = (("AIFF", "DWVW_16"), ("AU", "G721_32"))
+"""Read from there alone, by libsndfile."""
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
@@ -63,7 +66,9 @@ def test_what_is_cut_off_is_used_without_a_transcript_alone(
     np.testing.assert_allclose(heard.samples[0], BOTH[: len(heard.samples[0])], atol=1e-4)
 
 
-@pytest.mark.parametrize(("container", "subtype"), LOSSY)
+@pytest.mark.parametrize(
+    ("container", "subtype"), [*LOSSY, ("AIFF", "IMA_ADPCM"), ("AU", "G721_32"), ("SVX", "PCM_16")]
+)
 def test_what_is_cut_off_and_compressed_is_named(tmp_path: Path, container: str, subtype: str) -> None:
     data = encoded(np.tile(BOTH, 3), container, subtype)
     path = put(tmp_path / "a", data[: 2 * len(data) // 3 + 77])
@@ -105,15 +110,39 @@ def ogg_checksum(page: bytearray) -> bytes:
     return checksum.to_bytes(4, "little")
 
 
-@pytest.mark.parametrize(("container", "subtype"), [*PCM, *LOSSY, *OTHERS])
+@pytest.mark.parametrize(("container", "subtype"), [*PCM, *LOSSY, *OTHERS, *FROM_THE_BEGINNING])
 def test_joined_files_are_all_heard(tmp_path: Path, container: str, subtype: str) -> None:
-    first, second = encoded(FIRST, container, subtype), encoded(SECOND, container, subtype)
+    """The second has another length, so that no number in its header is that of the first."""
+    short = SECOND[: 11 * RATE // 6]
+    first, second = encoded(FIRST, container, subtype), encoded(short, container, subtype)
     heard = hear(put(tmp_path / "a", first + second + first), "words")
     delay = 0.25 if container == "MP3" or subtype == "IMA_ADPCM" else 0.03
-    assert heard.seconds == pytest.approx(9, abs=3 * delay)
+    assert heard.seconds == pytest.approx(6 + 11 / 6, abs=3 * delay)
     assert heard.kinds == {"joined files"}
     if (container, subtype) in PCM:
-        np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST, SECOND, FIRST]), atol=1e-4)
+        np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST, short, FIRST]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("AIFF", "IMA_ADPCM"), ("AU", "G721_32"), ("VOC", "PCM_16")])
+def test_a_file_of_another_format_that_was_joined_to_one_that_is_hardly_known_is_heard(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    for other in ("WAV", "FLAC"):
+        path = put(tmp_path / "a", encoded(FIRST, container, subtype) + encoded(SECOND, other, "PCM_16"))
+        heard = hear(path, "words")
+        assert heard.seconds == pytest.approx(6, abs=0.1)
+        assert heard.kinds == {"joined files"}
+        np.testing.assert_allclose(heard.samples[0][-len(SECOND) :], SECOND, atol=1e-4)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "IMA_ADPCM"])
+def test_an_aiff_whose_audio_begins_behind_its_end_says_so(tmp_path: Path, subtype: str) -> None:
+    data = bytearray(encoded(FIRST, "AIFF", subtype))
+    at = data.index(b"SSND") + 8
+    data[at : at + 4] = b"\xff" * 4
+    heard = hear(put(tmp_path / "a.aiff", data))
+    assert [item.reason for item in heard.rejected] == ["unreadable audio"]
+    assert "its header puts the audio 42949" in heard.rejected[0].detail
 
 
 def test_long_flac_files_of_equal_length_that_were_joined_are_noticed(tmp_path: Path) -> None:
