@@ -15,6 +15,7 @@ from audio_files import NUM_FRAMES, RATE, all_blocks, speech_like, write
 from speechssl.audio.blocks import probe, read_blocks, read_range, read_ranges
 from speechssl.audio.decoders import opened
 from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.inspection import inspect
 from speechssl.errors import DataError
 
 FFMPEG = """#!{python}
@@ -197,6 +198,8 @@ def test_nothing_is_written_to_the_terminal_by_what_decodes_mp3(
     for content in (data, damaged, data * 3, behind_tag, data[:9000], id3(9000) + data, bytes(1 << 17) + data):
         path.write_bytes(content)
         assert len(all_blocks(path)) >= RATE
+    soundfile.write(path, np.stack([speech_like(20 * RATE)] * 2, axis=1), RATE)
+    assert inspect(path).info.num_frames == 20 * RATE
     path.write_bytes(b"\1" * (1 << 17))
     with pytest.raises(AudioError, match="no frames of MPEG audio"):
         probe(path)
