@@ -111,14 +111,19 @@ def next_chunk(head: bytes, chunks: Chunks) -> Chunk | None:
 
 def after_id3(file: BinaryIO, start: int) -> int:
     """First byte from one on that is not of an ID3 tag, as some programs put them before everything."""
-    file.seek(start)
-    while (head := file.read(10)).startswith(b"ID3") and len(head) == 10:
-        size = 0
-        for byte in head[6:]:  # 7 bits in each
-            size = size << 7 | byte & 127
-        start += 10 + size
-        file.seek(start)
+    while size := id3_bytes(read_at(file, start, 10)):
+        start += size
     return start
+
+
+def id3_bytes(head: bytes) -> int:
+    """Bytes of the ID3 tag that begins with these; 0 if none does."""
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    size = 0
+    for byte in head[6:10]:  # 7 bits in each
+        size = size << 7 | byte & 127
+    return 10 + size
 
 
 def is_header(head: bytes) -> bool:

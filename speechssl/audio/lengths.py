@@ -80,7 +80,7 @@ def examine(path: Path) -> Layout:
     findings: list[Finding] = []
     seconds = 0.0
     for part in parts:
-        findings += [_moved(finding, seconds) for finding in part.findings]
+        findings += [finding.moved(seconds) for finding in part.findings]
         seconds += part.seconds
     if len(parts) > 1:
         together = f", {seconds:.2f} s together" if seconds else ""
@@ -116,10 +116,6 @@ def _shortage(head: bytes, found: int) -> tuple[Finding, ...]:
     if not head.startswith((b"FORM", b".snd", b"dns.")) or body + before <= found or _was_never_filled_in(body):
         return ()
     return (Finding("cut off", f"its header says {body + before} bytes, there are {found}", math.inf),)
-
-
-def _moved(finding: Finding, seconds: float) -> Finding:
-    return finding._replace(first_second=finding.first_second + seconds, last_second=finding.last_second + seconds)
 
 
 def _measure(file: BinaryIO, start: int, end: int) -> Part | None:
