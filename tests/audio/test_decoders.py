@@ -239,6 +239,18 @@ def test_damaged_blocks_of_a_flac_are_silent_wherever_one_begins(tmp_path: Path)
         np.testing.assert_array_equal(piece, found[start : start + length])
 
 
+def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "flac", speech_like(4 * NUM_FRAMES))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40_000] = bytes(40_000)
+    path.write_bytes(data)
+    with opened(path) as decoder:
+        decoder.read(4 * NUM_FRAMES)
+        [finding] = decoder.findings
+    assert finding.last_second - finding.first_second == finding.missing_seconds > 4 * 4096 / RATE
+
+
 def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(
     tmp_path: Path, no_ffmpeg: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

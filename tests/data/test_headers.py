@@ -37,6 +37,14 @@ def test_sizes_that_wrapped_or_were_left_behind(tmp_path: Path, text: str) -> No
     ]
 
 
+@pytest.mark.parametrize("difference", [-1000, 1000, 1001])
+def test_sizes_that_are_wrong_by_a_rounding_are_not_worth_a_word(tmp_path: Path, difference: int) -> None:
+    data = with_sizes(encoded(BOTH, "WAV", "PCM_16"), 2 * len(BOTH) + difference)
+    heard = hear(put(tmp_path / "a.wav", data), "words")
+    assert heard.seconds == pytest.approx(6, abs=0.05)
+    assert not heard.kinds
+
+
 def test_a_size_that_wrapped_at_4_gib_leaves_the_chunks_behind_it_alone(tmp_path: Path) -> None:
     """A sparse file: its audio is zeros up to the last second."""
     header = with_sizes(encoded(np.zeros(10), "WAV", "PCM_16"), 0)[:44]
@@ -83,6 +91,14 @@ def test_what_is_cut_off_and_compressed_is_named(tmp_path: Path, container: str,
 def test_an_ogg_without_its_last_page_is_named(tmp_path: Path, subtype: str) -> None:
     data = encoded(np.tile(BOTH, 2), "OGG", subtype)
     heard = hear(put(tmp_path / "a.ogg", data[: data.rindex(b"OggS")]), "words")
+    assert heard.kinds == {"cut off"}
+    assert not heard.samples
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_short_ogg_that_ends_within_a_page_is_named(tmp_path: Path, subtype: str) -> None:
+    """Too few pages are left to tell the last one by its length."""
+    heard = hear(put(tmp_path / "a.ogg", encoded(FIRST[: 2 * RATE], "OGG", subtype)[:-200]), "words")
     assert heard.kinds == {"cut off"}
     assert not heard.samples
 
