@@ -187,6 +187,15 @@ def test_a_file_that_was_cut_off_and_then_joined_has_both(tmp_path: Path) -> Non
     assert hear(path, "words").kinds == {"cut off"}
 
 
+def test_segments_of_joined_files_are_used_where_these_are_whole(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.wav", encoded(FIRST, "WAV", "PCM_16") + encoded(SECOND, "WAV", "PCM_16")[:-32000])
+    for start in (2.2, 3.5):
+        heard = hear(path, "words", listed={"start_seconds": start, "stop_seconds": start + 0.7})
+        expected = BOTH[round(start * RATE) :][: round(0.7 * RATE)]
+        np.testing.assert_allclose(heard.samples[0], expected, atol=1e-4)
+    assert not hear(path, "words", listed={"start_seconds": 4.5, "stop_seconds": 6.0}).samples
+
+
 @pytest.mark.parametrize(
     "behind",
     [
