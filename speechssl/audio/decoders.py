@@ -10,7 +10,7 @@ Of libsndfile's word these things are not taken, since it gets them wrong silent
 
 import errno
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,12 @@ from speechssl.audio.ffmpeg import FFmpegDecoder, has_ffmpeg
 from speechssl.audio.findings import AudioError, Finding
 from speechssl.audio.lengths import examine
 from speechssl.audio.sndfile import FlacDecoder, JoinedDecoder, Mp3Decoder, SndfileDecoder
-from speechssl.audio.splicing import Part, SplicedFile, Stretch
+from speechssl.audio.splicing import Part, SplicedFile
 
 SAMPLE_RATES = (1000, 1 << 20)
 """Hz; what a header says beyond is no sample rate."""
 OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that are no recording's fault, and would meet every other one too."""
-
-Opener = Callable[[], Decoder]
 
 
 @contextmanager
@@ -103,6 +101,8 @@ def _open_with_libsndfile(path: Path) -> Decoder:
 
 
 def _open_plain(path: Path) -> Decoder:
+    if mp3.may_be(path):
+        return _open_mp3(path)
     decoder = SndfileDecoder(path)
     if decoder.format == "FLAC":
         return FlacDecoder(lambda: path, decoder)
@@ -111,7 +111,7 @@ def _open_plain(path: Path) -> Decoder:
         return _open_mp3(path)
     if decoder.can_seek:
         return decoder
-    return _CarryingOn(path, decoder, [])
+    return _CarryingOn(path, decoder)
 
 
 def _open_part(path: Path, part: Part) -> Decoder:
@@ -122,43 +122,33 @@ def _open_part(path: Path, part: Part) -> Decoder:
 
 
 def _open_mp3(path: Path) -> Decoder:
-    with path.open("rb") as file:
-        tag = mp3.read_tag(file)
-    if mp3.agrees(path, tag):
-        return _CarryingOn(path, SndfileDecoder(path), [partial(_open_mended_mp3, path, tag)])
+    """The frames of an MP3, and no other bytes: libmpg123 writes on the terminal what it thinks of them."""
     walk = mp3.walk(path)
     if walk is None:
-        whole = SplicedFile(path, [Stretch(0, path.stat().st_size)], endless=True)
-        return _CarryingOn(path, Mp3Decoder(whole), [])
-    pieces, findings = mp3.mended(walk, tag, hide_tag=True)
-    decoder = Mp3Decoder(SplicedFile(path, pieces, endless=True))
+        raise RuntimeError("it holds no frames of MPEG audio")
+    pieces, has_length, findings = mp3.mend(walk)
+    decoder: Decoder
+    if not pieces:
+        decoder = SndfileDecoder(path)
+    elif has_length:
+        decoder = SndfileDecoder(SplicedFile(path, pieces))
+    else:
+        decoder = Mp3Decoder(SplicedFile(path, pieces, endless=True))
     decoder.findings += findings
-    return _CarryingOn(path, decoder, [])
-
-
-def _open_mended_mp3(path: Path, tag: mp3.LengthTag | None) -> Decoder:
-    """An MP3 whose tag is right, without the damage in it."""
-    walk = mp3.walk(path)
-    if walk is None:
-        raise RuntimeError("it has no frames")
-    pieces, findings = mp3.mended(walk, tag, hide_tag=False)
-    decoder = SndfileDecoder(SplicedFile(path, pieces))
-    decoder.findings += findings
-    return decoder
+    return _CarryingOn(path, decoder)
 
 
 class _CarryingOn:
-    """A decoder that is replaced by another one where it gives up, or ends before it should.
+    """A decoder that is replaced by FFmpeg's where it gives up, or ends before it should.
 
     Args:
         path: of the file.
         decoder: the first.
-        others: open those that are asked then, in order, before FFmpeg.
     """
 
-    def __init__(self, path: Path, decoder: Decoder, others: list[Opener]) -> None:
+    def __init__(self, path: Path, decoder: Decoder) -> None:
+        self._path = path
         self._decoder = decoder
-        self._others: list[Opener] = [*others, partial(_open_ffmpeg, path)]
         self.format, self.sample_rate = decoder.format, decoder.sample_rate
         self.num_channels, self.num_frames = decoder.num_channels, decoder.num_frames
         self.can_seek, self.is_float = decoder.can_seek, decoder.is_float
@@ -182,25 +172,24 @@ class _CarryingOn:
             return samples
 
     def _replace(self, reason: str) -> bool:
-        """Ask the next decoder for what follows; False if there is none."""
-        while self._others:
-            try:
-                decoder = self._others.pop(0)()
-            except (RuntimeError, AudioError):
-                continue
-            is_same = (decoder.sample_rate, decoder.num_channels) == (self.sample_rate, self.num_channels)
-            if is_same and skip(decoder, self._position):
-                self._decoder.close()
-                self._decoder = decoder
-                self.findings += decoder.findings
-                if isinstance(decoder, FFmpegDecoder):
-                    second = self._position / self.sample_rate
-                    detail = f"libsndfile gives up at {second:.2f} s ({reason}), FFmpeg reads on"
-                    self.findings.append(Finding("damaged", detail, math.inf, second))
-                decoder.findings = self.findings
-                return True
+        """Ask FFmpeg for what follows; False if it is not there, was asked before, or reads something else."""
+        if isinstance(self._decoder, FFmpegDecoder) or not has_ffmpeg():
+            return False
+        try:
+            decoder = FFmpegDecoder(self._path)
+        except AudioError:
+            return False
+        is_same = (decoder.sample_rate, decoder.num_channels) == (self.sample_rate, self.num_channels)
+        if not is_same or not skip(decoder, self._position):
             decoder.close()
-        return False
+            return False
+        self._decoder.close()
+        self._decoder = decoder
+        second = self._position / self.sample_rate
+        detail = f"libsndfile gives up at {second:.2f} s ({reason}), FFmpeg reads on"
+        self.findings += [*decoder.findings, Finding("damaged", detail, math.inf, second)]
+        decoder.findings = self.findings
+        return True
 
     def seek(self, frame: int) -> None:
         if self._decoder.num_frames is not None:
@@ -211,9 +200,3 @@ class _CarryingOn:
 
     def close(self) -> None:
         self._decoder.close()
-
-
-def _open_ffmpeg(path: Path) -> Decoder:
-    if not has_ffmpeg():
-        raise RuntimeError("FFmpeg is not installed")
-    return FFmpegDecoder(path)

@@ -22,6 +22,10 @@ class Finding(NamedTuple):
     last_second: float = math.inf
     """... and where it ends."""
 
+    def moved(self, seconds: float) -> "Finding":
+        """The same of a file before which there is other audio."""
+        return self._replace(first_second=self.first_second + seconds, last_second=self.last_second + seconds)
+
     def touches(self, first_second: float, last_second: float) -> bool:
         """Whether it is of something between two moments."""
         return self.first_second < last_second and first_second < self.last_second

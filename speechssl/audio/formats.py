@@ -1,5 +1,7 @@
 """What audio files are called, and how they begin."""
 
+from speechssl.audio.mpeg import header_of
+
 SOUND_SUFFIXES = frozenset(
     {
         # libsndfile reads these.
@@ -43,13 +45,6 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
 """The first of an MP4 or QuickTime file, after its length, which is short."""
 _PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ", b"jpx ")
 _TS_PACKET = 188
-# Of layer III and II, in kbit/s and Hz; MPEG 1, then MPEG 2, of which MPEG 2.5 is half the rate.
-_MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_MP3_KBITS = {
-    (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
 
 
 def begins_as_audio(head: bytes) -> bool:
@@ -75,23 +70,9 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _is_mpeg_audio(head: bytes) -> bool:
-    """Whether two frames of MPEG audio, layer II or III, follow each other."""
-    size = _mpeg_frame_bytes(head[:4])
-    return size > 0 and _mpeg_frame_bytes(head[size : size + 4]) > 0
-
-
-def _mpeg_frame_bytes(header: bytes) -> int:
-    """Length of the frame with this header; 0 if it is none."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    kbit, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
-    if version == 1 or layer not in (1, 2) or kbit in (0, 15) or rate == 3:
-        return 0
-    # MPEG 2 has the bit rates of layer III for layer II too.
-    kbits = _MP3_KBITS[3, layer] if version == 3 else _MP3_KBITS[2, 1]
-    samples = 1152 if layer == 2 or version == 3 else 576
-    return samples * kbits[kbit - 1] * 125 // _MP3_RATES[version][rate] + padding
+    """Whether two frames of MPEG audio follow each other."""
+    frame = header_of(head[:4])
+    return frame is not None and header_of(head[frame.size : frame.size + 4]) is not None
 
 
 def _is_adts(head: bytes) -> bool:

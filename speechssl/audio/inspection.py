@@ -103,7 +103,7 @@ def inspect(path: Path, *, begin_seconds: float = 0.0, judges_channels: bool = T
             raise AudioError(f"{path}: holds no samples")
         info = AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format)
         findings, is_plain = decoder.findings, decoder.is_plain
-    judgement = ear.judge(path)
+    judgement = ear.meter.judge() if ear.meter is not None else Judgement()
     if judgement.kind:
         findings.append(Finding(judgement.kind, judgement.detail))
     gain, finding = scale_of(ear.peak, path, is_lossy=info.format == "FFmpeg")
@@ -121,7 +121,6 @@ class _Ear:
         self.meter: ChannelMeter | None = None
         if judges_channels and decoder.num_channels > 1:
             self.meter = ChannelMeter(decoder.num_channels, decoder.sample_rate)
-        self._heard_all = False
 
     def hear_all(self, path: Path, begin: np.ndarray) -> int:
         """Everything, of which the beginning was read; how many frames there are."""
@@ -135,36 +134,29 @@ class _Ear:
             if not len(block):
                 break
             position += len(block)
-        self._heard_all = True
         note_early_end(decoder, position)
         return position
 
     def hear_parts(self, path: Path, begin: np.ndarray, num_frames: int) -> int:
-        """Some hops, spread over the file; all of a short one. How many frames there are."""
-        assert self.meter is not None
-        hop = round(HOP_SECONDS * self._decoder.sample_rate)
-        if num_frames <= JUDGED_HOPS * hop:
+        """Some hops, spread over the file; all of it if it is short, or if that would leave channels out.
+
+        Of an MP3 all is heard too: libmpg123 writes on the terminal what it lacks where it is made to begin.
+        """
+        decoder, hop = self._decoder, round(HOP_SECONDS * self._decoder.sample_rate)
+        if num_frames <= JUDGED_HOPS * hop or decoder.format == "MP3":
             return self.hear_all(path, begin)
+        assert self.meter is not None
         try:
             for i in range(JUDGED_HOPS):
-                self._decoder.seek(i * (num_frames - hop) // (JUDGED_HOPS - 1))
-                self.meter.add(self._decoder.read(hop))
+                decoder.seek(i * (num_frames - hop) // (JUDGED_HOPS - 1))
+                self.meter.add(decoder.read(hop))
         except RuntimeError as error:  # what is damaged is named when all is read
             logger.debug("%s: channels are judged by a part: %s", path, error)
-        return num_frames
-
-    def judge(self, path: Path) -> Judgement:
-        """Which channels to take. What leaves some out is decided on all of the file."""
-        if self.meter is None:
-            return Judgement()
-        judgement = self.meter.judge()
-        if self._heard_all or not judgement.channels:
-            return judgement
-        with opened(path) as decoder:
-            again = _Ear(decoder, judges_channels=True)
-            again.hear_all(path, np.empty((0, decoder.num_channels), np.float32))
-        assert again.meter is not None
-        return again.meter.judge()
+        if not self.meter.judge().channels:
+            return num_frames
+        self.meter = ChannelMeter(decoder.num_channels, decoder.sample_rate)
+        decoder.seek(0)
+        return self.hear_all(path, begin[:0])
 
 
 def scale_of(peak: float, path: Path, *, is_lossy: bool) -> tuple[float, list[Finding]]:

@@ -13,11 +13,14 @@ import numpy as np
 
 from speechssl.audio import flac, ogg
 from speechssl.audio.containers import (
+    BEGINNINGS,
+    HEADER_OVERLAP,
     RIFF_LIMIT,
     SEARCHED_BYTES,
     SMALL_BYTES,
     Claim,
     after_id3,
+    find_beginning,
     find_header,
     is_header,
     next_chunk,
@@ -37,21 +40,16 @@ MIN_UNIFORM = 2048
 """Bytes for which that entropy means something: of so many random ones it is 7.9 bits."""
 TEXT_SHARE = 0.95
 TEXT = bytes([9, 10, 13, *range(32, 127)])
-OTHERS = (
-    b"caff",
-    b"FORM",
-    b"Creative Voice",
-    b" paf",
-    b"fap ",
-    b"2BIT",
-    b"PVF1",
-    b"MATLAB",
-    b"\x64\xa3",
-    b"\xa3\x64",
-)
-"""Beginnings of other formats that libsndfile reads, or of encodings that are not plain samples ..."""
-OTHER_BYTES = 16
-"""... and how much of it has to occur again where another file was joined."""
+OTHERS = {
+    b"FORM": (4, 8, 16), b".snd": (8, 12, 24), b"dns.": (8, 12, 24), b"caff": (8, 8, 16), b"PVF1": (12, 12, 12),
+    b"Creative Voice": (16, 16, 16), b"ALawSoundFile": (16, 16, 16), b"Extended Instrum": (16, 16, 16),
+    b" paf": (16, 16, 16), b"fap ": (16, 16, 16), b"2BIT": (16, 16, 16), b"MATLAB": (16, 16, 16),
+    b"\1\4": (16, 16, 16), b"\x64\xa3": (16, 16, 16), b"\xa3\x64": (16, 16, 16), b"\xf0\x7e": (4, 6, 9),
+    b"\0\0\0\0\1\0\0\0": (16, 16, 31),
+}  # fmt: skip
+"""Beginnings of other formats that libsndfile reads, or of encodings that are not plain samples; where, first byte and
+last, their length or number stands, and how much of the beginning occurs again, but for that, where a second file was
+joined to the first."""
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
 
 
@@ -68,6 +66,7 @@ def examine(path: Path) -> Layout:
 
     Raises:
         OSError: it cannot be read.
+        RuntimeError: its header makes no sense.
     """
     with path.open("rb", buffering=0) as raw:
         size = os.fstat(raw.fileno()).st_size
@@ -78,13 +77,10 @@ def examine(path: Path) -> Layout:
         while start < size and (part := _measure(file, start, size)) is not None:
             parts.append(part)
             start = part.stop
-        if not parts:
-            parts = _repeated(file, size)
-            start = size
     findings: list[Finding] = []
     seconds = 0.0
     for part in parts:
-        findings += [_moved(finding, seconds) for finding in part.findings]
+        findings += [finding.moved(seconds) for finding in part.findings]
         seconds += part.seconds
     if len(parts) > 1:
         together = f", {seconds:.2f} s together" if seconds else ""
@@ -96,29 +92,30 @@ def examine(path: Path) -> Layout:
     return Layout([] if is_plain else parts, findings)
 
 
-def _repeated(file: BinaryIO, size: int) -> list[Part]:
-    """Files of a format of which only the beginning is known here, if several were joined."""
-    head = read_at(file, 0, OTHER_BYTES)
-    if not head.startswith(OTHERS):
-        return []
-    starts, at = [0], OTHER_BYTES
-    while at < size:
-        data = read_at(file, at, SEARCHED_BYTES)
-        found = data.find(head)
-        if found >= 0:
-            starts.append(at + found)
-            at += found + OTHER_BYTES
-        elif len(data) == SEARCHED_BYTES:
-            at += len(data) - OTHER_BYTES
-        else:
-            break
-    bounds = zip(starts, [*starts[1:], size], strict=True)
-    parts = [Part((Stretch(start, stop - start),), "", stop, 0.0) for start, stop in bounds]
-    return parts if len(parts) > 1 else []
+def _unmeasured(file: BinaryIO, start: int, end: int) -> Part | None:
+    """The file that begins at a byte, up to where the next one does, if only its beginning is known here."""
+    head = read_at(file, start, HEADER_OVERLAP)
+    beginning = next((beginning for beginning in OTHERS if head.startswith(beginning)), None)
+    if beginning is None:
+        return None
+    first, last, stop = OTHERS[beginning]
+
+    def begins_another(other: bytes) -> bool:
+        return is_header(other) or (other[:first] == head[:first] and other[last:stop] == head[last:stop])
+
+    at = find_beginning(file, start + stop, end, (*BEGINNINGS, beginning), begins_another)
+    findings = _shortage(head, at - start)
+    return Part((Stretch(start, at - start),), "", at, 0.0, findings, is_plain=start == 0 and at == end)
 
 
-def _moved(finding: Finding, seconds: float) -> Finding:
-    return finding._replace(first_second=finding.first_second + seconds, last_second=finding.last_second + seconds)
+def _shortage(head: bytes, found: int) -> tuple[Finding, ...]:
+    """What is to be said of a file of so many bytes whose header says how many there are."""
+    order: Literal["little", "big"] = "little" if head.startswith(b"dns.") else "big"
+    first, second = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    body, before = (first, 8) if head.startswith(b"FORM") else (second, first)
+    if not head.startswith((b"FORM", b".snd", b"dns.")) or body + before <= found or _was_never_filled_in(body):
+        return ()
+    return (Finding("cut off", f"its header says {body + before} bytes, there are {found}", math.inf),)
 
 
 def _measure(file: BinaryIO, start: int, end: int) -> Part | None:
@@ -131,13 +128,15 @@ def _measure(file: BinaryIO, start: int, end: int) -> Part | None:
     if magic == b"OggS":
         return ogg.measure(file, start, end)
     claim = read_claim(file, start, end)
-    return _settle(file, claim, end) if claim else None
+    return _settle(file, claim, end) if claim else _unmeasured(file, start, end)
 
 
 def _settle(file: BinaryIO, claim: Claim, end: int) -> Part:
     """How many bytes of audio there are behind a header of plain samples, and where the next file begins."""
     begin = claim.data_start
     available = end - begin
+    if available < 0:
+        raise RuntimeError(f"its header puts the audio at byte {begin}, it ends at byte {end}")
     stated = available if claim.stated is None else claim.stated
     if available - stated >= RIFF_LIMIT:  # its 32 bits were not enough
         stated += (available - stated) // RIFF_LIMIT * RIFF_LIMIT

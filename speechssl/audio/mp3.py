@@ -2,52 +2,36 @@
 
 import math
 import mmap
-import re
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from speechssl.audio.containers import after_id3
+from speechssl.audio.containers import after_id3, find_all, id3_bytes
 from speechssl.audio.findings import ROUNDING_SECONDS, Finding
+from speechssl.audio.formats import HEAD_BYTES as FORMAT_BYTES
+from speechssl.audio.formats import begins_as_audio
+from speechssl.audio.mpeg import FrameHeader, header_of
 from speechssl.audio.splicing import Piece, Stretch
 
+SUFFIXES = (".mp1", ".mp2", ".mp3")
 TAGS = (b"Xing", b"Info", b"VBRI")
 HEAD_BYTES = 4096
 """The tag with an MP3's length lies in its first frame, which is shorter than this."""
-TAG_OFFSET = 40
-"""It lies no further from the beginning of that frame."""
 SLACK_BYTES = 1 << 14
 """What may follow the last frame of an MP3 besides sound: tags, or a frame that is cut off."""
 TAG_PLACES = (13, 21, 36, 15, 23, 38)
 """Where it lies in its frame, by version, channels and checksum."""
+SHORTEST_FRAME = 24
+"""Bytes of a frame, at least."""
+EXTRA_SHARE = 0.01
+"""From which on libmpg123 complains, on the terminal, of bytes that its tag does not count."""
 ID3V1_BYTES = 128
 FRAME_SAMPLES = 1152
 """Samples per frame, at most."""
 RUN_FRAMES = 3
 """Frames in a row that make it certain that they are frames."""
 AVERAGED_FRAMES = 32
-BIT_RATES = {
-    (3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 3): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""In kbit/s, by version (3 is MPEG-1, all others share one table) and layer (3 is Layer I, 1 is Layer III)."""
-SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-class FrameHeader(NamedTuple):
-    """What four bytes say."""
-
-    size: int
-    """Bytes of the frame."""
-    num_samples: int
-    sample_rate: int
-    num_channels: int
 
 
 class LengthTag(NamedTuple):
@@ -56,55 +40,35 @@ class LengthTag(NamedTuple):
     at: int
     """Byte at which it begins."""
     num_frames: int
-    """0 if it does not say."""
-    num_bytes: int
-    """From the beginning of the first frame on; 0 if it does not say."""
+    """Behind its own frame; 0 if it does not say, or something that cannot be."""
+    problem: str = ""
+    """Why what it says cannot be."""
 
 
-@lru_cache(maxsize=4096)
-def header_of(head: bytes) -> FrameHeader | None:
-    """What the first four bytes of a frame say; None if they cannot be those of one."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bit_rate, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
-    if version == 1 or layer == 0 or bit_rate in (0, 15) or rate == 3:
-        return None
-    sample_rate = SAMPLE_RATES[version][rate]
-    bits = 1000 * BIT_RATES[(3 if version == 3 else 2, layer)][bit_rate - 1]
-    num_samples = 384 if layer == 3 else 576 if layer == 1 and version != 3 else 1152
-    size = (12 * bits // sample_rate + padding) * 4 if layer == 3 else num_samples // 8 * bits // sample_rate + padding
-    return FrameHeader(size, num_samples, sample_rate, 1 if head[3] >> 6 == 3 else 2)
+def may_be(path: Path) -> bool:
+    """Whether a file begins with a frame, but for ID3, or is named as if it did and does not begin as anything else."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(after_id3(file, 0))
+        head = file.read(FORMAT_BYTES)
+    return header_of(head[:4]) is not None or (path.suffix.lower() in SUFFIXES and not begins_as_audio(head))
 
 
-def read_tag(file: BinaryIO) -> LengthTag | None:
-    """The tag with the length; None if there is none."""
-    start = after_id3(file, 0)
-    file.seek(start)
-    data = file.read(HEAD_BYTES)
-    found = [at for at in map(data.find, TAGS) if at >= 0]
+def _read_tag(data: mmap.mmap, start: int) -> LengthTag | None:
+    """The tag with the length in the frame that begins at a byte; None if there is none."""
+    head = data[start : start + HEAD_BYTES]
+    found = [at for at in map(head.find, TAGS) if at >= 0]
     if not found:
         return None
     at = min(found)
-    head = data[at : at + 16]
-    flags = int.from_bytes(head[4:8], "big")
-    if head.startswith(b"VBRI") or flags & 3 != 3:
-        return LengthTag(start + at, 0, 0)
-    return LengthTag(start + at, int.from_bytes(head[8:12], "big"), int.from_bytes(head[12:16], "big"))
-
-
-def agrees(path: Path, tag: LengthTag | None) -> bool:
-    """Whether an MP3 is as long as its tag says, but for what may follow, and that is no sound."""
-    size = path.stat().st_size
-    if tag is None or not tag.num_bytes:
-        return False
-    extra = size - tag.at + TAG_OFFSET - tag.num_bytes  # counted from the beginning of the first frame, or before
-    if not 0 <= extra <= SLACK_BYTES:
-        return False
-    with path.open("rb") as file:
-        file.seek(size - max(0, extra - TAG_OFFSET))
-        rest = file.read()
-    return len(rest) <= ID3V1_BYTES or _resync(rest, 0, None) >= len(rest)
+    name, flags, num_frames, num_bytes = (
+        head[at : at + 4],
+        *(int.from_bytes(head[i : i + 4], "big") for i in range(at + 4, at + 16, 4)),
+    )
+    if name == b"VBRI" or flags & 3 != 3:
+        return LengthTag(start + at, 0)
+    if num_frames * SHORTEST_FRAME > num_bytes > 0:
+        return LengthTag(start + at, 0, f"its header says {num_frames} frames in {num_bytes} bytes, which cannot be")
+    return LengthTag(start + at, num_frames)
 
 
 class Run(NamedTuple):
@@ -119,6 +83,8 @@ class Run(NamedTuple):
     """Of its last frames, on average."""
     hole: int = 0
     """Bytes behind it that are no frames; those of tags do not count."""
+    orphans: tuple[bytes, ...] = ()
+    """First four bytes of those of its first frames whose sound begins in frames that are lost."""
 
 
 @dataclass
@@ -127,6 +93,9 @@ class Walk:
 
     first: FrameHeader
     """Of its first frame; the others are of this kind."""
+    tag: LengthTag | None
+    num_bytes: int
+    """Of the file, but for ID3 at its beginning."""
     runs: list[Run] = field(default_factory=list)
     num_files: int = 1
     """How many were joined, by the tags at the beginning of each."""
@@ -137,6 +106,11 @@ class Walk:
     def num_frames(self) -> int:
         """Whole frames."""
         return sum(run.num_frames for run in self.runs)
+
+    @property
+    def stated_frames(self) -> int:
+        """Frames that the tag says there are, its own among them; 0 if it does not, or not of all of the file."""
+        return self.tag.num_frames + 1 if self.tag is not None and self.tag.num_frames and self.num_files == 1 else 0
 
     def seconds(self, num_frames: int) -> float:
         """How long so many frames are."""
@@ -150,36 +124,42 @@ def walk(path: Path) -> Walk | None:
         RuntimeError: it goes on with another sample rate or number of channels.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = _resync(data, after_id3(file, 0), None)
+        start = after_id3(file, 0)
+        at = _resync(data, start, None)
         first = header_of(data[at : at + 4])
         if first is None:
             return None
-        found = Walk(first)
-        num_tags = 0
+        found = Walk(first, _read_tag(data, at), len(data) - start)
+        follows_tag, orphans = False, tuple[bytes, ...]()
         while at < len(data):
             run, found.is_cut = _run_at(data, at, first)
             at += run.size
             if run.num_frames:
-                found.runs.append(run)
+                found.runs.append(run._replace(orphans=orphans))
+                orphans = ()
+                found.num_files += follows_tag
+                follows_tag = False
             if found.is_cut or at >= len(data):
                 break
             size = _tag_bytes(data, at)
             following = at + size if size else _resync(data, at + 1, first)
             if size:
-                num_tags += following < len(data)
+                follows_tag = True
             else:
                 _check_kind(data, at, found)
+                orphans = _orphans(data, following, first)
                 found.runs[-1] = found.runs[-1]._replace(hole=found.runs[-1].hole + following - at)
             at = following
-        found.num_files = max(1 + num_tags, _num_length_tags(data, first))
+        if found.tag is None or found.num_frames != found.tag.num_frames + 1:
+            found.num_files = max(found.num_files, _num_length_tags(data, first))
     return found
 
 
 def _num_length_tags(data: mmap.mmap, first: FrameHeader) -> int:
     """Frames with a tag of the length, one in each file that was joined."""
-    places = [[match.start() - place for place in TAG_PLACES] for match in re.finditer(b"|".join(TAGS), data)]
-    heads = [[header_of(data[at : at + 4]) for at in some if at >= 0] for some in places]
-    return sum(any(head is not None and head[1:] == first[1:] for head in some) for some in heads)
+    starts = [at - place for tag in TAGS for at in find_all(data, tag) for place in TAG_PLACES]
+    heads = (header_of(data[at : at + 4]) for at in set(starts) if at >= 0)
+    return sum(head is not None and head[1:] == first[1:] for head in heads)
 
 
 def _run_at(data: mmap.mmap | bytes, start: int, first: FrameHeader) -> tuple[Run, bool]:
@@ -202,11 +182,8 @@ def _run_at(data: mmap.mmap | bytes, start: int, first: FrameHeader) -> tuple[Ru
 def _tag_bytes(data: mmap.mmap | bytes, at: int) -> int:
     """Bytes of the tag that begins at a byte; 0 if none does."""
     head = data[at : at + 32]
-    if head.startswith(b"ID3") and len(head) >= 10:
-        size = 0
-        for byte in head[6:10]:  # 7 bits in each
-            size = size << 7 | byte & 127
-        return 10 + size
+    if size := id3_bytes(head):
+        return size
     if head.startswith(b"TAG") and len(data) - at >= 128:
         return 128
     if head.startswith(b"APETAGEX") and len(head) == 32:
@@ -235,6 +212,29 @@ def _is_run(data: mmap.mmap | bytes, at: int, first: FrameHeader | None) -> bool
     return True
 
 
+def _orphans(data: mmap.mmap, start: int, first: FrameHeader) -> tuple[bytes, ...]:
+    """Headers of the frames from a byte on whose sound begins in frames before it, as in layer III it may."""
+    orphans, at, kept = [], start, 0
+    while (frame := header_of(data[at : at + 4])) is not None and frame[1:] == first[1:]:
+        head = data[at : at + 8]
+        side = _side_bytes(head)
+        begin = int.from_bytes(head[side.start : side.start + 2], "big") >> (7 if head[1] >> 3 & 3 == 3 else 8)
+        if begin <= kept or side.stop == side.start:
+            break
+        orphans.append(head[:4])
+        kept += frame.size - side.stop
+        at += frame.size
+    return tuple(orphans)
+
+
+def _side_bytes(head: bytes) -> slice:
+    """Which bytes of a frame say how its sound is coded; none but in layer III."""
+    start = 4 if head[1] & 1 else 6  # behind the header and its checksum
+    is_first_version, is_mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
+    size = {(True, True): 17, (False, False): 17, (True, False): 32, (False, True): 9}[is_first_version, is_mono]
+    return slice(start, start + (size if head[1] >> 1 & 3 == 1 else 0))
+
+
 def _check_kind(data: mmap.mmap | bytes, at: int, found: Walk) -> None:
     """Raise RuntimeError if frames of another kind follow, which no decoder here joins with those before."""
     other = header_of(data[at : at + 4])
@@ -246,41 +246,81 @@ def _check_kind(data: mmap.mmap | bytes, at: int, found: Walk) -> None:
         )
 
 
-def mended(found: Walk, tag: LengthTag | None, *, hide_tag: bool) -> tuple[list[Piece], list[Finding]]:
-    """The frames of an MP3 with silent ones in place of those that are damaged, and what is to be said of it.
+class Mended(NamedTuple):
+    """An MP3 without what is wrong with it."""
 
-    Args:
-        found: its frames.
-        tag: of its length, if it has one.
-        hide_tag: whether to make the tag invisible, so that it ends nothing early.
-    """
+    pieces: list[Piece]
+    """None, if libmpg123 reads the file as it is and has nothing to say."""
+    has_length: bool
+    """Whether its tag says how long it is; else it is hidden, so that it ends nothing early."""
+    findings: list[Finding]
+
+
+def mend(found: Walk) -> Mended:
+    """The frames of an MP3, with silent ones in place of those that are damaged, and what is to be said of it."""
+    lost = _lost_frames(found)
+    num_frames = found.num_frames + sum(num - 1 for num in lost if num)
+    stated, tag = found.stated_frames, found.tag
+    has_length = stated > 0 and abs(found.seconds(num_frames - stated)) <= ROUNDING_SECONDS
+    extra = found.num_bytes - found.runs[0].size
+    if (
+        has_length
+        and num_frames == stated
+        and len(lost) == 1
+        and extra <= min(ID3V1_BYTES, EXTRA_SHARE * found.runs[0].size)
+    ):
+        return Mended([], True, [])
     pieces: list[Piece] = []
     findings: list[Finding] = []
     position = 0
-    for run, num_lost in zip(found.runs, _lost_frames(found, tag), strict=True):
-        size = run.size - (_size(run.last) if num_lost else 0)  # damage reaches into the frame before it
-        if hide_tag and tag is not None and run.start <= tag.at < run.start + size:
-            pieces += [Stretch(run.start, tag.at - run.start), bytes(4)]
-            pieces.append(Stretch(tag.at + 4, run.start + size - tag.at - 4))
-        else:
-            pieces.append(Stretch(run.start, size))
+    for i, (run, num_lost) in enumerate(zip(found.runs, lost, strict=True)):
+        pieces += _pieces_of(run, run.size - (_size(run.last) if num_lost else 0))  # damage reaches into the last
         position += run.num_frames
         if num_lost:
             pieces.append(_silent_frame(run.last) * num_lost)
-            first, missing = found.seconds(position - 1), found.seconds(num_lost)
+            first, missing = found.seconds(position - 1), found.seconds(num_lost + len(found.runs[i + 1].orphans))
             detail = f"{missing:.2f} s at {first:.2f} s are damaged, and silent now"
             findings.append(Finding("damaged", detail, missing, first, first + missing))
             position += num_lost - 1
-    return pieces, findings + _difference(found, tag, position)
+    if tag is not None:
+        size = sum(piece.size if isinstance(piece, Stretch) else len(piece) for piece in pieces)
+        numbers = (num_frames - 1).to_bytes(4, "big") + size.to_bytes(4, "big")
+        pieces = _with_bytes(pieces, *((tag.at + 8, numbers) if has_length else (tag.at, bytes(4))))
+    return Mended(pieces, has_length, findings + _difference(found, num_frames))
 
 
-def _lost_frames(found: Walk, tag: LengthTag | None) -> list[int]:
+def _pieces_of(run: Run, size: int) -> list[Piece]:
+    """So many bytes of a run. Its orphans are silent, but others need the rest of what is in them."""
+    pieces: list[Piece] = []
+    at = run.start
+    for head in run.orphans:
+        side, next_at = _side_bytes(head), at + _size(head)
+        if next_at > run.start + size:
+            break
+        pieces.append(bytes([head[0], head[1] | 1, *head[2:]]).ljust(side.stop, b"\0"))
+        pieces.append(Stretch(at + side.stop, next_at - at - side.stop))
+        at = next_at
+    return [*pieces, Stretch(at, run.start + size - at)]
+
+
+def _with_bytes(pieces: list[Piece], at: int, data: bytes) -> list[Piece]:
+    """The first piece with other bytes from one on, if they are in it."""
+    first = pieces[0]
+    if not isinstance(first, Stretch) or not first.start <= at <= first.start + first.size - len(data):
+        return pieces
+    behind = at + len(data)
+    rest = Stretch(behind, first.start + first.size - behind)
+    return [Stretch(first.start, at - first.start), data, rest, *pieces[1:]]
+
+
+def _lost_frames(found: Walk) -> list[int]:
     """Frames to be replaced behind each run, the last of the run among them; what follows all frames is no loss."""
-    lost = [round(run.hole / run.frame_bytes) for run in found.runs[:-1]] + [0]
-    lost = [num + (num > 0) for num in lost]
-    if tag is not None and tag.num_frames and found.num_files == 1 and sum(num > 0 for num in lost) == 1:
-        exact = tag.num_frames + 1 - found.num_frames + 1  # the frame with the tag is not in its number
-        lost = [exact if num and exact > 0 else num for num in lost]
+    holes = [run.hole / run.frame_bytes if run.hole >= SHORTEST_FRAME else 0.0 for run in found.runs[:-1]]
+    lost = [*(round(hole) + (hole > 0) for hole in holes), 0]
+    if found.stated_frames and sum(num > 0 for num in lost) == 1:
+        exact = found.stated_frames - found.num_frames + 1
+        most = [run.hole // SHORTEST_FRAME + 1 for run in found.runs]
+        lost = [exact if num and 0 < exact <= limit else num for num, limit in zip(lost, most, strict=True)]
     return lost
 
 
@@ -294,11 +334,11 @@ def _silent_frame(head: bytes) -> bytes:
     return bytes([head[0], head[1] | 1, *head[2:]]).ljust(_size(head), b"\0")
 
 
-def _difference(found: Walk, tag: LengthTag | None, num_frames: int) -> list[Finding]:
+def _difference(found: Walk, num_frames: int) -> list[Finding]:
     """What is to be said of the end of an MP3 and of its tag; ``num_frames`` with those that were replaced."""
     seconds = found.seconds(num_frames)
-    if tag is not None and tag.num_frames and found.num_files == 1:
-        stated = found.seconds(tag.num_frames + 1)
+    if found.stated_frames:
+        stated = found.seconds(found.stated_frames)
         detail = f"its header says {stated:.2f} s, there are {seconds:.2f} s"
         if seconds - stated > ROUNDING_SECONDS:
             return [Finding("longer than its header", detail)]
@@ -306,6 +346,8 @@ def _difference(found: Walk, tag: LengthTag | None, num_frames: int) -> list[Fin
             return [Finding("cut off", detail, stated - seconds, seconds)]
         return []
     findings = []
+    if found.tag is not None and found.tag.problem:
+        findings.append(Finding("length that cannot be", f"{found.tag.problem}, there are {seconds:.2f} s"))
     if found.num_files > 1:
         findings.append(Finding("joined files", f"{found.num_files}, one after the other, {seconds:.2f} s together"))
     if found.is_cut or found.runs[-1].hole > SLACK_BYTES:

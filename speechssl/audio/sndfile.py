@@ -280,9 +280,7 @@ class JoinedDecoder:
     def _take_findings(self, num_before: int) -> None:
         start = self._starts[self._number]
         seconds = (self._position if start is None else start) / self.sample_rate
-        for finding in self._decoder.findings[num_before:]:
-            first, last = finding.first_second + seconds, finding.last_second + seconds
-            self.findings.append(finding._replace(first_second=first, last_second=last))
+        self.findings += [finding.moved(seconds) for finding in self._decoder.findings[num_before:]]
 
     def _go_to(self, number: int) -> None:
         self._decoder.close()

@@ -31,6 +31,8 @@ QUIET_PEAK = 128
 """Loudest sample, of 16 bits, up to which a recording is noted: 8 bits are left of it, as of 24 bits in the lower bytes
 of 32, or of floats that were divided once too often."""
 EDGE_SECONDS = 0.02
+TASK_SECONDS = 20.0
+"""Of audio that a thread prepares at a time, if recordings are shorter."""
 LARGE_OFFSET = 0.03
 """Mean of the samples, of full scale, from which on a recording is noted: no sound card is as bad."""
 
@@ -120,15 +122,35 @@ def prepared(clips: Sequence[Clip], config: ShardConfig, num_threads: int) -> It
     pending: deque[Future[list[Prepared | Rejected]]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
-            for run in runs_of_files(clips):
-                pending.append(pool.submit(prepare_run, run, config))
-                if len(pending) > 2 * num_threads or len(run) > 1 < len(pending):
+            for runs in tasks_of(clips):
+                pending.append(pool.submit(prepare_runs, runs, config))
+                if len(pending) > 2 * num_threads or len(runs) == 1 < min(len(runs[0]), len(pending)):
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
+
+
+def tasks_of(clips: Sequence[Clip]) -> Iterator[list[list[Clip]]]:
+    """Runs that are prepared together, in order: to hand out each short recording by itself takes long."""
+    task: list[list[Clip]] = []
+    seconds = 0.0
+    for run in runs_of_files(clips):
+        length = sum(clip.seconds for clip in run)
+        if task and seconds + length > TASK_SECONDS:
+            yield task
+            task, seconds = [], 0.0
+        task.append(run)
+        seconds += length
+    if task:
+        yield task
+
+
+def prepare_runs(runs: Sequence[list[Clip]], config: ShardConfig) -> list[Prepared | Rejected]:
+    """Prepare runs one after the other."""
+    return [result for run in runs for result in prepare_run(run, config)]
 
 
 def runs_of_files(clips: Sequence[Clip], max_seconds: float = 3600.0) -> Iterator[list[Clip]]:

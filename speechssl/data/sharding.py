@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ class Made(NamedTuple):
     rejected: list[Rejected]
     """Clips that were left out after the scan, by their keys."""
     notes: list[Note]
-    """Of recordings when they were found, scanned and read."""
+    """Of recordings when they were found, scanned and read, one for each file and kind."""
 
 
 def make_fingerprint(found: Found, config: ShardConfig) -> str:
@@ -97,7 +98,18 @@ def make_set(config: ShardConfig, found: Found, mark: str, engine: Engine, conso
     rejected = rejected + [item for outcome in outcomes for item in outcome.rejected]
     notes = found.notes + [item for result in scanned for item in result.notes]
     notes += [item for outcome in outcomes for item in outcome.notes]
-    return Made(scanned, [outcome for outcome in outcomes if outcome.num_samples], rejected, notes)
+    return Made(scanned, [outcome for outcome in outcomes if outcome.num_samples], rejected, one_of_each(notes))
+
+
+def one_of_each(notes: Sequence[Note]) -> list[Note]:
+    """One note for each file and kind, however many of its segments had it: the first, and how many others."""
+    details: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # in order, each once
+    for path, kind, detail in notes:
+        details[path, kind][detail] = None
+    return [
+        Note(path, kind, f"{next(iter(found))}{f'; {len(found) - 1} more of this kind' if len(found) > 1 else ''}")
+        for (path, kind), found in details.items()
+    ]
 
 
 def check_unique(clips: Sequence[Clip]) -> None:

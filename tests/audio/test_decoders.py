@@ -16,6 +16,7 @@ from audio_files import NUM_FRAMES, RATE, all_blocks, speech_like, write
 from speechssl.audio.blocks import probe, read_blocks, read_range, read_ranges
 from speechssl.audio.decoders import opened
 from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.inspection import inspect
 from speechssl.errors import DataError
 
 FFMPEG = """#!{python}
@@ -181,13 +182,45 @@ def test_damage_in_an_mp3_with_a_length_changes_the_length_of_nothing(
     np.testing.assert_allclose(found[-RATE:], whole[-RATE:], atol=1e-4)
 
 
+def test_mp3_with_numbers_in_its_header_that_cannot_be_is_read_to_its_end(
+    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None
+) -> None:
+    folder, data, _ = mp3s
+    stated = data.index(b"Xing") + 8
+    for num_frames, kind in ((0xFFFFFFFF, "length that cannot be"), (10, "longer than its header")):
+        changed = data[:stated] + num_frames.to_bytes(4, "big") + data[stated + 4 :]
+        for damage, kinds in ((b"", [kind]), (bytes(300), ["damaged", kind])):
+            (folder / "i.mp3").write_bytes(changed[:9000] + damage + changed[9000 + len(damage) :])
+            found, findings = met(folder / "i.mp3")
+            assert abs(len(found) - NUM_FRAMES) < 4000, "the codec's delay and padding, and what is lost of 300 bytes"
+            assert [finding.kind for finding in findings] == kinds
+
+
+def test_nothing_is_written_to_the_terminal_by_what_decodes_mp3(
+    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, data, _ = mp3s
+    path = folder / "j.mp3"
+    damaged = data[:6000] + np.random.default_rng(0).bytes(2000) + data[8000:]
+    behind_tag = data + b"APETAGEX".ljust(2000, b"\0")
+    for content in (data, damaged, data * 3, behind_tag, data[:9000], id3(9000) + data, bytes(1 << 17) + data):
+        path.write_bytes(content)
+        assert len(all_blocks(path)) >= RATE
+    soundfile.write(path, np.stack([speech_like(20 * RATE)] * 2, axis=1), RATE)
+    assert inspect(path).info.num_frames == 20 * RATE
+    path.write_bytes(b"\1" * (1 << 17))
+    with pytest.raises(AudioError, match="no frames of MPEG audio"):
+        probe(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_mp3_with_fewer_frames_than_it_says_is_cut_off(mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None) -> None:
     folder, data, _ = mp3s
     stated = data.index(b"Xing") + 8
     frames = int.from_bytes(data[stated : stated + 4], "big") + 5
     (folder / "h.mp3").write_bytes(data[:stated] + frames.to_bytes(4, "big") + data[stated + 4 :])
     found, findings = met(folder / "h.mp3")
-    assert abs(len(found) - NUM_FRAMES) < 1200
+    assert 0 <= len(found) - NUM_FRAMES < 4000, "nothing but the codec's delay and padding may be added"
     assert [finding.kind for finding in findings] == ["cut off"]
 
 
@@ -212,6 +245,18 @@ def test_damaged_blocks_of_a_flac_are_silent_wherever_one_begins(tmp_path: Path)
     ranges = [(0, 5), (middle - 9000, 8000), (middle - 500, 900), (middle + 20000, len(found) - middle - 20000)]
     for piece, (start, length) in zip(read_ranges(path, ranges, RATE), ranges, strict=True):
         np.testing.assert_array_equal(piece, found[start : start + length])
+
+
+def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "flac", speech_like(4 * NUM_FRAMES))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40_000] = bytes(40_000)
+    path.write_bytes(data)
+    with opened(path) as decoder:
+        decoder.read(4 * NUM_FRAMES)
+        [finding] = decoder.findings
+    assert finding.last_second - finding.first_second == finding.missing_seconds > 4 * 4096 / RATE
 
 
 def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(

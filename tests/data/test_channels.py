@@ -123,21 +123,30 @@ def test_who_speaks_late_on_the_other_channel_is_not_left_out(tmp_path: Path) ->
     np.testing.assert_allclose(heard.samples[0], (first + second) / 2, atol=1e-4)
 
 
-@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
-def test_long_ordinary_channels_are_judged_by_parts(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("suffix", "gain", "seconds"),
+    [("flac", 0.8, 10), ("ogg", 0.8, 10), ("mp3", 0.8, 60), ("mp3", -0.8, 60), ("wav", -0.8, 60), ("flac", -0.8, 70)],
+)
+def test_no_more_of_a_long_file_is_decoded_than_tells_its_channels(
+    tmp_path: Path, suffix: str, gain: float, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path, np.tile(VOICE, 10), 0.8 * np.tile(VOICE, 10), suffix=suffix)
-    num_frames: list[int] = []
-    original = soundfile.SoundFile.read
+    path = write(tmp_path, np.tile(VOICE, 10), gain * np.tile(VOICE, 10), suffix=suffix)
+    opened, found = list[object](), list[int]()
+    original, original_open = soundfile.SoundFile.read, soundfile.SoundFile.__init__
 
     def counted(self: soundfile.SoundFile, frames: int, **options: object) -> np.ndarray:
-        num_frames.append(frames)
-        return original(self, frames, **options)
+        found.append(len(samples := original(self, frames, **options)))
+        return samples
+
+    def opening(self: soundfile.SoundFile, source: object) -> None:
+        opened.append(source)
+        original_open(self, source)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
-    assert inspect(path).choice.channels == ()
-    assert sum(num_frames) == 10 * RATE, "of 60 s"
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", opening)
+    assert inspect(path).choice.channels == (() if gain > 0 else (0,))
+    assert sum(found) == seconds * RATE, "of 60 s"
+    assert len(opened) == 1
 
 
 def test_a_channel_is_chosen_by_the_list_before_the_options(tmp_path: Path) -> None:

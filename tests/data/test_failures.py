@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hearing import RATE, encoded, hear, put, voice
+from hearing import RATE, encoded, hear, put, voice, with_sizes
 
 from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.data import clips, shard_maker
+from speechssl.data.clips import Clip
+from speechssl.data.recordings import Note
+from speechssl.data.shard_maker import tasks_of
+from speechssl.data.sharding import one_of_each
 from speechssl.errors import DataError
 
 
@@ -139,3 +143,34 @@ def test_silence_in_place_of_damage_is_all_that_is_lost(tmp_path: Path) -> None:
     assert not heard[differs].any()
     assert np.flatnonzero(differs).max() - np.flatnonzero(differs).min() < 3 * 4096
     assert abs(len(heard) - 30 * RATE) == 0
+
+
+def test_segments_of_one_file_do_not_repeat_what_is_said_of_it(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    put(source / "a.wav", with_sizes(encoded(voice(12, 0), "WAV", "PCM_16"), 100))
+    segments = [f"a.wav\twords\t{start}\t{start + 1 + 0.1 * start}" for start in range(12)]
+    (source / "list.tsv").write_text("path\ttext\tstart\tend\n" + "\n".join(segments) + "\n")
+    report = ingest.run(ShardConfig([str(source / "list.tsv")], tmp_path / "out", max_bad_share=1.0))
+    assert report.num_samples > 3
+    assert report.notes == {"longer than its header": 1}
+    assert len((tmp_path / "out" / "notes.tsv").read_text().splitlines()) == 2
+
+
+def test_notes_of_one_kind_that_differ_are_counted_in_the_first() -> None:
+    notes = [Note("a", "kind", "1 s"), Note("b", "kind", "1 s"), Note("a", "kind", "1 s"), Note("a", "kind", "2 s")]
+    notes.append(Note("a", "other", "2 s"))
+    assert one_of_each(notes) == [
+        Note("a", "kind", "1 s; 1 more of this kind"),
+        Note("b", "kind", "1 s"),
+        Note("a", "other", "2 s"),
+    ]
+
+
+def test_short_recordings_are_handed_out_together_and_stay_in_order() -> None:
+    clips = [Clip(f"k{i}", f"{i // 4}" if i < 8 else f"{i}", None, i, 1, 1, *[""] * 5) for i in range(99)]
+    clips[40] = clips[40]._replace(num_frames=60)
+    tasks = list(tasks_of(clips))
+    assert [clip for task in tasks for run in task for clip in run] == clips
+    assert [len(run) for run in tasks[0]] == [4, 4, *[1] * 12]
+    assert [sum(clip.seconds for run in task for clip in run) for task in tasks] == [20, 20, 60, 20, 20, 18]

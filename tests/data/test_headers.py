@@ -14,7 +14,10 @@ BOTH = np.concatenate([FIRST, SECOND])
 PCM = (("WAV", "PCM_16"), ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"))
 PCM += (("AU", "PCM_16"), ("CAF", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "PCM_24"))
 LOSSY = (("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610"), ("WAV", "IMA_ADPCM"))
-OTHERS = (("CAF", "ALAC_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("PVF", "PCM_16"))
+OTHERS = (("CAF", "ALAC_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("PVF", "PCM_S8"))
+OTHERS += (("SVX", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"))
+FROM_THE_BEGINNING = (("AIFF", "DWVW_16"), ("AU", "G721_32"))
+"""Read from there alone, by libsndfile."""
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
@@ -32,6 +35,14 @@ def test_sizes_that_wrapped_or_were_left_behind(tmp_path: Path, text: str) -> No
     assert [(note.kind, note.detail) for note in heard.notes] == [
         ("longer than its header", "its header says 3.00 s, there are 6.00 s")
     ]
+
+
+@pytest.mark.parametrize("difference", [-1000, 1000, 1001])
+def test_sizes_that_are_wrong_by_a_rounding_are_not_worth_a_word(tmp_path: Path, difference: int) -> None:
+    data = with_sizes(encoded(BOTH, "WAV", "PCM_16"), 2 * len(BOTH) + difference)
+    heard = hear(put(tmp_path / "a.wav", data), "words")
+    assert heard.seconds == pytest.approx(6, abs=0.05)
+    assert not heard.kinds
 
 
 def test_a_size_that_wrapped_at_4_gib_leaves_the_chunks_behind_it_alone(tmp_path: Path) -> None:
@@ -63,7 +74,9 @@ def test_what_is_cut_off_is_used_without_a_transcript_alone(
     np.testing.assert_allclose(heard.samples[0], BOTH[: len(heard.samples[0])], atol=1e-4)
 
 
-@pytest.mark.parametrize(("container", "subtype"), LOSSY)
+@pytest.mark.parametrize(
+    ("container", "subtype"), [*LOSSY, ("AIFF", "IMA_ADPCM"), ("AU", "G721_32"), ("SVX", "PCM_16")]
+)
 def test_what_is_cut_off_and_compressed_is_named(tmp_path: Path, container: str, subtype: str) -> None:
     data = encoded(np.tile(BOTH, 3), container, subtype)
     path = put(tmp_path / "a", data[: 2 * len(data) // 3 + 77])
@@ -78,6 +91,14 @@ def test_what_is_cut_off_and_compressed_is_named(tmp_path: Path, container: str,
 def test_an_ogg_without_its_last_page_is_named(tmp_path: Path, subtype: str) -> None:
     data = encoded(np.tile(BOTH, 2), "OGG", subtype)
     heard = hear(put(tmp_path / "a.ogg", data[: data.rindex(b"OggS")]), "words")
+    assert heard.kinds == {"cut off"}
+    assert not heard.samples
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_short_ogg_that_ends_within_a_page_is_named(tmp_path: Path, subtype: str) -> None:
+    """Too few pages are left to tell the last one by its length."""
+    heard = hear(put(tmp_path / "a.ogg", encoded(FIRST[: 2 * RATE], "OGG", subtype)[:-200]), "words")
     assert heard.kinds == {"cut off"}
     assert not heard.samples
 
@@ -105,15 +126,39 @@ def ogg_checksum(page: bytearray) -> bytes:
     return checksum.to_bytes(4, "little")
 
 
-@pytest.mark.parametrize(("container", "subtype"), [*PCM, *LOSSY, *OTHERS])
+@pytest.mark.parametrize(("container", "subtype"), [*PCM, *LOSSY, *OTHERS, *FROM_THE_BEGINNING])
 def test_joined_files_are_all_heard(tmp_path: Path, container: str, subtype: str) -> None:
-    first, second = encoded(FIRST, container, subtype), encoded(SECOND, container, subtype)
+    """The second has another length, so that no number in its header is that of the first."""
+    short = SECOND[: 11 * RATE // 6]
+    first, second = encoded(FIRST, container, subtype), encoded(short, container, subtype)
     heard = hear(put(tmp_path / "a", first + second + first), "words")
     delay = 0.25 if container == "MP3" or subtype == "IMA_ADPCM" else 0.03
-    assert heard.seconds == pytest.approx(9, abs=3 * delay)
+    assert heard.seconds == pytest.approx(6 + 11 / 6, abs=3 * delay)
     assert heard.kinds == {"joined files"}
     if (container, subtype) in PCM:
-        np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST, SECOND, FIRST]), atol=1e-4)
+        np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST, short, FIRST]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("AIFF", "IMA_ADPCM"), ("AU", "G721_32"), ("VOC", "PCM_16")])
+def test_a_file_of_another_format_that_was_joined_to_one_that_is_hardly_known_is_heard(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    for other in ("WAV", "FLAC"):
+        path = put(tmp_path / "a", encoded(FIRST, container, subtype) + encoded(SECOND, other, "PCM_16"))
+        heard = hear(path, "words")
+        assert heard.seconds == pytest.approx(6, abs=0.1)
+        assert heard.kinds == {"joined files"}
+        np.testing.assert_allclose(heard.samples[0][-len(SECOND) :], SECOND, atol=1e-4)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "IMA_ADPCM"])
+def test_an_aiff_whose_audio_begins_behind_its_end_says_so(tmp_path: Path, subtype: str) -> None:
+    data = bytearray(encoded(FIRST, "AIFF", subtype))
+    at = data.index(b"SSND") + 8
+    data[at : at + 4] = b"\xff" * 4
+    heard = hear(put(tmp_path / "a.aiff", data))
+    assert [item.reason for item in heard.rejected] == ["unreadable audio"]
+    assert "its header puts the audio 42949" in heard.rejected[0].detail
 
 
 def test_long_flac_files_of_equal_length_that_were_joined_are_noticed(tmp_path: Path) -> None:
@@ -140,6 +185,15 @@ def test_a_file_that_was_cut_off_and_then_joined_has_both(tmp_path: Path) -> Non
     np.testing.assert_allclose(heard.samples[0], np.concatenate([FIRST[:-16000], SECOND]), atol=1e-4)
     assert heard.kinds == {"cut off", "joined files"}
     assert hear(path, "words").kinds == {"cut off"}
+
+
+def test_segments_of_joined_files_are_used_where_these_are_whole(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.wav", encoded(FIRST, "WAV", "PCM_16") + encoded(SECOND, "WAV", "PCM_16")[:-32000])
+    for start in (2.2, 3.5):
+        heard = hear(path, "words", listed={"start_seconds": start, "stop_seconds": start + 0.7})
+        expected = BOTH[round(start * RATE) :][: round(0.7 * RATE)]
+        np.testing.assert_allclose(heard.samples[0], expected, atol=1e-4)
+    assert not hear(path, "words", listed={"start_seconds": 4.5, "stop_seconds": 6.0}).samples
 
 
 @pytest.mark.parametrize(
