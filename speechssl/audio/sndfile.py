@@ -98,8 +98,6 @@ class FlacDecoder:
         self._position = 0
         self._is_lost = False
         """Whether libsndfile is elsewhere, as it cannot be brought into damage."""
-        self._silent = (0, 0)
-        """First frame of the latest damage, and the one after it."""
 
     def read(self, num_frames: int) -> np.ndarray:
         samples = None if self._is_lost else self._read_on(num_frames)
@@ -145,15 +143,21 @@ class FlacDecoder:
         assert self.num_frames is not None
         start, stop = self._position, min(self.num_frames, self._position + num_frames)
         samples = np.zeros((stop - start, self.num_channels), dtype=np.float32)
+        silent: list[tuple[int, int]] = []
         for first in range(start // BLOCK * BLOCK, stop, BLOCK):
             last = min(first + BLOCK, self.num_frames)
             block = self._read_block(first, last)
             if block is None:
-                self._note_damage(first, last)
+                is_next = silent and silent[-1][1] == first
+                silent.append((silent.pop()[0] if is_next else first, last))
                 continue
             inside = slice(max(start, first), min(stop, last))
             samples[inside.start - start : inside.stop - start] = block[inside.start - first : inside.stop - first]
         self._is_lost = not self._start_at(stop)
+        for first, last in silent:  # whoever reads on into the same damage is told of it again: it is another's gap
+            begin, end = first / self.sample_rate, last / self.sample_rate
+            detail = f"{end - begin:.2f} s at {begin:.2f} s are damaged, and silent now"
+            self.findings.append(Finding("damaged", detail, end - begin, begin, end))
         return samples
 
     def _read_block(self, first: int, last: int) -> np.ndarray | None:
@@ -164,15 +168,6 @@ class FlacDecoder:
         except RuntimeError:
             return None
         return samples if len(samples) == last - first else None
-
-    def _note_damage(self, first: int, last: int) -> None:
-        if self._silent[1] == first and self.findings:
-            first = self._silent[0]
-            self.findings.pop()
-        self._silent = (first, last)
-        start, stop = first / self.sample_rate, last / self.sample_rate
-        detail = f"{stop - start:.2f} s at {start:.2f} s are damaged, and silent now"
-        self.findings.append(Finding("damaged", detail, stop - start, start, stop))
 
 
 class Mp3Decoder:

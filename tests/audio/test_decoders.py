@@ -259,6 +259,22 @@ def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
     assert finding.last_second - finding.first_second == finding.missing_seconds > 4 * 4096 / RATE
 
 
+def test_pieces_that_meet_in_the_damage_of_a_flac_are_both_told_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "flac", speech_like(4 * NUM_FRAMES))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40_000] = bytes(40_000)
+    path.write_bytes(data)
+    with opened(path) as decoder:
+        decoder.read(4 * NUM_FRAMES)
+        [finding] = decoder.findings
+    meeting = round((finding.first_second + finding.last_second) / 2 * RATE / 4096) * 4096  # where a block begins
+    found: list[Finding] = []
+    told = [len(found) for _ in read_ranges(path, [(0, meeting), (meeting, 9000)], RATE, findings=found)]
+    assert told == [1, 2]
+    assert found[0].last_second == found[1].first_second == pytest.approx(meeting / RATE)
+
+
 def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(
     tmp_path: Path, no_ffmpeg: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
