@@ -15,7 +15,7 @@ from speechssl.errors import LaunchError
 OWN_LAUNCHER = "speechssl"
 """The first process of a machine, of those that it has started with Fabric."""
 _REMEDY = (
-    "If this command is to train by itself, unset what is left over (`env -u RANK speechssl ...`); docs/distributed.md "
+    "If this command is to train by itself, unset what is left over (`env -u NAME speechssl ...`); docs/distributed.md "
     "says how several processes are started"
 )
 # slurm.h numbers the steps of the batch script and of an interactive shell, which srun has not started, from here on.

@@ -1,6 +1,7 @@
 """The run log: every figure of a run to the terminal, to JSON lines and to TensorBoard."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from speechssl.outputs import write_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
 
 LineKind = Literal["train", "dev"]
 
@@ -213,13 +216,16 @@ def truncate_log(path: Path, update: int, *, scored: bool = True) -> float:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log.jsonl in order, none if it is absent; a last line that is cut off is left out."""
+    """The records of a run's log.jsonl in order, none if it is absent.
+
+    A last line that is cut off is left out, and others that are damaged with a warning.
+    """
     records: list[dict[str, Any]] = []
-    if not path.is_file():
-        return records
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                logger.warning("%s, line %d: damaged (%s), and left out", path, number, error.msg)
     return records

@@ -113,6 +113,7 @@ def test_names_with_markup_or_odd_characters_are_shown_as_they_are(
         ({"num_workers": -1}, "num_workers is -1, expected 0"),
         ({"report": "SET/report.json"}, "report.json is where the set's own report lies"),
         ({"report": "SET/../report.json"}, "report.json is where the set's own report lies"),
+        ({"report": "SET/findings.tar"}, "would be taken for a shard or its index"),
         ({"report": "SET"}, "set, a folder; expected the name of a file"),
         ({"report": "SET/shard-000000.tar/x.json"}, "shard-000000.tar is no folder"),
     ],

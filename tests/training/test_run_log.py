@@ -127,6 +127,14 @@ def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path):
     assert path.read_text() == '{"kind": "train", "update": 10, "wall_seconds": 1.5}\n'
 
 
+def test_a_damaged_line_does_not_take_those_behind_it_along(tmp_path, caplog):
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"kind": "train", "update": update, "wall_seconds": 1.0}) for update in (10, 20, 30)]
+    path.write_text("\n".join([lines[0], lines[1][:9] + "\0", lines[2]]) + "\n")
+    assert [line["update"] for line in read_log(path)] == [10, 30]
+    assert "line 2: damaged" in caplog.text
+
+
 def test_figures_that_are_not_finite_stay_valid_json(tmp_path, console):
     with RunLog(tmp_path, 10, console=console) as log:
         log.log(1, {"loss": math.nan})

@@ -81,6 +81,8 @@ def _prepare(config: VerifyConfig) -> tuple[list[Path], list[Path]]:
         sets = {place.resolve() for shard in shards for place in (shard.parent, shard.parent.parent)}
         if config.report.name == REPORT_FILE and config.report.parent.resolve() in sets:
             raise ConfigError(f"report: {config.report} is where the set's own report lies; choose another name")
+        if config.report.suffix in (".tar", ".index"):
+            raise ConfigError(f"report: {config.report} would be taken for a shard or its index; give a name as x.json")
         check_output_file(config.report, has_json("num_shards", "findings"), what="findings", key="report")
     for folder in sorted({shard.parent for shard in shards}) if config.write_index else ():
         check_output_folder(folder, key="write_index: the folder of the shards")
