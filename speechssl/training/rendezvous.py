@@ -106,8 +106,8 @@ def join(environment: ClusterEnvironment | None, device: torch.device) -> None:
         world_size=environment.world_size(),
         device_id=None if device.type == "cpu" else device,
     )
-    if device.type == "cuda":
-        atexit.register(distributed.destroy_process_group)  # NCCL warns of groups that are left
+    # NCCL warns of groups that are left, and a thread of Gloo that comes back to Python when that is ending aborts it.
+    atexit.register(distributed.destroy_process_group)
 
 
 class Meeting:
