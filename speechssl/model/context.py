@@ -13,8 +13,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
-from speechssl.model.dropout import Dropout, dropout
-from speechssl.model.parts import goes_in_parts
+from speechssl.model.kernels.attention import attention, lowest_score
+from speechssl.model.kernels.chunks import FEED_FORWARD_FRAMES, feed_forward_in_chunks
+from speechssl.model.kernels.dispatch import use_chunks
+from speechssl.model.kernels.dropout import Dropout
+from speechssl.model.kernels.grouped_convolution import GroupedConv1d
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
 from speechssl.model.squeeze import Squeeze
 
@@ -22,10 +25,6 @@ from speechssl.model.squeeze import Squeeze
 def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
     """True where a frame lies inside its utterance: (B,) lengths to (B, T)."""
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
-
-
-FEED_FORWARD_FRAMES = 512
-"""Frames that go through a feed-forward layer at a time where no gradient is needed on a CPU."""
 
 
 class ContextOutput(NamedTuple):
@@ -87,7 +86,7 @@ class ContextNetwork(nn.Module):
         layers = []
         for block in self.blocks:
             x = self.run_block(block, x, attention_mask, position_bias)
-            if goes_in_parts(x):
+            if use_chunks(x):
                 torch.clear_autocast_cache()  # of the block's weights in bf16, which nobody needs again
             if keep_layers:
                 layers.append(x)
@@ -137,7 +136,7 @@ class PositionalConvolution(nn.Module):
     def __init__(self, config: ContextConfig, *, layer_norm: bool = False) -> None:
         super().__init__()
         kernel = config.pos_conv_kernel
-        conv = nn.Conv1d(config.dim, config.dim, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
+        conv = GroupedConv1d(config.dim, kernel, config.pos_conv_groups)
         self.layer_norm = layer_norm
         if layer_norm:
             self.conv = conv  # PyTorch's initialisation, as published: the norm undoes the scale
@@ -146,7 +145,6 @@ class PositionalConvolution(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             self.conv = weight_norm(conv, name="weight", dim=2)
         self.trim = 1 - kernel % 2  # an even kernel gives one frame too many
-        self._low_precision_works: bool | None = None
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encode the position of frames (B, T, D).
@@ -155,25 +153,6 @@ class PositionalConvolution(nn.Module):
             x: frames, zero outside their utterances.
             valid: which frames lie inside, (B, T); no matter to a single convolution.
         """
-        device = x.device.type
-        low_precision = device == "cpu" and torch.is_autocast_enabled(device)
-        # Some oneDNN kernels for AMX give wrong bf16 values if groups have few channels; the run would never learn.
-        if low_precision and not self.low_precision_works(torch.get_autocast_dtype(device)):
-            with torch.autocast(device, enabled=False):
-                return self.convolve(x.to(self.conv.weight.dtype))
-        return self.convolve(x)
-
-    def low_precision_works(self, dtype: torch.dtype) -> bool:
-        """Whether this machine's kernels do; tried once."""
-        if self._low_precision_works is None:
-            self._low_precision_works = low_precision_works(self.conv, dtype)
-        return self._low_precision_works
-
-    # As torch.compiler.assume_constant_result does it, which would import the compiler: 120 MiB and 2 s for everyone.
-    low_precision_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """Convolution, norm and GELU over (B, T, D)."""
         x = self.conv(x.transpose(1, 2))  # (B, D, T)
         x = x[:, :, : x.shape[2] - self.trim]
         if self.layer_norm:
@@ -198,21 +177,6 @@ class PositionalStack(nn.Module):
                 x = x.masked_fill(~valid[:, :, None], 0.0)
             x = layer(x)
         return x
-
-
-def low_precision_works(conv: nn.Conv1d, dtype: torch.dtype, tolerance: float = 0.05) -> bool:
-    """Whether this machine's kernels for a convolution agree with float32, in values and both gradients."""
-    found = []
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        wave = torch.arange(2 * conv.in_channels * (conv.kernel_size[0] + 16), dtype=torch.float32).sin()
-        for kind in (torch.float32, dtype):
-            x = wave.view(2, conv.in_channels, -1).to(kind).requires_grad_()
-            weight = conv.weight.detach().to(kind).requires_grad_()
-            y = F.conv1d(x, weight, padding=conv.padding, groups=conv.groups)
-            found.append((y.detach(), *torch.autograd.grad(y, (x, weight), y.detach())))
-    exact, rough = found
-    errors = [(b.float() - a).norm() / a.norm() for a, b in zip(exact, rough, strict=True)]
-    return bool(torch.stack(errors).max() < tolerance)
 
 
 class Block(nn.Module):
@@ -244,13 +208,13 @@ class Block(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Frames (B, T, D) to the same; what is widest in the network is not there as a whole if need not be."""
-        if not goes_in_parts(x) or x.shape[0] * x.shape[1] <= FEED_FORWARD_FRAMES:
-            return self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(x))))
-        frames = x.reshape(-1, x.shape[2])  # (B * T, D)
-        out = torch.empty_like(frames)
-        for part, found in zip(frames.split(FEED_FORWARD_FRAMES), out.split(FEED_FORWARD_FRAMES), strict=True):
-            found.copy_(self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(part)))))
-        return out.view_as(x)
+        if not use_chunks(x) or x.shape[0] * x.shape[1] <= FEED_FORWARD_FRAMES:
+            return self.expand_and_project(x)
+        return feed_forward_in_chunks(self.expand_and_project, x)
+
+    def expand_and_project(self, x: Tensor) -> Tensor:
+        """Frames (..., D) through the inner dimension."""
+        return self.ffn_out(self.activation_dropout(F.gelu(self.ffn_in(x))))
 
 
 class SelfAttention(nn.Module):
@@ -285,37 +249,7 @@ class SelfAttention(nn.Module):
         if self.gate is not None and position_bias is not None:
             # Gated in the precision of the scores: in bf16 a wider tensor of all pairs would only cost memory.
             bias = self.gate(x).to(query.dtype) * position_bias.to(query.dtype)  # (B, heads, T, T)
-            attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, least(bias))
+            attention_mask = bias if attention_mask is None else bias.masked_fill(~attention_mask, lowest_score(bias))
         dropout = self.dropout if self.training else 0.0
-        # PyTorch's attention trains slowly on CPUs: in bf16 two to four times as long as these products take, and with
-        # dropout it is not the fused one.
-        slow = query.requires_grad and (query.dtype == torch.bfloat16 or dropout > 0)
-        attend = explicit_attention if slow and query.device.type == "cpu" else F.scaled_dot_product_attention
-        x = attend(query, key, value, attn_mask=attention_mask, dropout_p=dropout)
+        x = attention(query, key, value, attn_mask=attention_mask, dropout_p=dropout)
         return self.out(x.transpose(1, 2).reshape(batch, frames, dim))
-
-
-def explicit_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, attn_mask: Tensor | None, dropout_p: float
-) -> Tensor:
-    """Scaled dot-product attention as written in Vaswani et al. 2017, section 3.2.1.
-
-    PyTorch computes the softmax of numbers in bf16 in float32, and rounds what comes out.
-
-    Args:
-        query: (B, heads, T, D / heads); key and value likewise.
-        attn_mask: True where a key may be attended to, or numbers to add to the scores, broadcast to (B, heads, T, T);
-            None if all may.
-        dropout_p: share of the attention weights set to zero.
-    """
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, heads, T, T)
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, least(scores))
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    return dropout(scores.softmax(-1), dropout_p) @ value
-
-
-def least(scores: Tensor) -> float:
-    """A score for keys that are not attended to: as good as minus infinity, but a row of nothing else has a softmax."""
-    return torch.finfo(scores.dtype).min

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig
-from speechssl.model.dropout import Dropout
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm
+from speechssl.model.kernels.dropout import Dropout
 
 
 class CtcOutput(NamedTuple):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, ModelConfig
 from speechssl.model.context import ContextNetwork, valid_frames
-from speechssl.model.dropout import Dropout
 from speechssl.model.feature_encoder import FeatureEncoder
+from speechssl.model.kernels.dropout import Dropout
 
 
 class EncoderOutput(NamedTuple):

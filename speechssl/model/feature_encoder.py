@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import FeatureEncoderConfig
-from speechssl.frames import hop_samples, num_frames, samples_for_frames
+from speechssl.frames import hop_samples, num_frames
 from speechssl.installation import import_torchaudio
-from speechssl.model.convolution import StridedConv1d, convolve, product_dtype
-from speechssl.model.parts import goes_in_parts, runs_on_cpu
-
-BLOCK_FRAMES = 50
-"""Frames of an utterance that are encoded at a time where no gradient is needed."""
+from speechssl.model.kernels.chunks import CONVOLVED_FRAMES, encode_in_chunks
+from speechssl.model.kernels.convolution import StridedConv1d, convolve, product_dtype
+from speechssl.model.kernels.dispatch import runs_on_cpu, use_chunks
+from speechssl.model.kernels.group_norm import conv_group_norm, fold_group_norm
 
 
 class FeatureEncoder(nn.Module):
@@ -52,8 +51,8 @@ class FeatureEncoder(nn.Module):
         Returns:
             Features (B, T, C) and the frames of each utterance (B,), None if all have T.
         """
-        if self.fits_blocks(audio):
-            return self.encode_in_blocks(audio, lengths)
+        if use_chunks(audio) and self.is_longer_than_chunks(audio):
+            return encode_in_chunks(list(self.blocks), self.conv_layers, audio, lengths)  # type: ignore[arg-type]
         x = audio.unsqueeze(1)  # (B, 1, S)
         for block, layer in zip(self.blocks, self.conv_layers, strict=True):
             if lengths is not None:
@@ -64,37 +63,11 @@ class FeatureEncoder(nn.Module):
                 x = block(x, lengths)
         return x.transpose(1, 2), lengths  # (B, T, C)
 
-    def fits_blocks(self, audio: Tensor) -> bool:
-        """Whether audio (B, S) is better encoded block by block."""
-        if not goes_in_parts(audio) or not isinstance(self.blocks[0], ConvBlock):
+    def is_longer_than_chunks(self, audio: Tensor) -> bool:
+        """Whether audio (B, S) is of several chunks, and all blocks can be given chunks."""
+        if not isinstance(self.blocks[0], ConvBlock):
             return False
-        return audio.shape[1] >= 2 * BLOCK_FRAMES * hop_samples(self.conv_layers)
-
-    def encode_in_blocks(self, audio: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The same values, to rounding, in a fraction of the memory; arguments as of ``forward``."""
-        if lengths is None:
-            whole = [self.encode_one(row) for row in audio]
-            return torch.stack(whole), None
-        features = [self.encode_one(row[:length]) for row, length in zip(audio, lengths.tolist(), strict=True)]
-        frames = num_frames(audio.shape[1], self.conv_layers)
-        padded = [F.pad(x, (0, 0, 0, frames - x.shape[0])) for x in features]
-        return torch.stack(padded), num_frames(lengths, self.conv_layers)
-
-    def encode_one(self, audio: Tensor) -> Tensor:
-        """Features (T, C) of one utterance (S,)."""
-        layers, hop = self.conv_layers, hop_samples(self.conv_layers)
-        frames = num_frames(len(audio), layers)
-        blocks = [block.for_utterance(audio) for block in self.blocks if isinstance(block, ConvBlock)] if frames else []
-        features = audio.new_empty(0, self.out_channels)
-        for start in range(0, frames, BLOCK_FRAMES):
-            stop = min(frames, start + BLOCK_FRAMES)
-            x = audio[None, None, start * hop : start * hop + samples_for_frames(stop - start, layers)]
-            for block in blocks:
-                x = block(x, None)
-            if start == 0:  # of the type that the blocks give; parts of their own would lie between freed activations
-                features = x.new_empty(frames, self.out_channels)
-            features[start:stop] = x[0].T
-        return features
+        return audio.shape[1] >= 2 * CONVOLVED_FRAMES * hop_samples(self.conv_layers)
 
 
 class ConvBlock(nn.Module):
@@ -109,59 +82,19 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         # Graphs are for any batch: asked for its size, one would be for that size alone.
         if isinstance(self.norm, ChannelNorm) and runs_on_cpu(x) and len(x) and x.shape[2] >= self.conv.kernel_size[0]:
-            return F.gelu(self.convolve_normalized(x, lengths))
+            return F.gelu(conv_group_norm(x, lengths, self.conv, self.norm))
         return F.gelu(self.norm(self.conv(x), lengths))
 
-    def convolve_normalized(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Convolution and group norm of audio (B, 1, S), valid for lengths (B,) frames, in one pass: (B, C, T)."""
-        valid = [None] * len(x) if lengths is None else lengths.tolist()
-        found = []
-        for audio, frames in zip(x, valid, strict=True):
-            weight, bias = self.normalizing(audio[0], frames)
-            found.append(convolve(audio[None].to(weight.dtype), weight, bias, self.conv.stride[0], product_dtype(x)))
-        return torch.cat([y.transpose(1, 2) for y in found]).transpose(1, 2)  # channels last in memory
-
-    def normalizing(self, audio: Tensor, frames: int | None = None) -> tuple[Tensor, Tensor]:
-        """Weights (C, 1, kernel) and offsets (C,) of a convolution that gives what group norm makes of this one's, in
-        float32 or wider: rounded ones would not take a constant in the audio away, as the exact mean does.
-
-        A convolution is linear, so its output's mean and variance follow from the audio's at its kernel's lags, and
-        the norm's scale and offset go into the weights.
-
-        Args:
-            audio: of one utterance, (S,).
-            frames: frames of the output that the norm is over; all if None.
-        """
-        assert isinstance(self.norm, ChannelNorm)
-        weight = self.conv.weight[:, 0].double()  # (C, kernel)
-        lags = audio.unfold(0, self.conv.kernel_size[0], self.conv.stride[0])  # (T, kernel)
-        lags = lags if frames is None else lags[: max(1, frames)]
-        mean = lags.mean(0, dtype=torch.float64)
-        variance = ((weight @ covariance(lags, mean)) * weight).sum(1).clamp(min=0)
-        scale = self.norm.weight.double() * torch.rsqrt(variance + self.norm.eps)  # (C,)
-        offset = weight @ mean
-        if self.conv.bias is not None:  # which the norm takes away: its gradient is zero, as others wait for
-            offset = offset + self.conv.bias.double() - self.conv.bias.double()
-        offset = self.norm.bias.double() - scale * offset
-        dtype = torch.promote_types(audio.dtype, torch.float32)
-        return (scale[:, None] * weight)[:, None].to(dtype), offset.to(dtype)
-
-    def for_utterance(self, audio: Tensor) -> "Callable[[Tensor, Tensor | None], Tensor]":
-        """The block for any part of an utterance (S,), all of which a group norm is over; no gradients."""
+    def for_utterance(self, audio: Tensor) -> Callable[[Tensor], Tensor]:
+        """The block for any chunk of an utterance (S,), all of which a group norm is over; no gradients."""
         dtype = product_dtype(audio)
         if not isinstance(self.norm, ChannelNorm):
             convolution = self.conv.fixed(dtype)
-            return lambda x, _: F.gelu(self.norm(convolution(x), None))
-        weight, bias = self.normalizing(audio)
+            return lambda x: F.gelu(self.norm(convolution(x), None))
+        weight, bias = fold_group_norm(audio, self.conv, self.norm)
         if dtype == weight.dtype:
-            return lambda x, _: F.gelu(F.conv1d(x, weight, bias, self.conv.stride))
-        return lambda x, _: F.gelu(convolve(x.to(weight.dtype), weight, bias, self.conv.stride[0], dtype))
-
-
-def covariance(rows: Tensor, mean: Tensor, *, size: int = 1 << 14) -> Tensor:
-    """Of rows (T, N) around their mean (N,) in float64, (N, N), from so many rows at a time."""
-    centred = (part - mean for part in rows.split(size))  # (size, N)
-    return torch.stack([part.T @ part for part in centred]).sum(0) / len(rows)
+            return lambda x: F.gelu(F.conv1d(x, weight, bias, self.conv.stride))
+        return lambda x: F.gelu(convolve(x.to(weight.dtype), weight, bias, self.conv.stride[0], dtype))
 
 
 class LogMelBlock(nn.Module):

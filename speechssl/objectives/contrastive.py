@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, ModelConfig
-from speechssl.model.dropout import Dropout
 from speechssl.model.encoder import Encoder
+from speechssl.model.kernels.dropout import Dropout
 from speechssl.model.masking import (
     equalize_mask,
     masked_positions,

@@ -21,17 +21,14 @@ from speechssl.config import (
 )
 from speechssl.config_files import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
-from speechssl.model.context import (
-    FEED_FORWARD_FRAMES,
-    Block,
-    PositionalConvolution,
-    SelfAttention,
-    explicit_attention,
-    low_precision_works,
-)
+from speechssl.model.context import Block, PositionalConvolution, SelfAttention
 from speechssl.model.ctc import BidirectionalLstm, CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, FeatureEncoder, LogMelBlock
+from speechssl.model.kernels.attention import explicit_attention
+from speechssl.model.kernels.chunks import FEED_FORWARD_FRAMES
+from speechssl.model.kernels.dispatch import use_chunks
+from speechssl.model.kernels.grouped_convolution import low_precision_works
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = [(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2)]
@@ -300,7 +297,8 @@ def test_features_in_blocks_are_those_of_the_whole(norm: Any, bias: bool) -> Non
     for lengths in (None, torch.tensor([90_001, 64_123, 200])):
         expected, expected_lengths = encoder(audio, lengths)  # a gradient may be asked for
         with torch.no_grad():
-            assert encoder.fits_blocks(audio)
+            assert use_chunks(audio)
+            assert encoder.is_longer_than_chunks(audio)
             found, found_lengths = encoder(audio, lengths)
         assert found.shape == expected.shape
         frames = [found.shape[1]] * 3

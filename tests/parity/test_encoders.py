@@ -17,8 +17,8 @@ from speechssl.frames import num_frames
 from speechssl.interop.huggingface_config import family_problems
 from speechssl.interop.imported import Family
 from speechssl.interop.tensors import to_theirs
-from speechssl.model.context import explicit_attention
 from speechssl.model.encoder import Encoder, EncoderOutput
+from speechssl.model.kernels.attention import explicit_attention
 from speechssl.model.relative_position import RelativePositionBias
 
 transformers = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
@@ -215,7 +215,7 @@ def dropout_as_a_factor() -> Iterator[None]:
 
     with (
         mock.patch("torch.nn.functional.dropout", scale),
-        mock.patch("speechssl.model.dropout.draw_kept", keep_all),
+        mock.patch("speechssl.model.kernels.dropout.draw_kept", keep_all),
         mock.patch("torch.nn.functional.scaled_dot_product_attention", explicit_attention),
     ):
         yield

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from speechssl.model.parts import runs_on_cpu
+from speechssl.model.kernels.dispatch import runs_on_cpu
 
-PART_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 22
 """How much is copied or converted for a product at a time."""
 
 
@@ -36,9 +36,9 @@ class StridedConv1d(nn.Conv1d):
         """
         if dtype == self.weight.dtype:
             return super().forward
-        taps, bias = rows_of_taps(self.weight.to(dtype)), None if self.bias is None else self.bias.to(dtype)
+        taps, bias = flat_kernel(self.weight.to(dtype)), None if self.bias is None else self.bias.to(dtype)
         form = Form(self.kernel_size[0], self.stride[0], dtype)
-        return lambda x: products(x.transpose(1, 2).to(dtype).contiguous(), taps, bias, form).transpose(1, 2)
+        return lambda x: im2col_product(x.transpose(1, 2).to(dtype).contiguous(), taps, bias, form).transpose(1, 2)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -91,7 +91,7 @@ class MatrixConvolution(torch.autograd.Function):
         ctx.save_for_backward(frames, weight)
         ctx.form, ctx.bias_dtype = form, None if bias is None else bias.dtype
         ctx.time_is_last = x.is_contiguous()
-        return products(frames, rows_of_taps(weight), bias, form).transpose(1, 2)
+        return im2col_product(frames, flat_kernel(weight), bias, form).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
@@ -103,17 +103,17 @@ class MatrixConvolution(torch.autograd.Function):
         grad_x = grad_weight = grad_bias = None
         with torch.autocast("cpu", enabled=False):
             if ctx.needs_input_grad[0]:
-                grad_x = gradient_of_frames(grad, frames, weight, stride).transpose(1, 2)
+                grad_x = conv1d_input(grad, frames, weight, stride).transpose(1, 2)
                 if ctx.time_is_last:
                     grad_x = grad_x.contiguous()  # else what comes before would read in two orders at once, slowly
             if ctx.needs_input_grad[1]:
-                grad_weight = gradient_of_weight(grad, frames, weight, stride)
+                grad_weight = conv1d_weight(grad, frames, weight, stride)
             if ctx.bias_dtype is not None and ctx.needs_input_grad[2]:
                 grad_bias = grad.sum((0, 1), dtype=torch.promote_types(grad.dtype, torch.float32)).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None
 
 
-def products(frames: Tensor, taps: Tensor, bias: Tensor | None, form: Form) -> Tensor:
+def im2col_product(frames: Tensor, taps: Tensor, bias: Tensor | None, form: Form) -> Tensor:
     """Frames (B, T, C), contiguous, and rows of taps (kernel * C, O) to (B, T', O).
 
     One product for so many rows of an utterance; where it reads a frame more than once, of a copy.
@@ -123,8 +123,8 @@ def products(frames: Tensor, taps: Tensor, bias: Tensor | None, form: Form) -> T
     )
     with torch.autocast("cpu", enabled=False):
         for utterance, found in zip(frames, y, strict=True):
-            windows = inputs_of_taps(utterance, len(found), range(form.kernel), form.stride)
-            rows = rows_of_part(windows)
+            windows = im2col(utterance, len(found), range(form.kernel), form.stride)
+            rows = chunk_rows(windows)
             for part, out in zip(windows.split(rows), found.split(rows), strict=True):
                 if form.dtype != frames.dtype:
                     out.copy_(F.linear(part, taps.T, bias))
@@ -135,12 +135,12 @@ def products(frames: Tensor, taps: Tensor, bias: Tensor | None, form: Form) -> T
     return y
 
 
-def rows_of_taps(weight: Tensor) -> Tensor:
+def flat_kernel(weight: Tensor) -> Tensor:
     """Weights (O, C, kernel) as (kernel * C, O)."""
     return weight.permute(2, 1, 0).flatten(0, 1)
 
 
-def inputs_of_taps(utterance: Tensor, frames: int, taps: range, stride: int) -> Tensor:
+def im2col(utterance: Tensor, frames: int, taps: range, stride: int) -> Tensor:
     """What some neighbouring taps of a kernel read for each of the frames that come out, as a view.
 
     From (T, C), contiguous, to (frames, taps * C); rows overlap in memory where there are more taps than the stride.
@@ -150,24 +150,24 @@ def inputs_of_taps(utterance: Tensor, frames: int, taps: range, stride: int) -> 
     return utterance.as_strided((frames, len(taps) * channels), (stride * channels, 1), offset)
 
 
-def rows_of_part(x: Tensor) -> int:
+def chunk_rows(x: Tensor) -> int:
     """Rows (T, N) that are copied or converted at a time."""
-    return max(1, PART_BYTES // (x.shape[1] * x.element_size()))
+    return max(1, CHUNK_BYTES // (x.shape[1] * x.element_size()))
 
 
-def taps_apart(kernel: int, stride: int) -> Iterator[range]:
+def disjoint_taps(kernel: int, stride: int) -> Iterator[range]:
     """A kernel's taps in groups that read no frame twice."""
     return (range(start, min(start + stride, kernel)) for start in range(0, kernel, stride))
 
 
-def gradient_of_frames(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
+def conv1d_input(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
     """From gradients of the output (B, T', O) to those of frames (B, T, C)."""
     kernel = weight.shape[2]
     found = torch.empty_like(frames) if kernel >= stride else torch.zeros_like(frames)
-    for group in taps_apart(kernel, stride):
+    for group in disjoint_taps(kernel, stride):
         by_tap = weight[:, :, group.start : group.stop].transpose(1, 2).flatten(1)  # (O, taps * C)
         for out, utterance in zip(grad.to(weight.dtype), found, strict=True):
-            place = inputs_of_taps(utterance, len(out), group, stride)
+            place = im2col(utterance, len(out), group, stride)
             if group.start == 0:
                 torch.mm(out, by_tap, out=place)
                 utterance[len(out) * stride :] = 0.0
@@ -176,17 +176,17 @@ def gradient_of_frames(grad: Tensor, frames: Tensor, weight: Tensor, stride: int
     return found
 
 
-def gradient_of_weight(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
+def conv1d_weight(grad: Tensor, frames: Tensor, weight: Tensor, stride: int) -> Tensor:
     """From gradients of the output (B, T', O) to (O, C, kernel), of utterances added up in float32 or wider."""
     outputs, channels, kernel = weight.shape
     wide = torch.promote_types(weight.dtype, torch.float32)
     groups = []
     # Of audio all at once, which is quickly copied.
-    for group in taps_apart(kernel, stride) if channels > 1 else [range(kernel)]:
+    for group in disjoint_taps(kernel, stride) if channels > 1 else [range(kernel)]:
         found = torch.zeros(outputs, len(group) * channels, dtype=wide)
         for out, utterance in zip(grad, frames, strict=True):
-            inputs = inputs_of_taps(utterance, len(out), group, stride)
-            rows = len(out) if out.dtype == weight.dtype else rows_of_part(out)
+            inputs = im2col(utterance, len(out), group, stride)
+            rows = len(out) if out.dtype == weight.dtype else chunk_rows(out)
             for part, part_in in zip(out.split(rows), inputs.split(rows), strict=True):
                 found += part.to(weight.dtype).T @ part_in
         groups.append(found.view(outputs, len(group), channels))

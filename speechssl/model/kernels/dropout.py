@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.model.parts import runs_on_cpu
+from speechssl.model.kernels.dispatch import runs_on_cpu
 
 LEVELS = 1 << 16
 """A share is met to one in so many."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechssl.model.dropout import Dropout, dropout
+from speechssl.model.kernels.dropout import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5, 0.9])

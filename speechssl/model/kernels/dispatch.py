@@ -1,11 +1,11 @@
-"""Where a computation may take another way than the modules say, part by part or on other kernels."""
+"""Where a computation may take another way than on other devices."""
 
 import torch
 from torch import Tensor
 
 
-def goes_in_parts(x: Tensor) -> bool:
-    """Whether parts of x give the same in less memory: no gradient needs the whole, no graph records the parts, and
+def use_chunks(x: Tensor) -> bool:
+    """Whether chunks of x give the same in less memory: no gradient needs the whole, no graph records the chunks, and
     CPUs have small caches that whole recordings would only leave."""
     return not torch.is_grad_enabled() and runs_on_cpu(x)
 

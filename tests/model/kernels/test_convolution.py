@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechssl.model import convolution
-from speechssl.model.convolution import StridedConv1d
 from speechssl.model.feature_encoder import ConvBlock
+from speechssl.model.kernels import convolution
+from speechssl.model.kernels.convolution import StridedConv1d
 
 
 def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
@@ -45,7 +45,7 @@ def test_recordings_longer_than_a_part(norm: str, monkeypatch: pytest.MonkeyPatc
     inputs = list(block.parameters())
     found = []
     for size in (1 << 22, 100):
-        monkeypatch.setattr(convolution, "PART_BYTES", size)
+        monkeypatch.setattr(convolution, "CHUNK_BYTES", size)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = block(x, None)
         found.append([y.float(), *gradients(y, inputs)])

@@ -1,0 +1,1 @@
+"""How the model is computed quickly, and in little memory, on CPUs; its modules say what is computed."""
