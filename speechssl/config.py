@@ -133,22 +133,80 @@ class QuantizerConfig:
 class ContrastiveConfig:
     """Contrastive task over quantized targets (section 3.2)."""
 
+    name: Literal["contrastive"] = "contrastive"
+    """Pretext task."""
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    """Quantizer of the targets."""
+    """Quantizer of the targets (contrastive)."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     """Which frames are hidden from the context network."""
     final_dim: int = 256
-    """Dimension in which contexts and targets are compared."""
+    """Dimension in which contexts and targets are compared (contrastive)."""
     num_negatives: int = 100
-    """Distractors per masked frame, drawn from the other masked frames of the same utterance."""
+    """Distractors per masked frame, drawn from the other masked frames of the same utterance (contrastive)."""
     temperature: float = 0.1
     """Divisor of the cosine similarities (kappa)."""
     diversity_weight: float = 0.1
-    """Weight of the codebook diversity penalty (alpha)."""
+    """Weight of the codebook diversity penalty, alpha (contrastive)."""
     feature_penalty: float = 10.0
     """Weight of the mean squared feature-encoder output."""
     feature_grad_scale: float = 0.1
     """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """Entries of each codebook of the targets."""
+        return [self.quantizer.num_entries] * self.quantizer.num_groups
+
+
+@dataclass
+class UnitsConfig:
+    """What masked prediction predicts: entries of codebooks, fitted before the first update (HuBERT, section II.A)."""
+
+    features: Literal["log_mel", "layer"] = "log_mel"
+    """What is told apart: log-mel energies of the audio that an encoder frame hears, or a layer of ``checkpoint``."""
+    checkpoint: Path | None = None
+    """Run or checkpoint of the encoder whose layer it is; it has to make frames as often."""
+    layer: int = 0
+    """Transformer block, from 1."""
+    clustering: Literal["kmeans", "random_projection"] = "kmeans"
+    """K-means of whitened principal components, or random entries after a random projection (BEST-RQ)."""
+    num_entries: list[int] = field(default_factory=lambda: [100, 500])
+    """Entries of each codebook."""
+    dim: int = 64
+    """Principal components, or dimension of the random projection."""
+    fit_seconds: float = 3600.0
+    """Audio that the codebooks are fitted to."""
+
+
+@dataclass
+class MaskedPredictionConfig:
+    """Cross-entropy on the units of masked frames (HuBERT, section II.B)."""
+
+    name: Literal["masked_prediction"] = "masked_prediction"
+    """Pretext task."""
+    units: UnitsConfig = field(default_factory=UnitsConfig)
+    """What is predicted (masked_prediction)."""
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    """Which frames are hidden from the context network."""
+    cosine_dim: int = 0
+    """Dimension in which contexts and unit embeddings are compared by their cosine (256 in HuBERT); 0 for a linear head
+    (masked_prediction)."""
+    temperature: float = 0.1
+    """Divisor of the cosine similarities."""
+    unmasked_weight: float = 0.0
+    """Weight of the same loss on frames that are not masked (masked_prediction)."""
+    feature_penalty: float = 10.0
+    """Weight of the mean squared feature-encoder output."""
+    feature_grad_scale: float = 0.1
+    """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """Entries of each codebook of the targets."""
+        return list(self.units.num_entries)
+
+
+AnyObjective = ContrastiveConfig | MaskedPredictionConfig
 
 
 @dataclass
@@ -415,8 +473,8 @@ class PretrainConfig:
     """Pretraining run or checkpoint, imported ones too, that goes on on this data with a fresh schedule. It brings its
     model and quantizer, and the dev set is scored before the first update too: that of the old data shows what is
     forgotten."""
-    objective: ContrastiveConfig = field(default_factory=ContrastiveConfig)
-    """Pretext task."""
+    objective: AnyObjective = field(default_factory=ContrastiveConfig)
+    """Pretext task; ``name`` says which, and which keys there are."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     """What happens to the audio that the context network hears; the targets come from it as it was (denoising)."""
     dropout: DropoutConfig = field(default_factory=lambda: DropoutConfig(features=0.1, quantizer_input=0.1))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from speechssl.config_limits import fault_of
-from speechssl.config_schema import schema_of, section_type
+from speechssl.config_schema import kind_named, kinds_of, schema_of, section_type
 from speechssl.config_sources import COMMAND_LINE, Setting, Sources, read_arguments, read_mapping
 from speechssl.config_values import convert, describe, nearest, show
 from speechssl.errors import ConfigError
@@ -127,7 +127,30 @@ def _typed_values(cls: type, settings: Sequence[Setting], problems: list[str], *
         if setting.append:
             converted = [*(values.get(setting.key) or _attribute(defaults, setting.key) or []), *converted]
         values[setting.key] = converted
+    problems += _of_other_kinds(cls, settings, values, defaults)
     return values
+
+
+def _of_other_kinds(cls: type, settings: Sequence[Setting], values: dict[str, Any], defaults: Any) -> list[str]:
+    """What was given for another kind of a section than the one that its name says; it is taken out of ``values``."""
+    problems = []
+    for item in dataclasses.fields(cls):
+        kinds = kinds_of(typing.get_type_hints(cls)[item.name])
+        if not kinds:
+            continue
+        name = values.get(f"{item.name}.name", getattr(defaults, item.name).name)
+        own = {f"{item.name}.{key}" for key in schema_of(kind_named(kinds, name)).leaves}
+        for setting in settings:
+            if setting.key.startswith(f"{item.name}.") and setting.key in values and setting.key not in own:
+                key = setting.key.removeprefix(f"{item.name}.")
+                others = [kind.name for kind in kinds if key in schema_of(kind).leaves]
+                problems.append(
+                    f"{setting.source}: {setting.key} is a key of {item.name}.name {' and '.join(others)}, the name is "
+                    f"{name}; leave it out, or give --{item.name}.name {others[0]}"
+                )
+        for key in [key for key in values if key.startswith(f"{item.name}.") and key not in own]:
+            del values[key]
+    return problems
 
 
 def _instantiate(cls: Any, values: Mapping[str, Any], prefix: str, default: Any, missing: list[str]) -> Any:
@@ -138,6 +161,9 @@ def _instantiate(cls: Any, values: Mapping[str, Any], prefix: str, default: Any,
         key = prefix + item.name
         inherited = _default(item) if default is dataclasses.MISSING else getattr(default, item.name)
         section = section_type(hints[item.name])
+        if kinds := kinds_of(hints[item.name]):
+            section = kind_named(kinds, values.get(f"{key}.name", inherited.name))
+            inherited = inherited if isinstance(inherited, section) else section()
         if section is not None:
             if inherited is None and not any(name.startswith(f"{key}.") for name in values):
                 arguments[item.name] = None
@@ -158,7 +184,7 @@ def _default(item: dataclasses.Field) -> Any:
 
 def _attribute(config: Any, key: str) -> Any:
     for name in key.split("."):
-        config = None if config is None else getattr(config, name)
+        config = getattr(config, name, None)
     return config
 
 

@@ -4,10 +4,11 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from dataclasses import field
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from speechssl.config_schema import schema_of, section_type
+from speechssl.config_schema import kinds_of, schema_of, section_type
 from speechssl.config_shipped import shipped_names
 from speechssl.config_values import is_list
 
@@ -32,13 +33,22 @@ def help_text(cls: type, *, command: str, positionals: Sequence[str] = ()) -> st
 
 
 def _with_whole_sections(cls: type) -> type:
-    """The class with sections that may be left out as ordinary ones, whose keys jsonargparse explains."""
+    """The class with ordinary sections, whose keys jsonargparse explains, in place of those that may be left out, and
+    of those that come in several kinds, with the keys of all."""
     hints = typing.get_type_hints(cls)
-    optional = {
-        item.name: section
-        for item in dataclasses.fields(cls)
-        if (section := section_type(hints[item.name])) is not None and section is not hints[item.name]
-    }
+    optional: dict[str, type] = {}
+    for item in dataclasses.fields(cls):
+        hint = hints[item.name]
+        if kinds := kinds_of(hint):
+            names: Any = Literal[tuple(kind.name for kind in kinds)]
+            optional[item.name] = dataclasses.make_dataclass(
+                kinds[0].__name__,
+                [("name", names, kinds[0].name)],
+                bases=tuple(reversed(kinds)),
+            )
+            optional[item.name].__doc__ = hint.__doc__
+        elif (section := section_type(hint)) is not None and section is not hint:
+            optional[item.name] = section
     if not optional:
         return cls
     fields = [(name, section, field(default_factory=section)) for name, section in optional.items()]

@@ -64,10 +64,10 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
     ),
     ABOVE_ZERO: (
         "max_batch_seconds", "max_seconds", "cut_above_seconds", "shuffle_hours", "cache_gigabytes", "window_seconds",
-        "margin_seconds", "probe_seconds", "source_weights",
+        "margin_seconds", "probe_seconds", "fit_seconds", "source_weights",
     ),
     FACTOR: (
-        "diversity_weight", "feature_penalty", "feature_grad_scale", "weight_decay", "max_grad_norm",
+        "diversity_weight", "unmasked_weight", "feature_penalty", "feature_grad_scale", "weight_decay", "max_grad_norm",
         "min_accuracy_over_chance", "tolerance",
     ),
     FACTOR_ABOVE_ZERO: (
@@ -79,7 +79,8 @@ _NAMES: dict[Limit, tuple[str, ...]] = {
         "channel_length", "bootstrap_samples",
     ),
     NUM_LAYERS: ("num_layers", "pos_conv_depth"),
-    Limit(0, 1_000): ("num_lstm_layers", "num_threads"),
+    Limit(0, 1_000): ("num_lstm_layers", "num_threads", "layer"),
+    Limit(0, 10**6): ("cosine_dim",),
     NUM_WORKERS: ("num_workers",),
     UP_TO_A_MILLION: ("gradient_bucket_megabytes", "max_shard_megabytes"),
     Limit(1_000, 400_000): ("sample_rate",),

@@ -2,7 +2,8 @@
 
 import dataclasses
 import typing
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 
 class Schema(NamedTuple):
@@ -22,12 +23,28 @@ def schema_of(cls: type) -> Schema:
     return Schema(leaves, frozenset(sections))
 
 
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The dataclasses of a section that comes in several kinds, of which its key ``name`` says one; else none."""
+    found = tuple(argument for argument in typing.get_args(hint) if dataclasses.is_dataclass(argument))
+    return found if len(found) > 1 else ()
+
+
+def kind_named(kinds: Sequence[Any], name: str) -> Any:
+    """The kind whose default name this is."""
+    return next(kind for kind in kinds if kind.name == name)
+
+
 def _collect_keys(cls: type, prefix: str, leaves: dict[str, Any], sections: set[str]) -> None:
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         key = prefix + item.name
-        section = section_type(hints[item.name])
-        if section is not None:
+        section, kinds = section_type(hints[item.name]), kinds_of(hints[item.name])
+        if kinds:
+            sections.add(key)
+            for kind in kinds:
+                _collect_keys(kind, f"{key}.", leaves, sections)
+            leaves[f"{key}.name"] = Literal[tuple(kind.name for kind in kinds)]
+        elif section is not None:
             sections.add(key)
             _collect_keys(section, f"{key}.", leaves, sections)
         else:

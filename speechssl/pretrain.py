@@ -1,22 +1,24 @@
 """Pretraining: build the model, one step, run."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechssl.config import (
     ContextConfig,
-    ContrastiveConfig,
+    MaskedPredictionConfig,
     MaskingConfig,
     ModelConfig,
     PretrainConfig,
-    QuantizerConfig,
     StreamConfig,
+    UnitsConfig,
 )
 from speechssl.config_files import from_dict
 from speechssl.config_limits import check_limits
@@ -27,13 +29,15 @@ from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import ShardStore, make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import CheckpointError, ConfigError
-from speechssl.frames import num_frames, samples_for_frames
+from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
-from speechssl.model.quantizer import temperature_at
-from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
+from speechssl.objectives.build import build_objective, continue_objective, objective_problems
+from speechssl.objectives.objective import Objective, PretextOutput
+from speechssl.objectives.units import Units
 from speechssl.training.checkpoints import (
     Checkpoint,
     CheckpointKind,
+    latest_checkpoint,
     load_checkpoint,
     load_weights,
     say_unfinished,
@@ -47,7 +51,7 @@ from speechssl.training.processes import announce, launch, make_fabric, ranks_to
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.schedules import schedule_problems
-from speechssl.training.seeding import DEV, WEIGHTS, derive_seed, mask_generator
+from speechssl.training.seeding import DEV, UNITS, WEIGHTS, derive_seed, mask_generator
 from speechssl.training.task import StepOutput
 
 logger = logging.getLogger(__name__)
@@ -115,35 +119,97 @@ def train(
         f"({shown_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
+        begins = initial is None and latest_checkpoint(config.output) is None
+        if begins and isinstance(config.objective, MaskedPredictionConfig):
+            fit_units(model.units, config.objective.units, plan, fabric, derive_seed(config.training.seed, UNITS))
         augment = make_augmenter(
             config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
         )
         Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment, corpus).run()
 
 
-def make_model(config: PretrainConfig) -> ContrastiveModel:
-    """The model of a run, with random weights."""
-    model = ContrastiveModel(config.model, config.objective, config.dropout)
+def make_model(config: PretrainConfig) -> Any:
+    """The model of a run, an ``Objective``, with random weights; units of a layer with those of its encoder."""
+    objective = config.objective
+    source = units_source(objective.units, config.model) if isinstance(objective, MaskedPredictionConfig) else None
+    units_of = None if source is None else from_dict(ModelConfig, source.config["model"])
+    model: Any = build_objective(config.model, objective, config.dropout, units_of)
     model.encoder.recompute(config.training.recompute)
+    if source is not None:
+        weights = {
+            name.removeprefix("encoder."): value
+            for name, value in source.model_state.items()
+            if name.startswith("encoder.")
+        }
+        load_weights(model.units.features.encoder, weights, source=source.path)
     return model
 
 
+def units_source(units: UnitsConfig, model: ModelConfig) -> Checkpoint | None:
+    """The checkpoint of the encoder whose layer units are of, if they are.
+
+    Raises:
+        ConfigError: it has no such layer, or makes frames less or more often than the model.
+    """
+    if units.features != "layer" or units.checkpoint is None:
+        return None
+    checkpoint = load_checkpoint(units.checkpoint)
+    theirs = from_dict(ModelConfig, checkpoint.config["model"])
+    problems = []
+    if units.layer > theirs.context.num_layers:
+        problems.append(f"objective.units.layer is {units.layer}, {checkpoint.path} has {theirs.context.num_layers}")
+    of_both = [
+        (config.sample_rate, hop_samples(layers), receptive_field_samples(layers))
+        for config in (theirs, model)
+        for layers in [config.feature_encoder.conv_layers]
+    ]
+    if of_both[0] != of_both[1]:
+        (rate, hop, field), (own_rate, own_hop, own_field) = of_both
+        problems.append(
+            f"{checkpoint.path} makes a frame of {field} samples every {hop} at {rate} Hz, and this model one of "
+            f"{own_field} every {own_hop} at {own_rate} Hz; units have to be of the same frames"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return checkpoint
+
+
+def fit_units(units: Units, config: UnitsConfig, plan: StreamPlan, fabric: Fabric, seed: int) -> None:
+    """Fit the units on the first process, to what the first updates hear before augmentation, and tell the others."""
+    seconds = min(config.fit_seconds, plan.seconds)
+    entries = " and ".join(map(str, config.num_entries))
+    announce(fabric, f"fitting {entries} units to {seconds / 60:.0f} minutes of audio")
+    if fabric.is_global_zero:
+        units.fit(audio_of(plan, seconds), seed)
+    if fabric.world_size > 1:
+        units.load_state_dict(fabric.broadcast(units.state_dict()))
+
+
+def audio_of(plan: StreamPlan, seconds: float) -> Iterator[Tensor]:
+    """Waveforms (B, S) of the first micro-batches of a plan, so much of each stream as of the others."""
+    found = 0.0
+    for update in count():
+        for stream in range(plan.num_streams):
+            batch = load_batch(plan.batch(update, stream), plan.sample_rate)
+            yield batch.audio
+            found += float(batch.lengths.sum()) / plan.sample_rate
+        if found >= seconds:
+            return
+
+
 class PretrainTask:
-    """Contrastive pretraining as the loop sees it."""
+    """Pretraining as the loop sees it, whatever the pretext task."""
 
     kind: CheckpointKind = "pretrain"
     vocabulary: dict[str, Any] | None = None
 
-    def __init__(self, config: PretrainConfig, model: ContrastiveModel, dev: StreamPlan | None) -> None:
+    def __init__(self, config: PretrainConfig, model: Any, dev: StreamPlan | None) -> None:
         self.config = config
         self.dev = dev
         self.module: nn.Module = model
-        self.model = model
+        self.model: Objective = model
         self.forward: Any = model
-        quantizer = config.objective.quantizer
-        self.health = PretrainHealth(
-            config.health, quantizer.num_entries, quantizer.num_groups, config.objective.num_negatives
-        )
+        self.health = PretrainHealth(config.health, self.model)
 
     @property
     def scores_start(self) -> bool:
@@ -155,22 +221,19 @@ class PretrainTask:
 
     def step(self, batch: Batch, update: int) -> StepOutput:
         generator = mask_generator(self.config.training.seed, update, batch.stream)
-        output, num_targets = self.compute(self.forward, batch, update, generator)
-        return StepOutput(output.loss, num_targets, sums(output, num_targets), output.context)
+        output = self.compute(self.forward, batch, update, generator)
+        return StepOutput(output.loss, output.num_targets, output.figures, output.context)
 
     def compute(
-        self, forward: Callable[..., ContrastiveOutput], batch: Batch, update: int, generator: torch.Generator
-    ) -> tuple[ContrastiveOutput, int]:
-        """Forward pass through the module, wrapped or not; also the number of masked frames."""
+        self, forward: Callable[..., PretextOutput], batch: Batch, update: int, generator: torch.Generator
+    ) -> PretextOutput:
+        """Forward pass through the module, wrapped or not."""
         device = self.model.encoder.mask_embedding.device
         frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
-        draw = self.model.draw(batch.audio.shape[0], frames, generator)
-        num_targets = draw.positions.numel()
-        on_device = PretextDraw(*(None if x is None else to_device(x, device) for x in draw))  # type: ignore[arg-type]
-        temperature = self.model.quantizer.temperature(update)
+        draw = self.model.draw(batch.audio.shape[0], frames, generator, update=update)
+        on_device = type(draw)(*(to_device(x, device) if isinstance(x, Tensor) else x for x in draw))
         clean = None if batch.clean is None else to_device(batch.clean, device)
-        output = forward(to_device(batch.audio, device), on_device, temperature=temperature, clean=clean)
-        return output, num_targets
+        return forward(to_device(batch.audio, device), on_device, clean=clean)
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
@@ -183,10 +246,10 @@ class PretrainTask:
         batch_number = 0
         while plan.epoch(batch_number, 0) == 0:
             batch = load_batch(plan.batch(batch_number, 0), plan.sample_rate)
-            output, targets = self.compute(self.model, batch, update, mask_generator(DEV, batch_number, 0))
-            for name, value in sums(output, targets).items():
+            output = self.compute(self.model, batch, update, mask_generator(DEV, batch_number, 0))
+            for name, value in output.figures.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
-            num_targets += targets
+            num_targets += output.num_targets
             batch_number += 1
         return {name: value / num_targets for name, value in totals.items()}
 
@@ -194,33 +257,11 @@ class PretrainTask:
         pass
 
 
-def sums(output: ContrastiveOutput, num_targets: int) -> dict[str, Tensor]:
-    """Figures for the log, weighted by targets."""
-    figures = {
-        "loss": output.contrastive_loss,
-        "accuracy": output.num_correct,
-        "chance": output.num_correct_by_chance,
-        "diversity_loss": output.diversity_loss * num_targets,
-        "feature_energy": output.feature_energy * num_targets,
-    }
-    for group, value in enumerate(output.perplexity):
-        figures[f"perplexity_{group}"] = value * num_targets
-    return figures
-
-
 def check_config(config: PretrainConfig) -> None:
     """Raise ConfigError, naming everything that cannot work."""
     check_limits(config)
     problems = model_problems(config.model) + training_problems(config.training) + schedule_problems(config.schedule)
-    quantizer = config.objective.quantizer
-    if quantizer.dim % quantizer.num_groups:
-        problems.append(
-            f"objective.quantizer.dim is {quantizer.dim}, expected a multiple of num_groups ({quantizer.num_groups})"
-        )
-    if not 0 < config.objective.masking.time_prob <= 1:
-        problems.append(
-            f"objective.masking.time_prob is {config.objective.masking.time_prob}, expected above 0 up to 1"
-        )
+    problems += objective_problems(config.objective)
     problems += mask_problems("objective.masking", config.objective.masking, config.model)
     if not config.data.shards:
         problems.append("data.shards is empty; name shard files or folders that `speechssl shard` made")
@@ -316,12 +357,10 @@ def say_shared(train: Corpus, dev: Corpus) -> None:
 
 
 def take_init(config: PretrainConfig) -> Checkpoint | None:
-    """The checkpoint of ``init``; what the configuration leaves open of model and quantizer becomes that of it.
-
-    The Gumbel temperature goes on from where it was.
+    """The checkpoint of ``init``; what the configuration leaves open of model and pretext task becomes that of it.
 
     Raises:
-        CheckpointError: it has no quantizer.
+        CheckpointError: it has no pretext task, or another one.
         ConfigError: it is of another architecture than a ``model`` that was given.
     """
     if config.init is None:
@@ -337,20 +376,14 @@ def take_init(config: PretrainConfig) -> Checkpoint | None:
             f"model differs from that of {checkpoint.path}; leave the model section out, --init brings it"
         )
     config.model = model
-    theirs = from_dict(ContrastiveConfig, checkpoint.config["objective"])
-    reached = temperature_at(theirs.quantizer, checkpoint.update)
-    take_defaults(config.objective.quantizer, replace(theirs.quantizer, temperature_start=reached))
-    if config.objective.final_dim == ContrastiveConfig().final_dim:
-        config.objective.final_dim = theirs.final_dim
+    theirs = from_dict(PretrainConfig, {"objective": checkpoint.config["objective"]}).objective
+    if not continue_objective(config.objective, theirs, checkpoint.update):
+        raise CheckpointError(
+            f"{checkpoint.path} was pretrained by {theirs.name}, and objective.name is {config.objective.name}; give "
+            f"--objective.name {theirs.name}, or begin anew with units of its encoder (--objective.name "
+            f"masked_prediction --objective.units.features layer --objective.units.checkpoint {config.init})"
+        )
     return checkpoint
-
-
-def take_defaults(own: QuantizerConfig, theirs: QuantizerConfig) -> None:
-    """Give each field that is at its default the other's value."""
-    default = QuantizerConfig()
-    for name in (item.name for item in fields(QuantizerConfig)):
-        if getattr(own, name) == getattr(default, name):
-            setattr(own, name, getattr(theirs, name))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -27,6 +27,29 @@ def contrastive_loss(contexts: Tensor, targets: Tensor, codes: Tensor, negatives
     return total
 
 
+def masked_prediction_loss(logits: list[Tensor], units: Tensor, mask: Tensor) -> Tensor:
+    """Equation 1 of HuBERT with its weight at 1, summed over masked frames and codebooks.
+
+    logits (B, T, V) for each codebook, units (B, T, codebooks), mask (B, T).
+    """
+    total = torch.zeros((), dtype=logits[0].dtype)
+    for b in range(mask.shape[0]):
+        for t in range(mask.shape[1]):
+            if mask[b, t]:
+                for c, scores in enumerate(logits):
+                    total = total - torch.log(torch.exp(scores[b, t, units[b, t, c]]) / torch.exp(scores[b, t]).sum())
+    return total
+
+
+def nearest(points: Tensor, codebook: Tensor) -> list[int]:
+    """The entry (V, P) at the least distance from each of the points (N, P)."""
+    found = []
+    for point in points:
+        distances = [float(((point - entry) ** 2).sum()) for entry in codebook]
+        found.append(distances.index(min(distances)))
+    return found
+
+
 def diversity_loss(scores: Tensor) -> Tensor:
     """(G V - sum of perplexities) / (G V) of the softmax averaged over frames; scores (frames, G, V)."""
     frames, groups, entries = scores.shape

@@ -22,7 +22,7 @@ from contenders import Process, describe_machine, ratio, take_turns
 from operations import pretraining_operations
 from our_update import OurUpdate
 
-from speechssl.config import PretrainConfig
+from speechssl.config import ContrastiveConfig, PretrainConfig
 from speechssl.config_files import parse
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
@@ -86,6 +86,7 @@ def cases(model: str, precision: str, device: str, batch: int, seconds: float, f
 def operations(case: Case, masked: float) -> float:
     """Floating-point operations of an update."""
     config = case.config
+    assert isinstance(config.objective, ContrastiveConfig)
     samples = round(case.seconds * RATE)
     return pretraining_operations(config.model, config.objective, case.batch, samples, round(masked / case.batch))
 

@@ -35,7 +35,7 @@ from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
-from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.pretrain import PretrainTask
 from speechssl.training.machine import settle_cpu
 from speechssl.training.seeding import mask_generator
@@ -72,12 +72,12 @@ class Case(NamedTuple):
         generator = torch.Generator().manual_seed(0)
         return 0.1 * torch.randn(self.batch, round(self.seconds * RATE), generator=generator)
 
-    def draw(self, update: int) -> PretextDraw:
+    def draw(self, update: int) -> ContrastiveDraw:
         """Masks and negatives of an update, the same for everyone."""
         with torch.device("meta"):
             model = ContrastiveModel(self.config, ContrastiveConfig(), DROPOUT)
         frames = num_frames(self.audio.shape[1], self.config.feature_encoder.conv_layers)
-        return model.draw(self.batch, frames, mask_generator(0, update, 0))
+        return model.draw(self.batch, frames, mask_generator(0, update, 0), update=update)
 
 
 class Ours(OurUpdate):
@@ -87,7 +87,7 @@ class Ours(OurUpdate):
         training = TrainingConfig(accelerator=case.device, devices=1, precision=case.precision, compile=case.compile)  # type: ignore[arg-type]
         config = PretrainConfig(model=case.config, dropout=DROPOUT, training=training, output=case.folder)
         settle_cpu(training)
-        model = ContrastiveModel(config.model, config.objective, config.dropout)
+        model = ContrastiveModel(config.model, ContrastiveConfig(), config.dropout)
         model.load_state_dict(safetensors.torch.load_file(case.folder / "ours.safetensors"))
         lengths = torch.full((case.batch,), case.audio.shape[1])
         super().__init__(config, PretrainTask(config, model, None), Batch([], case.audio, lengths, [], stream=0))
@@ -142,7 +142,7 @@ class HuggingFace:
         return loss
 
 
-def their_negatives(draw: PretextDraw) -> Tensor:
+def their_negatives(draw: ContrastiveDraw) -> Tensor:
     """Our indices into an utterance's masked frames as theirs into all frames of the batch, (B, T, N)."""
     batch, frames = draw.time_mask.shape
     negatives = torch.zeros(batch, frames, draw.negatives.shape[2], dtype=torch.long)

@@ -35,7 +35,7 @@ from contenders import describe_machine
 from our_update import OurUpdate
 from torch import Tensor
 
-from speechssl.config import DropoutConfig, PretrainConfig, TrainingConfig
+from speechssl.config import ContrastiveConfig, DropoutConfig, PretrainConfig, TrainingConfig
 from speechssl.cores import num_cores
 from speechssl.data.batches import Batch
 from speechssl.objectives.contrastive import ContrastiveModel
@@ -99,7 +99,7 @@ class Rank:
         """An update of a new model, with the same weights on every rank and other audio."""
         torch.manual_seed(0)
         config = PretrainConfig(model=model_config(self.case.model), dropout=DROPOUT, training=training)
-        model = ContrastiveModel(config.model, config.objective, config.dropout)
+        model = ContrastiveModel(config.model, ContrastiveConfig(), config.dropout)
         generator = torch.Generator().manual_seed(self.rank)
         audio = 0.1 * torch.randn(self.case.batch, round(self.case.seconds * RATE), generator=generator)
         batch = Batch([], audio, torch.full((self.case.batch,), audio.shape[1]), [], stream=self.rank)

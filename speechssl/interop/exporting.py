@@ -4,11 +4,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
 
-from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig
+from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig, PretrainConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface import write_huggingface
@@ -36,7 +37,7 @@ def run(config: ExportConfig) -> None:
         DataError: an evaluation for the model card that cannot be read.
     """
     check_new(config.output)
-    checkpoint = load_checkpoint(config.checkpoint)
+    checkpoint = known_elsewhere(load_checkpoint(config.checkpoint))
     architecture = architecture_of(checkpoint)
     module = architecture.build()
     load_weights(module, checkpoint.model_state, source=checkpoint.path)
@@ -69,6 +70,18 @@ _REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
     "huggingface": huggingface_reference,
     "torchaudio": torchaudio_reference,
 }
+
+
+def known_elsewhere(checkpoint: Checkpoint) -> Checkpoint:
+    """The encoder alone of a checkpoint whose pretext task other frameworks do not have."""
+    if checkpoint.kind != "pretrain":
+        return checkpoint
+    objective = from_dict(PretrainConfig, {"objective": checkpoint.config["objective"]}).objective
+    if isinstance(objective, ContrastiveConfig):
+        return checkpoint
+    print(f"note: the encoder alone is written, since other frameworks have no {objective.name} of this kind")
+    weights = {name: value for name, value in checkpoint.model_state.items() if name.startswith("encoder.")}
+    return replace(checkpoint, kind="encoder", model_state=weights)
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

@@ -13,7 +13,7 @@ from speechssl.interop.huggingface_config import FEATURES_FILE
 from speechssl.interop.imported import Architecture
 from speechssl.interop.proof import CONTEXT, FEATURES, LOGITS, LOSS, Reference, Stages, layer_name
 from speechssl.interop.tensors import first_line
-from speechssl.objectives.contrastive import PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw
 
 
 def huggingface_reference(folder: Path, architecture: Architecture) -> Reference:
@@ -32,11 +32,11 @@ def huggingface_reference(folder: Path, architecture: Architecture) -> Reference
         prepare = make_features(transformers, folder, architecture)
 
     @torch.no_grad()
-    def stages(audio: Tensor, draw: PretextDraw | None) -> Stages:
+    def stages(audio: Tensor, draw: ContrastiveDraw | None) -> Stages:
         with failures_told(folder, "run"):
             return run(audio, draw)
 
-    def run(audio: Tensor, draw: PretextDraw | None) -> Stages:
+    def run(audio: Tensor, draw: ContrastiveDraw | None) -> Stages:
         heard = prepare(audio[0].numpy(), sampling_rate=architecture.model.sample_rate, return_tensors="pt")
         values = heard.input_values.to(audio.dtype)
         encoder = getattr(model, model.base_model_prefix, model)
@@ -72,7 +72,7 @@ def failures_told(folder: Path, action: str) -> Iterator[None]:
         ) from error
 
 
-def contrastive_loss(model: Any, values: Tensor, draw: PretextDraw) -> Tensor:
+def contrastive_loss(model: Any, values: Tensor, draw: ContrastiveDraw) -> Tensor:
     """Their contrastive loss with our masks and negatives."""
     negatives = torch.zeros(*draw.time_mask.shape, draw.negatives.shape[2], dtype=torch.long)
     negatives[0, draw.positions[0]] = draw.positions[0][draw.negatives[0]]

@@ -13,10 +13,10 @@ from speechssl.errors import CheckpointError, DataError
 from speechssl.frames import receptive_field_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
-from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 
 Stages = dict[str, Tensor]
-Reference = Callable[[Tensor, PretextDraw | None], Stages]
+Reference = Callable[[Tensor, ContrastiveDraw | None], Stages]
 """The other side: audio (1, S) in -1..1 at the model's rate, and masks and negatives if it has a pretext task, to the
 same stages as ``our_stages``, as many as it can show."""
 
@@ -38,7 +38,7 @@ def layer_name(number: int) -> str:
 
 
 @torch.no_grad()
-def our_stages(module: nn.Module, audio: Tensor, draw: PretextDraw | None) -> Stages:
+def our_stages(module: nn.Module, audio: Tensor, draw: ContrastiveDraw | None) -> Stages:
     """What a model of ours, in evaluation mode, makes of audio (1, S): stages by name, (1, T, ...) or scalars."""
     encoder = module.get_submodule("encoder")
     assert isinstance(encoder, Encoder)
@@ -49,17 +49,17 @@ def our_stages(module: nn.Module, audio: Tensor, draw: PretextDraw | None) -> St
     if isinstance(module, CtcModel):
         stages[LOGITS] = module(audio).logits
     if isinstance(module, ContrastiveModel) and draw is not None:
-        stages[LOSS] = module(audio, draw, temperature=1.0).contrastive_loss
+        stages[LOSS] = module(audio, draw).figures["loss"]
     return stages
 
 
-def make_draw(module: nn.Module, num_samples: int) -> PretextDraw | None:
+def make_draw(module: nn.Module, num_samples: int) -> ContrastiveDraw | None:
     """Masks and negatives for one recording, always the same; None for a model without pretext task."""
     if not isinstance(module, ContrastiveModel):
         return None
     with torch.no_grad():
         frames = module.encoder.encode_features(torch.zeros(1, num_samples), None)[0].shape[1]
-    return module.draw(1, frames, torch.Generator().manual_seed(0))
+    return module.draw(1, frames, torch.Generator().manual_seed(0), update=0)
 
 
 def compare(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Difference]:

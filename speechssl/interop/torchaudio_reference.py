@@ -19,7 +19,7 @@ from speechssl.interop.torchaudio_models import (
     module_of,
     read_facts,
 )
-from speechssl.objectives.contrastive import PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw
 
 LOUDNESS = 10.0
 """Theirs adds 1e-5 to the variance of the waveform before it divides by its root, ours (and Hugging Face's) 1e-7, which
@@ -51,7 +51,7 @@ def reference_of_module(module: Any, architecture: Architecture) -> Reference:
     inner = inner_module(module)
 
     @torch.no_grad()
-    def stages(audio: Tensor, draw: PretextDraw | None) -> Stages:
+    def stages(audio: Tensor, draw: ContrastiveDraw | None) -> Stages:
         heard = normalized = audio
         if architecture.model.normalize_audio:
             heard = audio * LOUDNESS

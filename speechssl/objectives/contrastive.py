@@ -1,12 +1,15 @@
 """Contrastive task: tell the quantized target of a masked frame from distractors (wav2vec 2.0, section 3.2)."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.config import ContrastiveConfig, DropoutConfig, ModelConfig
+from speechssl.config import ContrastiveConfig, DropoutConfig, HealthConfig, ModelConfig, QuantizerConfig
 from speechssl.model.encoder import Encoder
 from speechssl.model.kernels.dropout import Dropout
 from speechssl.model.masking import (
@@ -16,10 +19,32 @@ from speechssl.model.masking import (
     sample_negatives,
     sample_time_mask,
 )
-from speechssl.model.quantizer import GumbelQuantizer
+from speechssl.model.quantizer import GumbelQuantizer, temperature_at
+from speechssl.objectives.objective import PretextOutput, Symptom, at_chance, collapsed_codebooks, trivial_targets
+
+AT_CHANCE_ADVICE = """\
+Usual causes: a learning rate too low, or so high that the first updates threw the model off; too little audio per
+update; masks so long or so dense that nothing can be guessed; silent or wrongly decoded audio (listen to a shard);
+a codebook that has collapsed (see the perplexity above).
+Remedies: try --optimizer.learning_rate three times lower and higher; more audio per update (--data.max_batch_seconds,
+--data.num_streams); a smaller --objective.masking.time_prob or --objective.masking.time_length. A run in its warm-up
+may only need patience: raise --health.patience_updates."""
+
+CODEBOOK_ADVICE = """\
+Usual causes: the diversity penalty is too weak for this batch size; the Gumbel temperature falls too fast; the
+learning rate is too high; more entries than so little audio can fill.
+Remedies: raise --objective.diversity_weight; bring --objective.quantizer.temperature_decay nearer 1; lower
+--optimizer.learning_rate; use a smaller --objective.quantizer.num_entries."""
+
+COLLAPSE_ADVICE = """\
+The targets have become all but one code, which makes the task trivial: this is no success, the encoder learns nothing.
+Usual causes: the diversity penalty is off or too weak; the features have shrunk to a constant (feature penalty or
+learning rate too high).
+Remedies: raise --objective.diversity_weight; lower --optimizer.learning_rate or --objective.feature_penalty; start
+again, since a collapsed encoder rarely recovers."""
 
 
-class PretextDraw(NamedTuple):
+class ContrastiveDraw(NamedTuple):
     """The random choices of one micro-batch."""
 
     time_mask: Tensor
@@ -30,27 +55,10 @@ class PretextDraw(NamedTuple):
     """Distractors as indices into the masked frames, (B, M, N)."""
     channel_mask: Tensor | None
     """Channels set to zero, boolean (B, D); None if the masking configuration has none."""
-
-
-class ContrastiveOutput(NamedTuple):
-    """Sums over the masked frames of a micro-batch; divide by the update's number of targets."""
-
-    loss: Tensor
-    """Total loss: contrastive plus weighted diversity and feature penalties, times the masked frames."""
-    contrastive_loss: Tensor
-    """Contrastive part in nats; chance is ln(N + 1) per target."""
-    diversity_loss: Tensor
-    """Diversity penalty, in 0..1, before its weight."""
-    feature_energy: Tensor
-    """Mean squared feature-encoder output, before its weight."""
-    num_correct: Tensor
-    """Targets scored above all their distractors."""
-    num_correct_by_chance: Tensor
-    """What guessing would get right, given the distractors that were really drawn."""
-    perplexity: Tensor
-    """Perplexity of the chosen codes, per group, (G,)."""
-    context: Tensor
-    """Context vectors, (B, T, D)."""
+    temperature: float
+    """Of the Gumbel softmax."""
+    noise: Tensor | None = None
+    """Gumbel noise (B, M, G, V) instead of a fresh draw."""
 
 
 class ContrastiveModel(nn.Module):
@@ -66,7 +74,12 @@ class ContrastiveModel(nn.Module):
         self.project_targets = nn.Linear(objective.quantizer.dim, objective.final_dim)
         self.project_context = nn.Linear(config.context.dim, objective.final_dim)
 
-    def draw(self, batch: int, num_frames: int, generator: torch.Generator) -> PretextDraw:
+    @property
+    def min_frames(self) -> int:
+        """With fewer there would be no room for spans, or no distractors."""
+        return 2 * self.objective.masking.time_length
+
+    def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> ContrastiveDraw:
         """Draw masks and negatives for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking
         lengths = torch.full((batch,), num_frames)
@@ -74,30 +87,14 @@ class ContrastiveModel(nn.Module):
         positions = masked_positions(mask)
         negatives = sample_negatives(batch, positions.shape[1], self.objective.num_negatives, generator)
         channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, generator)
-        return PretextDraw(mask, positions, negatives, channel_mask)
+        return ContrastiveDraw(mask, positions, negatives, channel_mask, self.quantizer.temperature(update))
 
-    def forward(
-        self,
-        audio: Tensor,
-        draw: PretextDraw,
-        *,
-        temperature: float,
-        noise: Tensor | None = None,
-        clean: Tensor | None = None,
-    ) -> ContrastiveOutput:
-        """Loss of one micro-batch of equally long crops.
-
-        Args:
-            audio: waveforms, (B, S).
-            draw: masks and negatives on the audio's device.
-            temperature: Gumbel temperature.
-            noise: Gumbel noise (B, M, G, V) instead of a fresh draw.
-            clean: waveforms for the targets, (B, S), if the audio was augmented.
-        """
+    def forward(self, audio: Tensor, draw: ContrastiveDraw, *, clean: Tensor | None = None) -> PretextOutput:
+        """Loss of one micro-batch of equally long crops; arguments as of :class:`Objective`."""
         encoded = self.encoder(audio, time_mask=draw.time_mask, channel_mask=draw.channel_mask)
         target_features = encoded.features if clean is None else self.encoder.normalized_features(clean)
         features = gather_frames(self.quantizer_dropout(target_features), draw.positions)  # (B, M, C)
-        quantized = self.quantizer(features, temperature=temperature, noise=noise)
+        quantized = self.quantizer(features, temperature=draw.temperature, noise=draw.noise)
         targets = self.project_targets(quantized.vectors)  # (B, M, final)
         contexts = self.project_context(gather_frames(encoded.context, draw.positions))
         codes = code_ids(quantized.codes, self.objective.quantizer.num_entries)
@@ -108,16 +105,36 @@ class ContrastiveModel(nn.Module):
             self.objective.diversity_weight * quantized.diversity_loss
             + self.objective.feature_penalty * encoded.feature_energy
         )
-        return ContrastiveOutput(
-            loss=contrastive_loss + penalties * num_targets,
-            contrastive_loss=contrastive_loss.detach(),
-            diversity_loss=quantized.diversity_loss.detach(),
-            feature_energy=encoded.feature_energy.detach(),
-            num_correct=(logits[..., 0] > logits[..., 1:].amax(-1)).sum(),
-            num_correct_by_chance=chance_accuracy(codes, draw.negatives).sum(),
-            perplexity=quantized.perplexity,
-            context=encoded.context.detach(),
-        )
+        figures = {
+            "loss": contrastive_loss.detach(),
+            "accuracy": (logits[..., 0] > logits[..., 1:].amax(-1)).sum(),
+            "chance": chance_accuracy(codes, draw.negatives).sum(),
+            "diversity_loss": quantized.diversity_loss.detach() * num_targets,
+            "feature_energy": encoded.feature_energy.detach() * num_targets,
+        }
+        for group, value in enumerate(quantized.perplexity):
+            figures[f"perplexity_{group}"] = value * num_targets
+        return PretextOutput(contrastive_loss + penalties * num_targets, num_targets, figures, encoded.context.detach())
+
+    def symptoms(self, figures: Mapping[str, float], limits: HealthConfig) -> list[Symptom]:
+        """Chance, collapsed codebooks, and targets that are all one code."""
+        quantizer, targets = self.objective.quantizer, self.objective.num_negatives + 1
+        entries = self.objective.codebooks
+        text = []
+        if "loss" in figures:
+            text.append(
+                f"Loss {figures['loss']:.3f} nats per target; chance is ln({targets}) = {math.log(targets):.3f}."
+            )
+        uses = [figures[name] for name in map("perplexity_{}".format, range(len(entries))) if name in figures]
+        if uses:
+            listed = ", ".join(f"{use:.1f}" for use in uses)
+            text.append(f"Code perplexity {listed} of {quantizer.num_entries} entries.")
+        measured = {"chance": 1 / targets} | dict(figures)
+        return [
+            *trivial_targets(figures, len(entries), advice=COLLAPSE_ADVICE),
+            *collapsed_codebooks(figures, limits, entries, advice=CODEBOOK_ADVICE),
+            *at_chance(measured, limits, text=" ".join(text), advice=AT_CHANCE_ADVICE),
+        ]
 
 
 def gather_frames(x: Tensor, positions: Tensor) -> Tensor:
@@ -179,3 +196,25 @@ def chance_accuracy(codes: Tensor, negatives: Tensor) -> Tensor:
     ordered = drawn.masked_fill(drawn == codes[:, :, None], -1).sort(-1).values
     distinct = (ordered[..., 0] >= 0).long() + (ordered[..., 1:] != ordered[..., :-1]).sum(-1)
     return 1.0 / (1.0 + distinct)
+
+
+def contrastive_problems(config: ContrastiveConfig) -> list[str]:
+    """What is inconsistent in a configuration of the task."""
+    quantizer = config.quantizer
+    if quantizer.dim % quantizer.num_groups == 0:
+        return []
+    return [f"objective.quantizer.dim is {quantizer.dim}, expected a multiple of num_groups ({quantizer.num_groups})"]
+
+
+def continue_contrastive(config: ContrastiveConfig, earlier: ContrastiveConfig, update: int) -> None:
+    """Let a task go on from the weights of an earlier one: what is left open becomes that of it.
+
+    The Gumbel temperature goes on from where it was after an ``update``.
+    """
+    own, default = config.quantizer, QuantizerConfig()
+    theirs = replace(earlier.quantizer, temperature_start=temperature_at(earlier.quantizer, update))
+    for name in (item.name for item in fields(QuantizerConfig)):
+        if getattr(own, name) == getattr(default, name):
+            setattr(own, name, getattr(theirs, name))
+    if config.final_dim == ContrastiveConfig().final_dim:
+        config.final_dim = earlier.final_dim

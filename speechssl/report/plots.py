@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from speechssl.config import PretrainConfig
+from speechssl.config_files import from_dict
 from speechssl.report.axes import save, tidy
 from speechssl.report.results import ARMS, Record
 from speechssl.training.run_log import LineKind, read_log
@@ -31,10 +33,10 @@ def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None
     figure = Figure(figsize=(17, 7.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 4)
-    plot_lines(axes[0, 0], logs, ["accuracy"], "contrastive accuracy")
+    plot_lines(axes[0, 0], logs, ["accuracy"], "accuracy of the pretext task")
     plot_chance(axes[0, 0], logs)
-    plot_lines(axes[0, 1], logs, ["loss"], "contrastive loss (nats)")
-    plot_perplexity(axes[0, 2], logs, num_entries(runs.values()))
+    plot_lines(axes[0, 1], logs, ["loss"], "loss of the pretext task (nats)")
+    plot_perplexity(axes[0, 2], logs, codebooks(runs.values()))
     plot_lines(axes[0, 3], logs, ["effective_rank"], "effective rank of the context")
     plot_lines(axes[1, 0], logs, ["gradient_norm"], "gradient norm", log_scale=True)
     plot_lines(axes[1, 1], logs, ["audio_seconds_per_second"], "seconds of audio per second")
@@ -51,12 +53,18 @@ def read_lines(run: Path, kind: LineKind) -> list[dict[str, Any]]:
     return [line for line in read_log(run / "log.jsonl") if line["kind"] == kind]
 
 
-def num_entries(runs: Iterable[Path]) -> int | None:
-    """Entries per codebook group of pretraining runs; None if no checkpoint says, or they differ."""
-    found = set()
+def codebooks(runs: Iterable[Path]) -> list[int]:
+    """Entries of each codebook of pretraining runs; none if no checkpoint says, or they differ."""
+    found = []
     for path in (path for run in runs for path in run.glob("checkpoints/update_*/config.yaml")):
-        found.add(yaml.safe_load(path.read_text(encoding="utf-8"))["objective"]["quantizer"]["num_entries"])
-    return found.pop() if len(found) == 1 else None
+        found.append(codebooks_of(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    return found[0] if found and all(entries == found[0] for entries in found) else []
+
+
+def codebooks_of(config: Mapping[str, Any]) -> list[int]:
+    """The same from a run's configuration."""
+    section = {"objective": config.get("objective", {})}
+    return from_dict(PretrainConfig, section).objective.codebooks
 
 
 def plot_chance(axes: Axes, logs: Logs) -> None:
@@ -68,20 +76,20 @@ def plot_chance(axes: Axes, logs: Logs) -> None:
     axes.set_ylim(bottom=0)
 
 
-def plot_perplexity(axes: Axes, logs: Logs, ceiling: int | None) -> None:
-    """Code perplexity, a line style per group, below the number of entries."""
+def plot_perplexity(axes: Axes, logs: Logs, entries: Sequence[int]) -> None:
+    """Code perplexity, a line style per codebook, below the entries of each."""
     names = sorted({name for log in logs.values() for line in log for name in line if name.startswith("perplexity_")})
-    plot_lines(axes, logs, names, "code perplexity per group")
+    plot_lines(axes, logs, names, "perplexity of each codebook")
     if not names:
         return
     styles = [Line2D([], [], color="#444444", linestyle=LINE_STYLES[i % 4]) for i in range(len(names))]
-    groups = axes.legend(styles, [f"group {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=8)
+    groups = axes.legend(styles, [f"codebook {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=8)
     if len(logs) > 1:
         axes.add_artist(groups)
         axes.legend(fontsize="small", frameon=False, loc=4)
-    if ceiling is not None:
-        axes.axhline(ceiling, color=LIMIT_COLOUR, linestyle="--", linewidth=1)
-        name_limit(axes, f"{ceiling} entries", ceiling)
+    for number in sorted(set(entries)):
+        axes.axhline(number, color=LIMIT_COLOUR, linestyle="--", linewidth=1)
+        name_limit(axes, f"{number} entries", number)
     axes.set_ylim(bottom=0)
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from speechssl.report.axes import save, tidy
 from speechssl.report.lone_run import Line, LoneRun, name_of_run
-from speechssl.report.plots import LIMIT_COLOUR, name_limit, plot_lines, plot_perplexity
+from speechssl.report.plots import LIMIT_COLOUR, codebooks_of, name_limit, plot_lines, plot_perplexity
 
 TRAIN_COLOUR = "C0"
 DEV_COLOUR = "#d9822b"
@@ -39,15 +39,14 @@ def plot_run(run: LoneRun, path: Path) -> None:
 
 
 def _plot_pretraining(axes: Sequence[Axes], run: LoneRun) -> None:
-    plot_both(axes[0], run, "accuracy", "contrastive accuracy")
+    plot_both(axes[0], run, "accuracy", "accuracy of the pretext task")
     chances = [(line["update"], line["chance"]) for line in run.train if line.get("chance") is not None]
     if chances:
         axes[0].plot(*zip(*chances, strict=True), color=LIMIT_COLOUR, linestyle="--", linewidth=1)
         name_limit(axes[0], "chance", chances[-1][1])
     axes[0].set_ylim(bottom=0)
-    plot_both(axes[1], run, "loss", "contrastive loss (nats)")
-    entries = run.config.get("objective", {}).get("quantizer", {}).get("num_entries")
-    plot_perplexity(axes[2], {"": run.train}, entries)
+    plot_both(axes[1], run, "loss", "loss of the pretext task (nats)")
+    plot_perplexity(axes[2], {"": run.train}, codebooks_of(run.config))
     plot_lines(axes[3], {"": run.train}, ["effective_rank"], "effective rank of the context")
 
 

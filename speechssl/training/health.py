@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from speechssl.config import HealthConfig
 from speechssl.errors import HealthError
+from speechssl.objectives.objective import Objective, Symptom
 
 logger = logging.getLogger(__name__)
 
-_NEAR_ONE = 0.95  # contrastive accuracy that no speech gives honestly with a collapsed codebook
-_NEAR_SINGLE_ENTRY = 1.5  # mean perplexity per group at which a codebook in effect has one entry
 _EXPLODED = 1_000  # loss as a multiple of the one that the run began with
 _SMALLEST_START = 1.0  # nats; the start of a run that goes on with a small loss is no measure
 
@@ -33,27 +32,6 @@ beyond full scale, or noise.
 Remedies: lower --optimizer.learning_rate or lengthen --schedule.warmup; set --optimizer.max_grad_norm 1; look at what
 `speechssl shard` said of levels in report.json."""
 
-_AT_CHANCE_ADVICE = """\
-Usual causes: a learning rate too low, or so high that the first updates threw the model off; too little audio per
-update; masks so long or so dense that nothing can be guessed; silent or wrongly decoded audio (listen to a shard);
-a codebook that has collapsed (see the perplexity above).
-Remedies: try --optimizer.learning_rate three times lower and higher; more audio per update (--data.max_batch_seconds,
---data.num_streams); a smaller --objective.masking.time_prob or --objective.masking.time_length. A run in its warm-up
-may only need patience: raise --health.patience_updates."""
-
-_CODEBOOK_ADVICE = """\
-Usual causes: the diversity penalty is too weak for this batch size; the Gumbel temperature falls too fast; the
-learning rate is too high; more entries than so little audio can fill.
-Remedies: raise --objective.diversity_weight; bring --objective.quantizer.temperature_decay nearer 1; lower
---optimizer.learning_rate; use a smaller --objective.quantizer.num_entries."""
-
-_COLLAPSE_ADVICE = """\
-The targets have become all but one code, which makes the task trivial: this is no success, the encoder learns nothing.
-Usual causes: the diversity penalty is off or too weak; the features have shrunk to a constant (feature penalty or
-learning rate too high).
-Remedies: raise --objective.diversity_weight; lower --optimizer.learning_rate or --objective.feature_penalty; start
-again, since a collapsed encoder rarely recovers."""
-
 _CLOSING = (
     "The last checkpoint from before is kept. Mend the cause and start again in another --output, "
     "or go on regardless with --health.on_failure warn."
@@ -64,8 +42,7 @@ class Finding(NamedTuple):
     """One thing that is wrong with a run."""
 
     name: str
-    """What it is called: "at chance", "collapsed codebook", "collapse", "non-finite loss", "exploding loss",
-    "all blank", "empty outputs", "all wrong"."""
+    """What it is called: "non-finite loss", "exploding loss", "empty outputs", or as the pretext task calls it."""
     message: str
     """Its name, figures, usual causes and remedies."""
 
@@ -180,106 +157,45 @@ class Watch:
 
 
 class PretrainHealth(Watch):
-    """Watch over a contrastive pretraining run.
+    """Watch over a pretraining run, which asks the pretext task what its failures look like.
 
     Args:
-        config: Limits, and whether to stop.
-        num_entries: Entries V per codebook group.
-        num_groups: Codebook groups G.
-        num_negatives: Distractors N per masked frame.
+        config: limits, and whether to stop.
+        objective: the task.
     """
 
-    def __init__(self, config: HealthConfig, num_entries: int, num_groups: int, num_negatives: int) -> None:
+    def __init__(self, config: HealthConfig, objective: Objective) -> None:
         super().__init__(config)
-        self._num_entries = num_entries
-        self._num_groups = num_groups
-        self._num_negatives = num_negatives
+        self._objective = objective
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Judge the figures of the run log at one update.
 
         Args:
-            update: Optimiser updates done.
-            metrics: ``loss`` (nats per target), ``accuracy``, ``chance``, ``perplexity_0`` .. of the hard codes,
-                ``gradient_norm``. A check whose figures are missing is left out.
+            update: optimiser updates done.
+            metrics: the task's figures per target, and ``gradient_norm``. A check whose figures are missing is left
+                out.
 
         Returns:
             The findings that were newly logged as warnings.
 
         Raises:
-            HealthError: A failure was found and ``config.on_failure`` is "stop".
+            HealthError: a failure was found and ``config.on_failure`` is "stop".
         """
-        failures = [*self.loss_failures(update, metrics), self._collapse(update, metrics)]
-        failures += self._collapsed_groups(update, metrics)
-        failures.append(self._at_chance(update, metrics))
-        return self.verdict(update, [finding for finding in failures if finding], [])
+        lasting: dict[str, list[Symptom]] = {}
+        for symptom in self._objective.symptoms(metrics, self.config):
+            if self.memory.lasting(symptom.key, update, present=symptom.present):
+                lasting.setdefault(symptom.name, []).append(symptom)
+        found = [self._finding(update, symptoms) for symptoms in lasting.values()]
+        return self.verdict(update, self.loss_failures(update, metrics) + found, [])
 
-    def _perplexities(self, metrics: Mapping[str, float]) -> list[float]:
-        names = (f"perplexity_{group}" for group in range(self._num_groups))
-        return [metrics[name] for name in names if name in metrics]
-
-    def _at_chance(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
-        if "accuracy" not in metrics:
-            return None
-        chance = metrics.get("chance", 1 / (self._num_negatives + 1))
-        factor = self.config.min_accuracy_over_chance
-        present = not metrics["accuracy"] >= factor * chance
-        if not self.memory.lasting("at chance", update, present=present):
-            return None
+    def _finding(self, update: int, symptoms: list[Symptom]) -> Finding:
+        """One for all symptoms of a name."""
+        name, texts = symptoms[0].name, "; ".join(symptom.text.rstrip(".") for symptom in symptoms)
         return Finding(
-            "at chance",
-            f"at chance: the model is not learning. At update {update} contrastive accuracy is "
-            f"{metrics['accuracy']:.4f}; guessing gives {chance:.4f}, and {factor:g} times that "
-            f"(health.min_accuracy_over_chance) was not reached in {self.config.patience_updates} updates "
-            f"(health.patience_updates).{self._loss_text(metrics)}"
-            f"{self._perplexity_text(metrics)}\n{_AT_CHANCE_ADVICE}",
-        )
-
-    def _loss_text(self, metrics: Mapping[str, float]) -> str:
-        targets = self._num_negatives + 1
-        if "loss" not in metrics:
-            return ""
-        return f" Loss {metrics['loss']:.3f} nats per target; chance is ln({targets}) = {math.log(targets):.3f}."
-
-    def _perplexity_text(self, metrics: Mapping[str, float]) -> str:
-        values = self._perplexities(metrics)
-        listed = ", ".join(f"{value:.1f}" for value in values)
-        return f" Code perplexity {listed} of {self._num_entries} entries." if values else ""
-
-    def _collapsed_groups(self, update: int, metrics: Mapping[str, float]) -> list[Finding | None]:
-        limit = self.config.min_perplexity_share * self._num_entries
-        groups = []
-        for group in range(self._num_groups):
-            value = metrics.get(f"perplexity_{group}")
-            if value is not None and self.memory.lasting(
-                f"collapsed group {group}", update, present=not value >= limit
-            ):
-                groups.append(f"group {group} at perplexity {value:.1f}")
-        if not groups:
-            return []
-        return [
-            Finding(
-                "collapsed codebook",
-                f"collapsed codebook: {', '.join(groups)} of {self._num_entries} entries at update {update}, below "
-                f"{limit:.1f} (health.min_perplexity_share {self.config.min_perplexity_share:g}) for "
-                f"{self.config.patience_updates} updates or more. The targets carry little of the speech.\n"
-                f"{_CODEBOOK_ADVICE}",
-            )
-        ]
-
-    def _collapse(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
-        values = self._perplexities(metrics)
-        if "accuracy" not in metrics or not values:
-            return None
-        trivial = metrics["accuracy"] >= _NEAR_ONE and sum(values) / len(values) <= _NEAR_SINGLE_ENTRY
-        if not self.memory.lasting("collapse", update, present=trivial):
-            return None
-        summed = " + ".join(f"{value:.2f}" for value in values)
-        return Finding(
-            "collapse",
-            f"collapse: at update {update} contrastive accuracy is {metrics['accuracy']:.3f} with code perplexities "
-            f"{summed} = {sum(values):.2f}, for {self.config.patience_updates} updates or more; a single code per "
-            f"group would give {len(values)}.\n{_COLLAPSE_ADVICE}",
+            name,
+            f"{name}: at update {update}, and for {self.config.patience_updates} updates or more "
+            f"(health.patience_updates): {texts}.\n{symptoms[0].advice}",
         )
 
 

@@ -22,6 +22,7 @@ FREE_FIELDS = frozenset(
     {
         "output",
         "init",
+        "objective.units.checkpoint",  # a run's own checkpoints hold its weights
         "training.max_updates",
         "training.checkpoint_every",
         "training.keep_checkpoints",

@@ -38,6 +38,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", "{:.3f}".format),
     "chance": ("chance", "{:.3f}".format),
     "perplexity": ("perplexity", "{:.1f}".format),
+    "masked_share": ("masked", _percent),
     "effective_rank": ("rank", "{:.1f}".format),
     "gradient_norm": ("grad", "{:.2f}".format),
     "learning_rate": ("lr", "{:.1e}".format),

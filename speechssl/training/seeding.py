@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-WEIGHTS, NOISE, MASKS, DEV = 0, 1, 2, 3
+WEIGHTS, NOISE, MASKS, DEV, UNITS = 0, 1, 2, 3, 4
 
 
 def derive_seed(seed: int, *key: int) -> int:

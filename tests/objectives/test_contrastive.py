@@ -15,8 +15,8 @@ from speechssl.config import (
 )
 from speechssl.model.masking import sample_negatives
 from speechssl.objectives.contrastive import (
+    ContrastiveDraw,
     ContrastiveModel,
-    PretextDraw,
     chance_accuracy,
     code_ids,
     contrastive_logits,
@@ -95,13 +95,13 @@ def test_untrained_model_is_at_chance() -> None:
     assert float(-logits.log_softmax(-1)[..., 0].mean()) == pytest.approx(4.615, abs=0.01)
 
 
-def make(**options: float) -> tuple[ContrastiveModel, torch.Tensor, PretextDraw, torch.Tensor]:
+def make(**options: float) -> tuple[ContrastiveModel, torch.Tensor, ContrastiveDraw]:
     torch.manual_seed(0)
     model = ContrastiveModel(MODEL, objective(**options), QUIET).double().train()
     audio = 0.1 * torch.randn(4, 9600, dtype=torch.float64)
-    draw = model.draw(4, 29, torch.Generator().manual_seed(0))
+    draw = model.draw(4, 29, torch.Generator().manual_seed(0), update=0)
     noise = -torch.empty(*draw.positions.shape, 2, 6, dtype=torch.float64).exponential_().log()
-    return model, audio, draw, noise
+    return model, audio, draw._replace(temperature=1.0, noise=noise)
 
 
 def gradients(model: ContrastiveModel) -> dict[str, torch.Tensor]:
@@ -112,14 +112,14 @@ def gradients(model: ContrastiveModel) -> dict[str, torch.Tensor]:
 
 def test_four_micro_batches_are_one_large_one() -> None:
     """Without the diversity penalty, which is no sum over frames: it is defined per micro-batch."""
-    model, audio, draw, noise = make(diversity_weight=0.0)
-    whole = model(audio, draw, temperature=1.0, noise=noise)
+    model, audio, draw = make(diversity_weight=0.0)
+    whole = model(audio, draw)
     whole.loss.backward()
     expected = gradients(model)
     loss = torch.zeros((), dtype=torch.float64)
     for row in range(4):
-        part = PretextDraw(*(x[row : row + 1] for x in draw[:3]), None)
-        output = model(audio[row : row + 1], part, temperature=1.0, noise=noise[row : row + 1])
+        part = ContrastiveDraw(*(x[row : row + 1] for x in draw[:3]), None, 1.0, draw.noise[row : row + 1])
+        output = model(audio[row : row + 1], part)
         output.loss.backward()
         loss += output.loss.detach()
     torch.testing.assert_close(loss, whole.loss.detach(), rtol=1e-10, atol=0)
@@ -130,20 +130,21 @@ def test_four_micro_batches_are_one_large_one() -> None:
 
 
 def test_penalties_are_multiplied_by_the_masked_frames() -> None:
-    model, audio, draw, noise = make(diversity_weight=0.3, feature_penalty=7.0)
-    output = model(audio, draw, temperature=1.0, noise=noise)
-    penalties = 0.3 * output.diversity_loss + 7.0 * output.feature_energy
-    expected = output.contrastive_loss + penalties * draw.positions.numel()
+    model, audio, draw = make(diversity_weight=0.3, feature_penalty=7.0)
+    output = model(audio, draw)
+    assert output.num_targets == draw.positions.numel()
+    expected = output.figures["loss"] + 0.3 * output.figures["diversity_loss"] + 7.0 * output.figures["feature_energy"]
     torch.testing.assert_close(output.loss.detach(), expected)
     features, _ = model.encoder.feature_encoder(audio)
-    torch.testing.assert_close(output.feature_energy, features.square().mean().detach())
+    energy = output.figures["feature_energy"] / output.num_targets
+    torch.testing.assert_close(energy, features.square().mean().detach())
 
 
 def test_feature_gradient_is_scaled() -> None:
     found = []
     for scale in (1.0, 0.1):
-        model, audio, draw, noise = make(feature_grad_scale=scale)
-        model(audio, draw, temperature=1.0, noise=noise).loss.backward()
+        model, audio, draw = make(feature_grad_scale=scale)
+        model(audio, draw).loss.backward()
         found.append(gradients(model))
     name = "encoder.feature_encoder.blocks.1.conv.weight"
     torch.testing.assert_close(found[1][name], 0.1 * found[0][name])
@@ -152,9 +153,9 @@ def test_feature_gradient_is_scaled() -> None:
 
 
 def test_accuracy_counts_targets_above_all_distractors() -> None:
-    model, audio, draw, noise = make()
-    output = model(audio, draw, temperature=1.0, noise=noise)
-    assert 0 <= int(output.num_correct) <= draw.positions.numel()
+    model, audio, draw = make()
+    output = model(audio, draw)
+    assert 0 <= int(output.figures["accuracy"]) <= draw.positions.numel()
 
 
 def test_masked_frames_do_not_leak_into_the_context() -> None:
@@ -177,13 +178,12 @@ def test_masked_frames_do_not_leak_into_the_context() -> None:
 
 
 def test_targets_come_from_the_clean_audio() -> None:
-    model, audio, draw, noise = make()
+    model, audio, draw = make()
     noisy = audio + 0.3 * torch.randn_like(audio)
     plain, denoising, deaf = (
-        model(heard, draw, temperature=1.0, noise=noise, clean=clean)
-        for heard, clean in ((audio, None), (noisy, audio), (noisy, None))
+        model(heard, draw, clean=clean) for heard, clean in ((audio, None), (noisy, audio), (noisy, None))
     )
-    torch.testing.assert_close(denoising.diversity_loss, plain.diversity_loss)
-    assert not torch.equal(deaf.diversity_loss, plain.diversity_loss)
+    torch.testing.assert_close(denoising.figures["diversity_loss"], plain.figures["diversity_loss"])
+    assert not torch.equal(deaf.figures["diversity_loss"], plain.figures["diversity_loss"])
     assert not torch.equal(denoising.context, plain.context)
     torch.testing.assert_close(denoising.context, deaf.context)

@@ -21,7 +21,8 @@ from speechssl.config import (
 from speechssl.finetune import ctc_loss
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
-from speechssl.objectives.contrastive import ContrastiveModel, ContrastiveOutput, PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
+from speechssl.objectives.objective import PretextOutput
 
 transformers = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
 
@@ -103,11 +104,11 @@ def small_pair(variant: Variant) -> tuple[Any, ContrastiveModel]:
     return pretraining_pair(reference_config(variant), our_config(variant), objective)
 
 
-def draw_for(model: ContrastiveModel, frames: int, seed: int = 3) -> PretextDraw:
-    return model.draw(2, frames, torch.Generator().manual_seed(seed))
+def draw_for(model: ContrastiveModel, frames: int, seed: int = 3) -> ContrastiveDraw:
+    return model.draw(2, frames, torch.Generator().manual_seed(seed), update=0)
 
 
-def their_negatives(draw: PretextDraw, frames: int) -> Tensor:
+def their_negatives(draw: ContrastiveDraw, frames: int) -> Tensor:
     """Our indices into the masked frames as theirs: indices into all frames of the batch, (B, T, N)."""
     negatives = torch.zeros(2, frames, draw.negatives.shape[2], dtype=torch.long)
     for b in range(2):
@@ -127,7 +128,7 @@ def fixed_gumbel(noise: Tensor) -> Any:
     return gumbel_softmax
 
 
-def both(theirs: Any, ours: ContrastiveModel, samples: Tensor, seed: int = 3) -> tuple[Any, ContrastiveOutput]:
+def both(theirs: Any, ours: ContrastiveModel, samples: Tensor, seed: int = 3) -> tuple[Any, PretextOutput]:
     """What both make of audio (2, S) with the same masks, negatives and Gumbel noise."""
     with torch.no_grad():
         frames = ours.encoder.encode_features(samples[:1], None)[0].shape[1]
@@ -139,9 +140,9 @@ def both(theirs: Any, ours: ContrastiveModel, samples: Tensor, seed: int = 3) ->
             samples, mask_time_indices=draw.time_mask, sampled_negative_indices=their_negatives(draw, frames)
         )
     masked_noise = noise[draw.time_mask].view(*draw.positions.shape, groups, entries)
-    found = ours(samples, draw, temperature=2.0, noise=masked_noise)
-    close(found.contrastive_loss, expected.contrastive_loss.detach())
-    close(found.diversity_loss * draw.positions.numel(), expected.diversity_loss.detach())
+    found = ours(samples, draw._replace(temperature=2.0, noise=masked_noise))
+    close(found.figures["loss"], expected.contrastive_loss.detach())
+    close(found.figures["diversity_loss"], expected.diversity_loss.detach())
     close(found.loss.detach(), expected.loss.detach())
     return expected, found
 

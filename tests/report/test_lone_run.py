@@ -54,7 +54,7 @@ def test_a_real_pretraining(
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert "mine: pretraining, finished: 8 updates in" in told
     scores = [(line["update"], line["accuracy"]) for line in log if line["kind"] == "dev"]
-    assert lines_of(drawn[0], "contrastive accuracy")["dev"] == scores
+    assert lines_of(drawn[0], "accuracy of the pretext task")["dev"] == scores
     last = [line["loss"] for line in log if line["kind"] == "train"][-1]
     assert f"{last:.3f}" in told
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
-from speechssl.report.plots import COLOURS, num_entries, plot_dev, plot_perplexity, plot_wer
+from speechssl.report.plots import COLOURS, codebooks, plot_dev, plot_perplexity, plot_wer
 from speechssl.report.results import collect, compare
 from speechssl.report.run import change, plain, run, sentence, sentences
 
@@ -210,10 +210,10 @@ def test_perplexity_has_its_ceiling(tmp_path: Path) -> None:
     partial = tmp_path / "run" / "checkpoints" / ".partial_update_00000020" / "config.yaml"
     partial.parent.mkdir()
     partial.write_text("")  # of a run that was killed while it wrote a checkpoint
-    assert num_entries([tmp_path / "run"]) == 40
-    assert num_entries([]) is None
+    assert codebooks([tmp_path / "run"]) == [40, 40]
+    assert codebooks([]) == []
     axes = Figure().subplots()
-    plot_perplexity(axes, {"seed0": [{"update": 1, "perplexity_0": 9.0, "perplexity_1": 8.0}]}, 40)
+    plot_perplexity(axes, {"seed0": [{"update": 1, "perplexity_0": 9.0, "perplexity_1": 8.0}]}, [40, 40])
     assert [list(line.get_ydata()) for line in axes.get_lines()] == [[9.0], [8.0], [40, 40]]
 
 

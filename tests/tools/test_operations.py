@@ -29,9 +29,10 @@ def test_operations_of_an_update_are_those_that_pytorch_counts(squeeze: int) -> 
         ),
     )
     model = ContrastiveModel(config, ContrastiveConfig(), QUIET).train()
-    draw = model.draw(2, num_frames(32_000, config.feature_encoder.conv_layers), torch.Generator().manual_seed(0))
+    frames = num_frames(32_000, config.feature_encoder.conv_layers)
+    draw = model.draw(2, frames, torch.Generator().manual_seed(0), update=0)
     # Nor does it see into fused attention on CPUs.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.randn(2, 32_000), draw, temperature=2.0).loss.backward()
+        model(torch.randn(2, 32_000), draw).loss.backward()
     ours = pretraining_operations(config, ContrastiveConfig(), 2, 32_000, draw.positions.shape[1])
     assert ours == pytest.approx(counter.get_total_flops(), rel=0.01)

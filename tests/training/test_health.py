@@ -3,11 +3,13 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from forked_ranks import run_ranks
 from small_runs import CONSTANT, FINETUNE, changed, command, spread
 
-from speechssl.config import HealthConfig
+from speechssl.config import ContrastiveConfig, DropoutConfig, HealthConfig, ModelConfig
 from speechssl.errors import HealthError
+from speechssl.objectives.contrastive import ContrastiveModel
 from speechssl.training.finetune_health import FinetuneHealth
 from speechssl.training.health import PretrainHealth
 
@@ -20,10 +22,13 @@ HEALTHY = {
     "gradient_norm": 1.0,
 }
 
+with torch.device("meta"):
+    CONTRASTIVE = ContrastiveModel(ModelConfig(), ContrastiveConfig(), DropoutConfig())
+
 
 def watch(**config) -> PretrainHealth:
     settings = {"patience_updates": 100} | config
-    return PretrainHealth(HealthConfig(**settings), num_entries=320, num_groups=2, num_negatives=100)
+    return PretrainHealth(HealthConfig(**settings), CONTRASTIVE)
 
 
 def test_a_learning_run_is_left_alone():
@@ -78,7 +83,7 @@ def test_one_collapsed_group_is_enough_and_is_named():
     health = watch()
     collapsed = HEALTHY | {"perplexity_1": 15.9}
     assert health.check(50, collapsed) == []
-    with pytest.raises(HealthError, match=r"collapsed codebook: group 1 at perplexity 15\.9 of 320 entries"):
+    with pytest.raises(HealthError, match=r"collapsed codebook: .*codebook 1 is at perplexity 15\.9 of 320 entries"):
         health.check(100, collapsed)
     assert watch().check(100, HEALTHY | {"perplexity_1": 16.1}) == []
 

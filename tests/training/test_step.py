@@ -20,7 +20,7 @@ from speechssl.config import (
 )
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
-from speechssl.objectives.contrastive import ContrastiveModel, PretextDraw
+from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.pretrain import PretrainTask
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
@@ -46,10 +46,13 @@ def config_of(norm: Literal["group", "layer"] = "group", squeeze: int = 1) -> Mo
     )
 
 
-def make(norm: Literal["group", "layer"] = "group", squeeze: int = 1) -> tuple[ContrastiveModel, Tensor, PretextDraw]:
+Made = tuple[ContrastiveModel, Tensor, ContrastiveDraw]
+
+
+def make(norm: Literal["group", "layer"] = "group", squeeze: int = 1) -> Made:
     torch.manual_seed(0)
     model = ContrastiveModel(config_of(norm, squeeze), OBJECTIVE, NOISY).train()
-    draw = model.draw(2, num_frames(SAMPLES, LAYERS), torch.Generator().manual_seed(0))
+    draw = model.draw(2, num_frames(SAMPLES, LAYERS), torch.Generator().manual_seed(0), update=0)
     return model, 0.1 * torch.randn(2, SAMPLES), draw
 
 
@@ -58,7 +61,7 @@ def test_the_forward_pass_is_one_graph(squeeze: int) -> None:
     model, audio, draw = make(squeeze=squeeze)
     torch._dynamo.reset()
     with torch.autocast("cpu", torch.bfloat16):  # in which the positional convolution is tried first
-        found = torch._dynamo.explain(model)(audio, draw, temperature=2.0)
+        found = torch._dynamo.explain(model)(audio, draw)
     assert (found.graph_count, found.graph_break_count) == (1, 0), [reason.reason for reason in found.break_reasons]
 
 
@@ -66,12 +69,12 @@ def test_the_forward_pass_is_one_graph(squeeze: int) -> None:
 def test_the_compiled_step_computes_the_same() -> None:
     model, audio, draw = make()
     model.eval()
-    expected = model(audio, draw, temperature=2.0)
+    expected = model(audio, draw)
     expected.loss.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     model.compile(dynamic=True)
-    found = model(audio, draw, temperature=2.0)
+    found = model(audio, draw)
     found.loss.backward()
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=0)
     for name, parameter in model.named_parameters():
@@ -90,7 +93,7 @@ def test_gradients_are_the_same_when_activations_are_computed_again(norm: Litera
         sizes: list[int] = []
         torch.manual_seed(5)
         with torch.autograd.graph.saved_tensors_hooks(counting(sizes), lambda x: x):
-            loss = model(audio, draw, temperature=2.0).loss
+            loss = model(audio, draw).loss
         loss.backward()
         kept.append(sum(sizes))
         found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})

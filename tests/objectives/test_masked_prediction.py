@@ -1,0 +1,130 @@
+"""Masked prediction against loop-only oracles, and what it looks like when it cannot teach anything."""
+
+import math
+from typing import Any
+
+import pytest
+import reference
+import torch
+
+from speechssl.config import (
+    ContextConfig,
+    DropoutConfig,
+    FeatureEncoderConfig,
+    HealthConfig,
+    MaskedPredictionConfig,
+    MaskingConfig,
+    ModelConfig,
+    UnitsConfig,
+)
+from speechssl.frames import num_frames
+from speechssl.objectives.masked_prediction import CosineHead, MaskedPredictionModel
+from speechssl.objectives.units import LogMelChunks, Units
+
+LAYERS = [(8, 400, 160), (8, 2, 2)]
+MODEL = ModelConfig(
+    feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS),
+    context=ContextConfig(num_layers=2, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
+)
+QUIET = DropoutConfig(hidden=0.0, attention=0.0, layer_drop=0.0)
+AUDIO = 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(1))
+
+
+def make(num_entries: list[int], **options: Any) -> MaskedPredictionModel:
+    masking = MaskingConfig(time_prob=0.5, time_length=3)
+    config = MaskedPredictionConfig(units=UnitsConfig(num_entries=num_entries, dim=4), masking=masking, **options)
+    torch.manual_seed(0)
+    units = Units(config.units, LogMelChunks(MODEL))
+    units.fit([0.1 * torch.randn(4, 32_000) for _ in range(2)], seed=0)
+    return MaskedPredictionModel(MODEL, config, QUIET, units)
+
+
+def draw_for(model: MaskedPredictionModel) -> Any:
+    return model.draw(2, num_frames(AUDIO.shape[1], LAYERS), torch.Generator().manual_seed(0), update=0)
+
+
+@pytest.mark.parametrize("cosine_dim", [0, 6])
+def test_loss_and_gradients_agree_with_the_oracle(cosine_dim: int) -> None:
+    model = make([3, 5], cosine_dim=cosine_dim, feature_penalty=0.0).double()
+    audio, draw = AUDIO.double(), draw_for(model)
+    output = model(audio, draw)
+    context = model.encoder(audio, time_mask=draw.time_mask).context
+    logits = [head(context) for head in model.heads]
+    units = model.units(audio)
+    expected = reference.masked_prediction_loss(logits, units, draw.time_mask)
+    torch.testing.assert_close(output.loss, expected, rtol=1e-10, atol=0)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    found, wanted = (torch.autograd.grad(loss, weights) for loss in (output.loss, expected))
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
+    right = [(scores.argmax(-1) == units[..., c])[draw.time_mask].double().mean() for c, scores in enumerate(logits)]
+    assert float(output.figures["accuracy"]) / output.num_targets == pytest.approx(float(sum(right)) / 2)
+
+
+def test_frames_that_are_not_masked_count_by_their_weight() -> None:
+    plain = make([3], feature_penalty=0.0).double()
+    weighted = make([3], feature_penalty=0.0, unmasked_weight=0.5).double()
+    weighted.load_state_dict(plain.state_dict())
+    audio, draw = AUDIO.double(), draw_for(plain)
+    logits = [plain.heads[0](plain.encoder(audio, time_mask=draw.time_mask).context)]
+    others = reference.masked_prediction_loss(logits, plain.units(audio), ~draw.time_mask)
+    torch.testing.assert_close(weighted(audio, draw).loss, plain(audio, draw).loss + 0.5 * others)
+
+
+def test_targets_are_of_the_audio_before_augmentation() -> None:
+    model = make([5], feature_penalty=0.0)
+    draw, noisy = draw_for(model), AUDIO + torch.randn(AUDIO.shape)
+    model.heads[0].weight.data.zero_()
+    model.heads[0].bias.data = torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0])
+    in_first = (model.units(AUDIO)[..., 0] == 0)[draw.time_mask].sum()
+    assert model(noisy, draw, clean=AUDIO).figures["accuracy"] == in_first
+
+
+def test_the_cosine_head_measures_angles() -> None:
+    head = CosineHead(4, 3, 5, 0.1).double()
+    contexts = torch.randn(2, 3, 4, dtype=torch.float64)
+    projected = head.projection(contexts)
+    for b in range(2):
+        for m in range(3):
+            for v in range(5):
+                expected = reference.cosine(projected[b, m], head.embeddings[v]) / 0.1
+                torch.testing.assert_close(head(contexts)[b, m, v], expected)
+
+
+def test_units_are_in_the_weights_and_take_no_gradient() -> None:
+    model = make([3, 5])
+    model(AUDIO, draw_for(model)).loss.backward()
+    assert {"units.mean", "units.projection", "units.codebook_0", "units.codebook_1"} <= model.state_dict().keys()
+    assert not [name for name, _ in model.named_parameters() if name.startswith("units.")]
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def judged(model: MaskedPredictionModel, **changes: float) -> dict[str, str]:
+    output = model(AUDIO, draw_for(model))
+    figures = {name: float(value) / max(1, output.num_targets) for name, value in output.figures.items()} | changes
+    return {item.name: item.text for item in model.symptoms(figures, HealthConfig()) if item.present}
+
+
+def test_a_model_that_has_learned_nothing_is_at_chance() -> None:
+    found = judged(make([4]))
+    assert list(found) == ["at chance"]
+    assert f"equal guesses give {math.log(4):.3f}" in found["at chance"]
+    assert judged(make([4]), accuracy=0.9) == {}
+
+
+def test_a_single_unit_is_named_though_its_accuracy_is_perfect() -> None:
+    found = judged(make([1]))
+    assert list(found) == ["collapse"]
+    assert "accuracy is 1.000 with code perplexities 1.00" in found["collapse"]
+
+
+def test_masks_that_hide_nothing_are_named() -> None:
+    model = make([4])
+    model.objective.masking.time_prob = 0.0
+    assert "0.0% of the frames are masked" in judged(model)["nothing is masked"]
+    assert model(AUDIO, draw_for(model)).loss == 0
+
+
+def test_units_that_hardly_occur_are_named_by_their_codebook() -> None:
+    found = judged(make([4, 50]), perplexity_1=2.4, accuracy=0.9)
+    assert "codebook 1 is at perplexity 2.4 of 50 entries, below 2.5" in found["collapsed codebook"]
