@@ -11,6 +11,7 @@ summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
 corpus=
 labels="10min full"
 inits="scratch pretrained"
+pretraining=pretrain
 extra_lists=()
 go_on_from=
 old_dev=
@@ -23,6 +24,8 @@ recipe_help() {
                      transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
   --inits scratch,pretrained
                      arms with random weights, with pretrained ones, or both (default)
+  --objective contrastive|masked_prediction
+                     pretext task of pretraining (default contrastive); give each an --exp of its own
   --go-on-from RUN   pretraining goes on from this run or checkpoint, of the same architecture and codebook, instead of from random weights
   --old-dev SHARDS   held-out shards of what RUN was pretrained on: the pretext scores on them, from before the first update
                      on, show what is forgotten
@@ -36,6 +39,13 @@ recipe_option() {
         --corpus) corpus=$(absolute_path "$2") ;;
         --labels) labels=$(choice_list "$1" "$2" 10min full) || exit 2 ;;
         --inits) inits=$(choice_list "$1" "$2" scratch pretrained) || exit 2 ;;
+        --objective)
+            case $2 in
+                contrastive) pretraining=pretrain ;;
+                masked_prediction) pretraining=pretrain_masked_prediction ;;
+                *) usage_error "--objective is $2, expected contrastive or masked_prediction" ;;
+            esac
+            ;;
         --go-on-from)
             [ -d "$2" ] || usage_error "--go-on-from: there is no folder $2"
             go_on_from=$(absolute_path "$2")
@@ -85,7 +95,7 @@ if [ "$inits" != scratch ] && stage 2 "pretraining, without transcripts"; then
     [ -z "$go_on_from" ] || going_on+=(--init "$go_on_from")
     [ -z "$old_dev" ] || going_on+=(--dev.shards "$old_dev")
     for seed in $seeds; do
-        speechssl pretrain --config "$recipe/conf/pretrain.yaml" --output "$exp/seed$seed/pretrain" \
+        speechssl pretrain --config "$recipe/conf/$pretraining.yaml" --output "$exp/seed$seed/pretrain" \
             --training.seed "$seed" --data.shards "${untranscribed[@]}" ${going_on[@]+"${going_on[@]}"}
     done
 fi
