@@ -626,6 +626,14 @@ class ShardConfig:
 
 
 @dataclass
+class GreedyConfig:
+    """Decoding by the best label of each frame."""
+
+    name: Literal["greedy"] = "greedy"
+    """Decoder."""
+
+
+@dataclass
 class EvaluateConfig:
     """Transcribe shards with a fine-tuned model and report its error rates with intervals."""
 
@@ -637,6 +645,8 @@ class EvaluateConfig:
     """Folder for hypotheses.jsonl and metrics.json; an evaluation of the same weights and data in it is left alone."""
     bootstrap_samples: int = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
+    decoding: GreedyConfig = field(default_factory=GreedyConfig)
+    """How transcripts are found in what the model gives."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of matrix products."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -661,6 +671,8 @@ class TranscribeConfig:
     """A longer recording is heard in windows of this length, so that memory does not grow with it."""
     margin_seconds: float = 3.0
     """Neighbouring windows overlap by twice this much: at each side, what is heard for the sake of the rest alone."""
+    decoding: GreedyConfig = field(default_factory=GreedyConfig)
+    """How transcripts are found in what the model gives."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""
 

@@ -13,11 +13,13 @@ from rich.progress import track
 
 from speechssl import __version__
 from speechssl.config import EvaluateConfig
+from speechssl.config_files import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_speaker
 from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
 from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
+from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates, respelled_wer
 from speechssl.evaluation.intervals import name_units
@@ -103,6 +105,7 @@ def describe(config: EvaluateConfig, subject: Subject) -> dict[str, Any]:
         "init": "pretrained" if checkpoint.config.get("init") else "scratch",
         "seed": checkpoint.config["training"]["seed"],
         "made_of": made_of,
+        "decoding": to_dict(config.decoding),
         "num_samples": len(subject.corpus),
         **training_summary(subject.recogniser),
     }
@@ -130,7 +133,7 @@ def evaluate(config: EvaluateConfig, subject: Subject, origin: dict[str, Any]) -
     scored = score(
         subject.recogniser.model,
         checked.corpus,
-        vocabulary,
+        build_decoder(config.decoding, vocabulary),
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if subject.precision == "bf16" else None,
         device=subject.device,

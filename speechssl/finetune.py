@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.config import FinetuneConfig, ModelConfig
+from speechssl.config import FinetuneConfig, GreedyConfig, ModelConfig
 from speechssl.config_files import from_dict
 from speechssl.config_limits import check_limits
 from speechssl.data.augmented import fastest, make_augmenter
@@ -18,6 +18,7 @@ from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
+from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
@@ -210,7 +211,7 @@ class FinetuneTask:
         scored = score(
             self.model,
             self.dev,
-            self.labels,
+            build_decoder(GreedyConfig(), self.labels),
             max_batch_seconds=self.config.dev.max_batch_seconds,
             autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
             device=device,

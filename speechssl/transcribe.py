@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
 from speechssl.data.batching import round_up
-from speechssl.decoding.greedy import BestPath, Hypothesis, best_paths, read_path
+from speechssl.decoding.decoder import Decoder, build_decoder, emissions
+from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.decoding.long_form import Window, cut_windows, shape_of
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import receptive_field_samples
@@ -42,8 +44,8 @@ class Recording:
     path: Path
     num_samples: int = 0
     """Read so far, at the model's rate."""
-    parts: list[BestPath] = field(default_factory=list)
-    """Of its windows so far."""
+    emissions: list[Tensor] = field(default_factory=list)
+    """Of its windows so far, (T, labels) each without what is not kept: 21 MB an hour for 30 labels at 50 Hz."""
 
 
 class Piece(NamedTuple):
@@ -152,6 +154,7 @@ def transcribe(
     rate = recogniser.config.sample_rate
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     max_batch_seconds = config.max_batch_seconds or (40.0 if on_cpu else 80.0)
+    decoder = build_decoder(config.decoding, recogniser.vocabulary)
     waiting: list[Piece] = []
     for path in paths:
         recording = Recording(path)
@@ -159,14 +162,14 @@ def transcribe(
             for window in windows_of(recording, recogniser, config):
                 longest = padded_length([window, *(piece.window for piece in waiting)])
                 if waiting and longest * (len(waiting) + 1) > max_batch_seconds * rate:
-                    yield from transcribe_batch(recogniser, waiting)
+                    yield from transcribe_batch(recogniser, decoder, waiting)
                     waiting = []
                 waiting.append(Piece(recording, window))
         except DataError as error:
             problems.append(str(error))
             waiting = [piece for piece in waiting if piece.recording is not recording]
     if waiting:
-        yield from transcribe_batch(recogniser, waiting)
+        yield from transcribe_batch(recogniser, decoder, waiting)
 
 
 def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeConfig) -> Iterator[Window]:
@@ -194,7 +197,7 @@ def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeC
 
 
 @torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transcript]:
+def transcribe_batch(recogniser: Recogniser, decoder: Decoder, pieces: list[Piece]) -> list[Transcript]:
     """One padded batch; returns the transcripts of the recordings that end in it."""
     device = recogniser.model.head.weight.device
     windows = [piece.window for piece in pieces]
@@ -202,14 +205,14 @@ def transcribe_batch(recogniser: Recogniser, pieces: list[Piece]) -> list[Transc
     audio = torch.zeros(len(windows), padded_length(windows))
     for row, window in zip(audio, windows, strict=True):
         row[: len(window.samples)] = torch.from_numpy(window.samples)
-    output = recogniser.model(audio.to(device), lengths.to(device))
-    paths = best_paths(output.logits, [(window.first_frame, window.stop_frame) for window in windows])
+    log_probs = emissions(recogniser.model(audio.to(device), lengths.to(device)).logits)  # (B, T, labels)
     done = []
-    for (recording, window), path in zip(pieces, paths, strict=True):
-        recording.parts.append(path)
+    for (recording, window), row in zip(pieces, log_probs, strict=True):
+        recording.emissions.append(row[window.first_frame : window.stop_frame].clone())
         if window.is_last:
-            seconds = recording.num_samples / recogniser.config.sample_rate
-            done.append(Transcript(recording.path, seconds, read_path(recording.parts, recogniser.vocabulary)))
+            whole = torch.cat(recording.emissions)
+            [hypothesis] = decoder.decode(whole[None], torch.tensor([len(whole)]))
+            done.append(Transcript(recording.path, recording.num_samples / recogniser.config.sample_rate, hypothesis))
     return done
 
 

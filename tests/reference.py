@@ -1,6 +1,7 @@
 """Slow oracles: loops over single numbers, written from the papers' equations and not from the package."""
 
 import math
+import re
 
 import torch
 from torch import Tensor
@@ -118,6 +119,23 @@ def gated_bias(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, distance_
                 d = distance_bias[h, i, j]
                 result[h, i, j] = d + update * d + (1 - update) * scale[h] * reset * d
     return result
+
+
+def words_of_path(path: list[int], labels: list[str], blank: int) -> list[tuple[str, int, int]]:
+    """Words of a CTC path: (text, first frame, the one after the last); the label "|" is a space.
+
+    Frame by frame: each character with the frames of its label, then what lies between the spaces.
+    """
+    text, frames = "", []
+    for t, label in enumerate(path):
+        spelt = "" if label == blank else labels[label].replace("|", " ")
+        if t > 0 and path[t - 1] == label:
+            for i in range(len(frames) - len(spelt), len(frames)):
+                frames[i] = (frames[i][0], t + 1)
+        else:
+            text += spelt
+            frames += [(t, t + 1)] * len(spelt)
+    return [(found[0], frames[found.start()][0], frames[found.end() - 1][1]) for found in re.finditer(r"\S+", text)]
 
 
 def gumbel_temperature(update: int, start: float, end: float, decay: float) -> float:

@@ -73,9 +73,17 @@ def test_a_whole_evaluation_of_the_same_is_not_repeated(
         save_file({name: weight * 0.5 for name, weight in load_file(path).items()}, path)
     evaluate.run(config)
     assert len(scored) == 5, "options, data and weights are each looked at"
-    (tmp_path / "out" / "hypotheses.jsonl").unlink()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics.pop("decoding") == {"name": "greedy"}
+    (tmp_path / "out" / "metrics.json").write_text(json.dumps(metrics))  # as earlier versions wrote it
+    evaluate.run(config)
+    assert len(scored) == 5
+    (tmp_path / "out" / "metrics.json").write_text(json.dumps({**metrics, "decoding": {"name": "beam"}}))
     evaluate.run(config)
     assert len(scored) == 6
+    (tmp_path / "out" / "hypotheses.jsonl").unlink()
+    evaluate.run(config)
+    assert len(scored) == 7
 
 
 def test_an_evaluation_counts_every_sample_and_foreign_character(

@@ -15,7 +15,8 @@ from bench_data import alternate
 from torch import Tensor
 
 from speechssl.config import ModelConfig
-from speechssl.decoding.greedy import greedy_decode
+from speechssl.decoding.decoder import emissions
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.interop.huggingface_config import describe
 from speechssl.interop.imported import Architecture
 from speechssl.text.vocabulary import Vocabulary
@@ -55,8 +56,10 @@ def main() -> None:
     parser.add_argument("--peer", choices=["huggingface"], help="run this one in turns with ours")
     arguments = parser.parse_args()
     logits = scores(arguments.batch, arguments.seconds)
+    frames = torch.full((len(logits),), logits.shape[1])
+    decoder = GreedyDecoder(VOCABULARY)
     decoders: dict[str, Callable[[Tensor], list[str]]] = {
-        "speechssl": lambda x: [hypothesis.text for hypothesis in greedy_decode(x, None, VOCABULARY)]
+        "speechssl": lambda x: [hypothesis.text for hypothesis in decoder.decode(emissions(x), frames)]
     }
     if arguments.peer:
         decoders["huggingface"] = their_decoder()

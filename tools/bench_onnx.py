@@ -18,7 +18,8 @@ from torch import Tensor
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.corpus import read_corpus
 from speechssl.data.streams import epoch_batches
-from speechssl.decoding.greedy import greedy_decode
+from speechssl.decoding.decoder import emissions
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import INT8_FILE, MODEL_FILE, export_onnx, onnx_run
@@ -78,7 +79,7 @@ def report_errors(runs: dict[str, Run], batches: list[Batch], vocabulary: Vocabu
             logits, frames = run(batch.audio, batch.lengths)
             valid = torch.arange(logits.shape[1]) < frames[:, None]
             labels[label].append(logits.argmax(-1)[valid])
-            found = greedy_decode(logits, frames, vocabulary)
+            found = GreedyDecoder(vocabulary).decode(emissions(logits), frames)
             texts[label] |= {key: item.text for key, item in zip(batch.keys, found, strict=True)}
     references = {key: text for batch in batches for key, text in zip(batch.keys, batch.texts, strict=True) if text}
     for label in runs:

@@ -1,50 +1,39 @@
 """Best label per frame, repeats collapsed, blanks removed (Graves et al. 2006, "best path decoding")."""
 
 import math
-from typing import NamedTuple
+import re
 
 import torch
 from torch import Tensor
 
+from speechssl.decoding.hypothesis import Hypothesis, Word
 from speechssl.text.vocabulary import Vocabulary
 
 
-class Hypothesis(NamedTuple):
-    """One transcript."""
+class GreedyDecoder:
+    """A :class:`Decoder` that takes the best label of each frame.
 
-    text: str
-    confidence: float
-    """Geometric mean of the best label's probability over the utterance's frames, 0..1."""
+    Args:
+        vocabulary: of the model.
+    """
 
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
 
-class BestPath(NamedTuple):
-    """The best label of each frame of an utterance, or of a part of it."""
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+        """Arguments as of :class:`Decoder`."""
+        best, labels = log_probs.max(-1)
+        return [self.read(labels[row, :stop], best[row, :stop]) for row, stop in enumerate(lengths.tolist())]
 
-    labels: Tensor
-    """(T,)"""
-    log_prob: float
-    """Sum of the frames' log probabilities, in nats."""
-
-
-def best_paths(logits: Tensor, spans: list[tuple[int, int]]) -> list[BestPath]:
-    """Best path over a span of frames, first and after the last, of each row of scores (B, T, labels)."""
-    log_probs, labels = logits.float().log_softmax(-1).max(-1)
-    log_probs, labels = log_probs.cpu(), labels.cpu()
-    return [
-        BestPath(labels[row, first:stop], float(log_probs[row, first:stop].sum()))
-        for row, (first, stop) in enumerate(spans)
-    ]
-
-
-def read_path(parts: list[BestPath], vocabulary: Vocabulary) -> Hypothesis:
-    """Transcript of an utterance from the paths over its consecutive parts."""
-    labels = torch.cat([part.labels for part in parts])
-    text = vocabulary.decode(torch.unique_consecutive(labels).tolist())
-    confidence = math.exp(sum(part.log_prob for part in parts) / len(labels)) if len(labels) else 0.0
-    return Hypothesis(text, confidence)
-
-
-def greedy_decode(logits: Tensor, lengths: Tensor | None, vocabulary: Vocabulary) -> list[Hypothesis]:
-    """Decode scores (B, T, labels); frames past the lengths (B,) are ignored, None means that all are valid."""
-    stops = [logits.shape[1]] * logits.shape[0] if lengths is None else lengths.tolist()
-    return [read_path([path], vocabulary) for path in best_paths(logits, [(0, stop) for stop in stops])]
+    def read(self, labels: Tensor, log_probs: Tensor) -> Hypothesis:
+        """Transcript of an utterance from its path: a label (T,) and its log probability (T,) per frame."""
+        runs, counts = torch.unique_consecutive(labels, return_counts=True)
+        edges = [0, *counts.cumsum(0).tolist()]  # of the runs, in frames
+        spelt = self.vocabulary.spell(runs.tolist())
+        owners = [run for run, text in enumerate(spelt) for _ in text]  # of each character
+        words = tuple(
+            Word(found[0], edges[owners[found.start()]], edges[owners[found.end() - 1] + 1])
+            for found in re.finditer(r"\S+", "".join(spelt))
+        )
+        confidence = math.exp(float(log_probs.sum()) / len(labels)) if len(labels) else 0.0
+        return Hypothesis(" ".join(word.text for word in words), confidence, words)

@@ -9,12 +9,12 @@ import torch
 from speechssl.data.batches import load_batch
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import BatchSpec, epoch_batches
-from speechssl.decoding.greedy import Hypothesis, greedy_decode
+from speechssl.decoding.decoder import Decoder, emissions
+from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.errors import DataError
 from speechssl.frames import num_frames
 from speechssl.model.ctc import CtcModel
 from speechssl.text.normalisation import clean_text
-from speechssl.text.vocabulary import Vocabulary
 
 
 class Scored(NamedTuple):
@@ -30,14 +30,14 @@ class Scored(NamedTuple):
 def score(
     model: CtcModel,
     corpus: Corpus,
-    vocabulary: Vocabulary,
+    decoder: Decoder,
     *,
     max_batch_seconds: float,
     autocast_dtype: torch.dtype | None,
     device: torch.device,
     progress: Callable[[list[BatchSpec]], Iterable[BatchSpec]] = iter,
 ) -> Scored:
-    """Transcribe samples greedily; those without a transcript are named in ``skipped``.
+    """Transcribe samples; those without a transcript are named in ``skipped``.
 
     References and outputs are cleaned alike. What is shorter than a frame is heard as nothing, in no batch, so that
     the outputs do not depend on how the samples are batched.
@@ -45,7 +45,7 @@ def score(
     Args:
         model: recogniser.
         corpus: what to transcribe.
-        vocabulary: of the model.
+        decoder: for the labels of the model.
         max_batch_seconds: padded audio per batch.
         autocast_dtype: of matrix products; None for float32.
         device: where the model is.
@@ -56,13 +56,15 @@ def score(
     """
     model.eval()
     outputs: dict[str, Hypothesis] = {}
-    audible = num_frames(corpus.num_samples, model.encoder.config.feature_encoder.conv_layers) > 0
+    layers = model.encoder.config.feature_encoder.conv_layers
+    audible = num_frames(corpus.num_samples, layers) > 0
     specs = epoch_batches(corpus.subset(np.flatnonzero(audible)), max_batch_seconds) if audible.any() else []
     for spec in progress(specs):
         batch = load_batch(spec, corpus.sample_rate)
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
-            output = model(batch.audio.to(device), batch.lengths.to(device))
-        outputs |= zip(batch.keys, greedy_decode(output.logits, output.lengths, vocabulary), strict=True)
+            logits = model(batch.audio.to(device), batch.lengths.to(device)).logits
+        found = decoder.decode(emissions(logits), num_frames(batch.lengths, layers))
+        outputs |= zip(batch.keys, found, strict=True)
     scored = Scored({}, {}, {})
     for key, text in zip(corpus.keys, map(clean_text, corpus.texts or ()), strict=True):
         if text:

@@ -44,7 +44,9 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         content = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) and (folder / HYPOTHESES_FILE).is_file() else None
+    if not isinstance(content, dict) or not (folder / HYPOTHESES_FILE).is_file():
+        return None
+    return {"decoding": {"name": "greedy"}, **content}  # earlier versions knew no other way, and do not say so
 
 
 def read_counts(folder: Path) -> WordCounts:

@@ -84,9 +84,13 @@ class Vocabulary:
             known = "".join(character for character in self._ids if character != " ")
             raise DataError(f"transcript {text!r}: {unknown} not in the vocabulary ({known})") from None
 
+    def spell(self, ids: Iterable[int]) -> list[str]:
+        """What each label stands for: nothing for the blank, a space for the word boundary."""
+        return [self._texts[i] for i in ids]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Label ids to text; blanks vanish, nothing is collapsed but spaces."""
-        return " ".join("".join(self._texts[i] for i in ids).split())
+        return " ".join("".join(self.spell(ids)).split())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

@@ -12,6 +12,7 @@ from small_chain import MODEL
 from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.errors import DataError
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.recogniser import load_recogniser
@@ -34,7 +35,7 @@ def scored(run: Path, corpus: Corpus, max_batch_seconds: float) -> Scored:
     return score(
         recogniser.model,
         corpus,
-        recogniser.vocabulary,
+        GreedyDecoder(recogniser.vocabulary),
         max_batch_seconds=max_batch_seconds,
         autocast_dtype=None,
         device=torch.device("cpu"),
