@@ -338,5 +338,4 @@ def load_encoder_weights(config: FinetuneConfig) -> dict[str, Tensor] | None:
             "--init brings its own, or pretrain with this one"
         )
     config.model = model
-    prefix = "encoder."
-    return {name.removeprefix(prefix): w for name, w in checkpoint.model_state.items() if name.startswith(prefix)}
+    return checkpoint.encoder_state

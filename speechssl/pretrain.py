@@ -136,12 +136,7 @@ def make_model(config: PretrainConfig) -> Any:
     model: Any = build_objective(config.model, objective, config.dropout, units_of)
     model.encoder.recompute(config.training.recompute)
     if source is not None:
-        weights = {
-            name.removeprefix("encoder."): value
-            for name, value in source.model_state.items()
-            if name.startswith("encoder.")
-        }
-        load_weights(model.units.features.encoder, weights, source=source.path)
+        load_weights(model.units.features.encoder, source.encoder_state, source=source.path)
     return model
 
 

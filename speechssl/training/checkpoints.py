@@ -68,6 +68,12 @@ class Checkpoint:
     origin: dict[str, Any] | None = None
     """Where a model came from that was made elsewhere: its family, format and name."""
 
+    @property
+    def encoder_state(self) -> dict[str, torch.Tensor]:
+        """The encoder's weights, by their names in it."""
+        prefix = "encoder."
+        return {name.removeprefix(prefix): w for name, w in self.model_state.items() if name.startswith(prefix)}
+
 
 def save_checkpoint(
     run: Path,
