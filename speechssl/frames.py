@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 ConvLayers = Sequence[tuple[int, int, int]]
 Length = TypeVar("Length")  # int, or an integer tensor of any shape
+Position = TypeVar("Position")  # float, or a tensor of any shape
 
 
 def num_frames(num_samples: Length, conv_layers: ConvLayers) -> Length:
@@ -40,3 +41,9 @@ def samples_for_frames(frames: int, conv_layers: ConvLayers) -> int:
     for _, kernel, stride in reversed(conv_layers):
         length = (length - 1) * stride + kernel
     return length
+
+
+def frame_seconds(frame: Position, conv_layers: ConvLayers, sample_rate: int) -> Position:
+    """The middle of what a frame hears, in seconds; half a frame before it and behind it are its edges."""
+    first_middle = receptive_field_samples(conv_layers) / 2
+    return cast(Position, (cast(Any, frame) * hop_samples(conv_layers) + first_middle) / sample_rate)

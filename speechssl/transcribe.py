@@ -5,54 +5,19 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
-from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
-from speechssl.data.batching import round_up
-from speechssl.decoding.decoder import Decoder, build_decoder, emissions
-from speechssl.decoding.hypothesis import Hypothesis
-from speechssl.decoding.long_form import Window, cut_windows, shape_of
+from speechssl.decoding.long_form import open_recording
 from speechssl.errors import ConfigError, DataError
-from speechssl.frames import receptive_field_samples
 from speechssl.outputs import Lines, check_output_file, whole_file
-from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.training.machine import release_after_new_shapes, resolve_accelerator, settle_cpu
-
-
-class Transcript(NamedTuple):
-    """One file's result."""
-
-    path: Path
-    seconds: float
-    hypothesis: Hypothesis
-
-
-@dataclass
-class Recording:
-    """A file that is being transcribed."""
-
-    path: Path
-    num_samples: int = 0
-    """Read so far, at the model's rate."""
-    emissions: list[Tensor] = field(default_factory=list)
-    """Of its windows so far, (T, labels) each without what is not kept: 21 MB an hour for 30 labels at 50 Hz."""
-
-
-class Piece(NamedTuple):
-    """A window, of a long recording or all of a short one."""
-
-    recording: Recording
-    window: Window
+from speechssl.recogniser import Recogniser, Transcript, load_recogniser, transcribe_recordings
+from speechssl.training.machine import release_after_new_shapes, settle_cpu
 
 
 def run(config: TranscribeConfig) -> None:
@@ -71,7 +36,7 @@ def run(config: TranscribeConfig) -> None:
     paths = find_audio(config.audio)
     check_output(config.output, paths)
     settle_cpu()
-    recogniser = load_recogniser(config.checkpoint, torch.device(resolve_accelerator(config.accelerator)))
+    recogniser = load_recogniser(config.checkpoint, config.accelerator)
     encoder = recogniser.model.encoder
     for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):
         release_after_new_shapes(module)
@@ -150,85 +115,19 @@ def find_audio(sources: list[Path]) -> list[Path]:
 def transcribe(
     recogniser: Recogniser, paths: Iterable[Path], config: TranscribeConfig, problems: list[str]
 ) -> Iterator[Transcript]:
-    """Transcribe in batches of neighbours, yield in order, each when it is done; problems are appended by file."""
-    rate = recogniser.config.sample_rate
-    on_cpu = recogniser.model.head.weight.device.type == "cpu"
-    max_batch_seconds = config.max_batch_seconds or (40.0 if on_cpu else 80.0)
-    decoder = build_decoder(config.decoding, recogniser.vocabulary)
-    waiting: list[Piece] = []
-    for path in paths:
-        recording = Recording(path)
-        try:
-            for window in windows_of(recording, recogniser, config):
-                longest = padded_length([window, *(piece.window for piece in waiting)])
-                if waiting and longest * (len(waiting) + 1) > max_batch_seconds * rate:
-                    yield from transcribe_batch(recogniser, decoder, waiting)
-                    waiting = []
-                waiting.append(Piece(recording, window))
-        except DataError as error:
-            problems.append(str(error))
-            waiting = [piece for piece in waiting if piece.recording is not recording]
-    if waiting:
-        yield from transcribe_batch(recogniser, decoder, waiting)
-
-
-def windows_of(recording: Recording, recogniser: Recogniser, config: TranscribeConfig) -> Iterator[Window]:
-    """Windows of a file, which is read meanwhile; a short one is one window.
-
-    Raises:
-        DataError: it cannot be read, or is shorter than a frame.
-    """
-    rate, conv_layers = recogniser.config.sample_rate, recogniser.config.feature_encoder.conv_layers
-
-    def counted() -> Iterator[np.ndarray]:
-        for block in read_blocks_at(recording.path, rate):
-            recording.num_samples += len(block)
-            yield block
-
-    squeeze = recogniser.config.context.squeeze
-    shape = shape_of(config.window_seconds, config.margin_seconds, rate, conv_layers, squeeze=squeeze)
-    for window in cut_windows(counted(), conv_layers, shape):
-        if window.stop_frame == 0:
-            raise DataError(
-                f"{recording.path}: {recording.num_samples} samples at {rate} Hz, expected at least "
-                f"{receptive_field_samples(conv_layers)}, one frame"
-            )
-        yield window
-
-
-@torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, decoder: Decoder, pieces: list[Piece]) -> list[Transcript]:
-    """One padded batch; returns the transcripts of the recordings that end in it."""
-    device = recogniser.model.head.weight.device
-    windows = [piece.window for piece in pieces]
-    lengths = torch.tensor([len(window.samples) for window in windows])
-    audio = torch.zeros(len(windows), padded_length(windows))
-    for row, window in zip(audio, windows, strict=True):
-        row[: len(window.samples)] = torch.from_numpy(window.samples)
-    log_probs = emissions(recogniser.model(audio.to(device), lengths.to(device)).logits)  # (B, T, labels)
-    done = []
-    for (recording, window), row in zip(pieces, log_probs, strict=True):
-        recording.emissions.append(row[window.first_frame : window.stop_frame].clone())
-        if window.is_last:
-            whole = torch.cat(recording.emissions)
-            [hypothesis] = decoder.decode(whole[None], torch.tensor([len(whole)]))
-            done.append(Transcript(recording.path, recording.num_samples / recogniser.config.sample_rate, hypothesis))
-    return done
-
-
-def padded_length(windows: Sequence[Window]) -> int:
-    """Samples that each window takes up in a batch; few lengths, so that few kernels have to be prepared."""
-    return int(round_up(np.array([len(window.samples) for window in windows])).max())
+    """Transcribe files in batches of neighbours, in order, each when it is done; problems are appended by file."""
+    recordings = (open_recording(path, None, recogniser.config) for path in paths)
+    return transcribe_recordings(recogniser, recordings, config, problems)
 
 
 def format_transcript(item: Transcript, config: TranscribeConfig) -> str:
     """One line of output."""
     if config.format == "text":
-        return f"{item.path}\t{item.hypothesis.text}"
+        return f"{item.path}\t{item.text}"
     content = {
         "path": str(item.path),
-        "text": item.hypothesis.text,
+        "text": item.text,
         "seconds": round(item.seconds, 3),
-        "confidence": round(item.hypothesis.confidence, 4),
+        "confidence": round(item.confidence, 4),
     }
     return json.dumps(content, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Audio files and tar members to mono float32 samples."""
+"""Audio files, arrays and tar members to mono float32 samples."""
 
 import io
 from collections.abc import Iterator
@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
+from numpy.typing import ArrayLike
 
 from speechssl.audio.blocks import probe, read_range
 from speechssl.audio.sndfile import SEEKABLE_SUBTYPES
 from speechssl.errors import DataError
 
 Samples = np.ndarray
+ARRAY = "array of samples"
+"""What stands for a file's name in messages."""
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
@@ -29,6 +33,32 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
         DataError: missing, unreadable, empty, or with samples that are not finite.
     """
     return read_range(path, 0, probe(path).num_frames, sample_rate)
+
+
+def read_array(samples: ArrayLike, from_rate: int | None, sample_rate: int) -> Samples:
+    """Read what someone else has decoded, as a file of it would be read.
+
+    Args:
+        samples: floating-point numbers in -1..1, (S,), or (S, C) as soundfile gives them.
+        from_rate: their rate in Hz.
+        sample_rate: wanted rate in Hz; other rates are resampled by soxr at high quality.
+
+    Returns:
+        Mean of the channels, float32 (S,).
+
+    Raises:
+        DataError: of unknown rate, of another type or shape, empty, or with samples that are not finite.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind != "f":
+        raise DataError(f"{ARRAY}: {array.dtype}, expected floating-point numbers in -1..1; divide int16 by 32768")
+    if not from_rate or from_rate < 0:
+        raise DataError(f"{ARRAY}: sample_rate is {from_rate}, expected its samples per second, as sample_rate=16000")
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > array.shape[0]):
+        raise DataError(f"{ARRAY}: shape {array.shape}, expected (samples,) or (samples, channels); transpose it")
+    mono = _checked(array.astype(np.float32), ARRAY)
+    mono = mono.mean(1) if mono.ndim == 2 else mono
+    return mono if from_rate == sample_rate else soxr.resample(mono, from_rate, sample_rate, quality="HQ")
 
 
 def read_raw_pcm(path: Path, *, sample_rate: int, big_endian: bool) -> Samples:

@@ -4,11 +4,23 @@ A window hears a margin on both sides of what is kept of it: next to a cut a fra
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from speechssl.frames import ConvLayers, hop_samples, num_frames, samples_for_frames
+from speechssl.audio.blocks import read_blocks_at
+from speechssl.audio.reading import ARRAY, read_array
+from speechssl.config import ModelConfig
+from speechssl.errors import ConfigError, DataError
+from speechssl.frames import ConvLayers, hop_samples, num_frames, receptive_field_samples, samples_for_frames
+
+Audio = str | PathLike | ArrayLike
+"""A file, or floating-point samples, (S,) or (S, C)."""
 
 
 class WindowShape(NamedTuple):
@@ -30,6 +42,56 @@ class Window(NamedTuple):
     stop_frame: int
     """The one after the last that is kept."""
     is_last: bool
+
+
+@dataclass
+class Recording:
+    """A recording that a model hears."""
+
+    path: Path | None
+    """None of an array."""
+    blocks: Iterable[np.ndarray]
+    """Its samples in order at the model's rate, float32 (block,) each."""
+    num_samples: int = 0
+    """Read so far."""
+    outputs: list[Tensor] = field(default_factory=list)
+    """What the model gave for its windows so far, of the frames that are kept."""
+
+    def windows(self, model: ModelConfig, window_seconds: float, margin_seconds: float) -> Iterator[Window]:
+        """Its windows, while it is read; a short one is one window.
+
+        Raises:
+            DataError: it cannot be read, or is shorter than a frame.
+        """
+        rate, layers = model.sample_rate, model.feature_encoder.conv_layers
+        shape = shape_of(window_seconds, margin_seconds, rate, layers, squeeze=model.context.squeeze)
+        for window in cut_windows(self.counted(), layers, shape):
+            if window.stop_frame == 0:
+                raise DataError(
+                    f"{self.path or ARRAY}: {self.num_samples} samples at {rate} Hz, expected at least "
+                    f"{receptive_field_samples(layers)}, one frame"
+                )
+            yield window
+
+    def counted(self) -> Iterator[np.ndarray]:
+        """Its blocks, while ``num_samples`` grows with them."""
+        for block in self.blocks:
+            self.num_samples += len(block)
+            yield block
+
+
+def open_recording(audio: Audio, sample_rate: int | None, model: ModelConfig) -> Recording:
+    """A file, or an array whose rate has to be said, for a model to hear.
+
+    Raises:
+        ConfigError: a rate was given for a file.
+        DataError: an array that cannot be heard; a file says so when it is read.
+    """
+    if not isinstance(audio, (str, PathLike)):
+        return Recording(None, [read_array(audio, sample_rate, model.sample_rate)])
+    if sample_rate is not None:
+        raise ConfigError(f"{audio}: sample_rate is {sample_rate}, but files say their own rate; leave it out")
+    return Recording(Path(audio), read_blocks_at(Path(audio), model.sample_rate))
 
 
 def shape_of(

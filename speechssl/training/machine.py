@@ -51,6 +51,17 @@ def resolve_accelerator(accelerator: str) -> str:
     return accelerator
 
 
+def resolve_device(device: torch.device | str) -> torch.device:
+    """The device that is meant: a kind, "auto" for the one that is there, or any other as PyTorch names it.
+
+    Raises:
+        ConfigError: a kind is not there.
+    """
+    if isinstance(device, str) and device in ("auto", "cuda", "mps", "cpu"):
+        device = resolve_accelerator(device)
+    return torch.device(device)
+
+
 def settle_cpu(config: TrainingConfig | None = None) -> None:
     """Keep freed memory and prepared kernels in the process, flush denormals; to be called before any computation.
 

@@ -110,7 +110,7 @@ def test_recognisers_say_what_their_own_pipeline_says(
     recogniser = load_recogniser(tmp_path / "ours", torch.device("cpu"))
     for seconds in (0.1, 1000.0):  # each alone, and all in one batch
         config = TranscribeConfig(tmp_path / "ours", recordings, max_batch_seconds=seconds)
-        found = [item.hypothesis.text for item in transcribe(recogniser, recordings, config, [])]
+        found = [item.text for item in transcribe(recogniser, recordings, config, [])]
         assert found == expected
     assert len({*expected}) > 1
 
@@ -208,7 +208,7 @@ def test_odd_vocabularies_say_what_their_own_pipeline_says(
     expected = " ".join(pipeline({"raw": samples, "sampling_rate": rate})["text"].split())
     recogniser = load_recogniser(tmp_path / "ours", torch.device("cpu"))
     config = TranscribeConfig(tmp_path / "ours", recordings[:1])
-    assert [item.hypothesis.text for item in transcribe(recogniser, recordings[:1], config, [])] == [expected]
+    assert [item.text for item in transcribe(recogniser, recordings[:1], config, [])] == [expected]
 
 
 def test_a_label_that_is_called_padding_makes_room_for_the_blank(transformers: Any, tmp_path: Path) -> None:
