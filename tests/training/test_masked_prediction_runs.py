@@ -1,0 +1,104 @@
+"""Masked prediction from end to end: units fitted once, the same on any number of processes, kept by a resumed run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import (
+    CONSTANT,
+    PRETRAIN,
+    changed,
+    check_same_learning,
+    command,
+    newest,
+    newest_weights,
+    run_as_user,
+    train,
+)
+
+from speechssl.training.checkpoints import load_checkpoint
+
+UNITS = {"num_entries": [3, 5], "dim": 6}
+OBJECTIVE = {
+    "objective": {
+        "name": "masked_prediction",
+        "units": UNITS,
+        "masking": {"time_prob": 0.5, "time_length": 3},
+    }
+}
+CONFIG = changed({**PRETRAIN, **OBJECTIVE}, data={"num_streams": 2}, schedule=CONSTANT)
+
+
+@pytest.fixture(scope="module")
+def one(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process."""
+    output = tmp_path_factory.mktemp("masked") / "one"
+    train(command("pretrain", CONFIG, output, shards))
+    return output
+
+
+def units_of(run: Path) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in newest_weights(run).items() if name.startswith("units.")}
+
+
+def test_two_processes_have_the_units_of_one_and_learn_the_same(shards: Path, one: Path, tmp_path: Path) -> None:
+    text = train(command("pretrain", CONFIG, tmp_path / "two", shards), ranks=2)
+    assert text.count("fitting 3 and 5 units") == 1
+    check_same_learning(one, tmp_path / "two")
+
+
+def test_a_resumed_run_ends_bit_equal_and_keeps_its_units(shards: Path, one: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(command("pretrain", CONFIG, run, shards, "--training.max_updates", "3"))
+    before = units_of(run)
+    text = train(command("pretrain", CONFIG, run, shards))
+    assert "fitting" not in text
+    for name, value in newest_weights(one).items():
+        assert torch.equal(newest_weights(run)[name], value), name
+    assert all(torch.equal(value, before[name]) for name, value in units_of(run).items())
+
+
+def test_units_of_a_layer_of_an_earlier_run(shards: Path, one: Path, tmp_path: Path) -> None:
+    layer = {"features": "layer", "checkpoint": str(one), "layer": 2}
+    config = changed(CONFIG, objective={"units": UNITS | layer})
+    train(command("pretrain", config, tmp_path / "run", shards))
+    teacher = {
+        name.removeprefix("units.features."): value
+        for name, value in units_of(tmp_path / "run").items()
+        if name.startswith("units.features.")
+    }
+    first = newest_weights(one)
+    assert teacher.keys() == {name for name in first if name.startswith("encoder.")}
+    assert all(torch.equal(value, first[name]) for name, value in teacher.items())
+
+
+def test_a_layer_that_is_not_there_is_named(shards: Path, one: Path, tmp_path: Path) -> None:
+    config = changed(CONFIG, objective={"units": {"features": "layer", "checkpoint": str(one), "layer": 3}})
+    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards))
+    assert ended.returncode == 2
+    assert "objective.units.layer is 3" in ended.stderr
+    config = changed(CONFIG, objective={"units": {"features": "layer"}})
+    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards))
+    assert "give --objective.units.checkpoint RUN and --objective.units.layer" in " ".join(ended.stderr.split())
+
+
+def test_a_run_goes_on_elsewhere_with_its_units(shards: Path, one: Path, tmp_path: Path) -> None:
+    text = train(command("pretrain", CONFIG, tmp_path / "run", shards, "--init", str(one)))
+    assert "fitting" not in text
+    found = units_of(tmp_path / "run")
+    assert all(torch.equal(value, found[name]) for name, value in units_of(one).items())
+
+
+def test_another_task_does_not_go_on_from_it(shards: Path, one: Path, tmp_path: Path) -> None:
+    ended = run_as_user(command("pretrain", PRETRAIN, tmp_path / "run", shards, "--init", str(one)))
+    assert ended.returncode == 2
+    message = " ".join(ended.stderr.split())
+    assert "was pretrained by masked_prediction, and objective.name is contrastive" in message
+
+
+def test_its_encoder_is_fine_tuned_and_exported(shards: Path, one: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
+    ended = run_as_user(["export", str(one), str(tmp_path / "hf"), "--to", "huggingface"])
+    assert ended.returncode == 0, ended.stderr
+    assert "other frameworks have no masked_prediction" in ended.stdout
+    assert load_checkpoint(newest(one)).config["objective"]["name"] == "masked_prediction"
