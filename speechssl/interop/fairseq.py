@@ -13,7 +13,7 @@ from speechssl.interop.fairseq_config import Settings, as_mapping, model_config,
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import make_vocabulary, read_labels
 from speechssl.interop.naming import FAIRSEQ, Pair, encoder_pairs, linear_pairs, quantizer_pairs
-from speechssl.interop.pickle_values import Inert
+from speechssl.interop.pickles import Inert
 from speechssl.interop.tensors import num_rows, to_ours
 from speechssl.interop.torch_files import TorchFile
 from speechssl.text.vocabulary import Vocabulary

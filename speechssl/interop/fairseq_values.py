@@ -10,7 +10,7 @@ from typing import Any
 
 from speechssl.config import ConvLayer
 from speechssl.errors import CheckpointError
-from speechssl.interop.pickle_values import Inert
+from speechssl.interop.pickles import Inert
 from speechssl.interop.sizes import LARGEST, MAX_LAYERS
 
 _MAX_TEXT = 1_000

@@ -7,17 +7,16 @@ storage or stand for more numbers than that has: what is read takes no more memo
 
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
-from speechssl.interop.pickle_machine import MAX_BYTES, read_pickle
-from speechssl.interop.pickle_values import DamagedError, RefusedError, Storage, StoredTensor
+from speechssl.interop.pickles import MAX_BYTES, DamagedError, RefusedError, Storage, StoredTensor, read_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -36,7 +35,7 @@ class TorchFile:
         read: the bytes of a storage.
     """
 
-    def __init__(self, path: Path, content: Any, read: Callable[[Storage], bytearray]) -> None:
+    def __init__(self, path: Path, content: Any, read: Callable[[Storage], bytes]) -> None:
         self.path = path
         self.content = content
         self._read = read
@@ -53,22 +52,17 @@ class TorchFile:
                 if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
                     raise DamagedError("a tensor with a name that no module has")
             # Each storage once: a file may hold a thousand views of its only, large one.
-            numbers = {item.storage.key: self._numbers(item.storage) for item in _with_numbers(stored.values())}
-            return {name: _view(item, numbers.get(item.storage.key)) for name, item in stored.items()}
+            storages = {value.storage.key: value.storage for value in stored.values()}
+            numbers = {key: self._numbers(storage) for key, storage in storages.items()}
+            return {
+                name: numbers[value.storage.key].as_strided(value.shape, value.stride, value.offset)
+                for name, value in stored.items()
+            }
 
     def _numbers(self, storage: Storage) -> Tensor:
-        return torch.frombuffer(self._read(storage), dtype=storage.dtype)
-
-
-def _with_numbers(stored: Iterable[StoredTensor]) -> list[StoredTensor]:
-    """One tensor of each storage, of those that are not empty."""
-    return list({item.storage.key: item for item in stored if 0 not in item.shape}.values())
-
-
-def _view(stored: StoredTensor, numbers: Tensor | None) -> Tensor:
-    if numbers is None or 0 in stored.shape:
-        return torch.empty(stored.shape, dtype=stored.storage.dtype)
-    return numbers.as_strided(stored.shape, stored.stride, stored.offset)
+        if not storage.size:
+            return torch.empty(0, dtype=storage.dtype)
+        return torch.frombuffer(bytearray(self._read(storage)), dtype=storage.dtype)
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -124,13 +118,12 @@ def _read_archive(path: Path) -> TorchFile:
         with archive.open(pickles[0]) as file:
             content, _ = read_pickle(file)
 
-    def read(storage: Storage) -> bytearray:
+    def read(storage: Storage) -> bytes:
         with zipfile.ZipFile(path) as again:
             name = f"{folder}data/{storage.key}"
             if name not in parts or parts[name].file_size != byte_size(storage):
                 raise DamagedError(f"{name[:80]!a} in it is missing or of another size than described")
-            with again.open(name) as file:
-                return _read_exactly(file, byte_size(storage))
+            return again.read(name)
 
     return TorchFile(path, content, read)
 
@@ -156,12 +149,12 @@ def _read_old_file(path: Path) -> TorchFile:
     if position > path.stat().st_size:
         raise DamagedError(f"{position} bytes expected, {path.stat().st_size} found")
 
-    def read(storage: Storage) -> bytearray:
+    def read(storage: Storage) -> bytes:
         with path.open("rb") as file:
             file.seek(starts[storage.key] - 8)
             if int.from_bytes(file.read(8), "little") != storage.size:
                 raise DamagedError(f"the storage {storage.key[:40]!a} has another size than described")
-            return _read_exactly(file, byte_size(storage))
+            return file.read(byte_size(storage))
 
     return TorchFile(path, content, read)
 
@@ -169,14 +162,3 @@ def _read_old_file(path: Path) -> TorchFile:
 def byte_size(storage: Storage) -> int:
     """Bytes that a storage takes."""
     return storage.size * storage.dtype.itemsize
-
-
-def _read_exactly(file: IO[bytes], size: int) -> bytearray:
-    buffer = bytearray(size)
-    filled, view = 0, memoryview(buffer)
-    while filled < size:
-        count = file.readinto(view[filled:])  # type: ignore[attr-defined]
-        if not count:
-            raise DamagedError(f"{size} bytes expected, {filled} found")
-        filled += count
-    return buffer

@@ -14,7 +14,7 @@ from fairseq_models import Trap
 
 from speechssl.config import ContextConfig, ContrastiveConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
-from speechssl.interop import pickle_machine
+from speechssl.interop import pickles
 from speechssl.interop.imported import Architecture
 from speechssl.interop.sizes import check_sizes
 from speechssl.interop.torch_files import TorchFile, read_torch_file
@@ -36,7 +36,7 @@ def archive_of(path: Path, code: bytes, **parts: bytes) -> Path:
     ],
 )
 def test_what_is_copied_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, again: bytes) -> None:
-    monkeypatch.setattr(pickle_machine, "MAX_COPIED", 5_000)
+    monkeypatch.setattr(pickles, "MAX_COPIED", 5_000)
     items = b"".join(b"X\x03\x00\x00\x00" + b"%03d" % i + b"K\x01" for i in range(100))
     start = b"\x80\x02](" + b"K\x01" * 100 + b"eq\x00}(" + items + b"uq\x01cargparse\nNamespace\n)Rq\x020"
     code = start + again * 100 + b"."
