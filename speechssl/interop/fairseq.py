@@ -12,7 +12,7 @@ from speechssl.errors import CheckpointError
 from speechssl.interop.fairseq_config import Settings, as_mapping, model_config, objective_config, read_settings
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.labels import make_vocabulary, read_labels
-from speechssl.interop.naming import FAIRSEQ, Pair, encoder_pairs, linear_pairs, quantizer_pairs
+from speechssl.interop.naming import FAIRSEQ, model_pairs
 from speechssl.interop.pickles import Inert
 from speechssl.interop.tensors import num_rows, to_ours
 from speechssl.interop.torch_files import TorchFile
@@ -65,7 +65,7 @@ def read_fairseq(file: TorchFile, *, model: ModelConfig | None = None, labels: P
     if masks not in theirs and kind != "pretrain":
         theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
         architecture.notes.append("no mask embedding in the model: zeros in its place")
-    weights = to_ours(model_pairs(architecture, prefix), theirs, shapes, source=source, ignored=ignored)
+    weights = to_ours(model_pairs(architecture, FAIRSEQ, prefix), theirs, shapes, source=source, ignored=ignored)
     return Imported(architecture, weights, file.path, FORMAT)
 
 
@@ -83,20 +83,6 @@ def family_of(settings: Settings, theirs: Mapping[str, Tensor], encoder: ModelCo
     if encoder.context.pos_conv_depth > 1:
         return "data2vec-audio"
     return "hubert" if settings.kind.startswith("hubert") or "label_embs_concat" in theirs else "wav2vec2"
-
-
-def model_pairs(architecture: Architecture, prefix: str) -> list[Pair]:
-    """Every tensor of a model of theirs, with the encoder's under a prefix."""
-    encoder = encoder_pairs(architecture.model, FAIRSEQ, prefix)
-    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in encoder]
-    match architecture.kind:
-        case "pretrain":
-            assert architecture.objective is not None
-            pairs += quantizer_pairs(architecture.objective.quantizer, "quantizer.vars", "quantizer.weight_proj")
-            pairs += linear_pairs({"project_targets": "project_q", "project_context": "final_proj"})
-        case "ctc":
-            pairs += linear_pairs({"head": f"{FINE_TUNED}proj"})
-    return pairs
 
 
 def vocabulary_of(file: TorchFile, theirs: Mapping[str, Tensor], labels: Path | None) -> Vocabulary:

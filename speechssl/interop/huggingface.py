@@ -16,7 +16,7 @@ from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_o
 from speechssl.interop.huggingface_labels import read_json
 from speechssl.interop.huggingface_names import settled
 from speechssl.interop.imported import Architecture, Family, Imported
-from speechssl.interop.naming import HUGGINGFACE, Pair, encoder_pairs, linear_pairs, quantizer_pairs
+from speechssl.interop.naming import HUGGINGFACE, model_pairs
 from speechssl.interop.tensors import to_ours, to_theirs
 from speechssl.interop.torch_files import read_torch_file
 from speechssl.training.checkpoints import CheckpointKind
@@ -50,7 +50,7 @@ def read_huggingface(folder: Path) -> Imported:
         prefix = ""
     architecture = read_architecture(folder, kind)
     theirs = settled(theirs, prefix, kind, architecture.notes)
-    pairs = model_pairs(architecture, prefix)
+    pairs = model_pairs(architecture, HUGGINGFACE, prefix)
     shapes = architecture.shapes(str(folder / CONFIG_FILE))
     masks = f"{prefix}{HUGGINGFACE.mask_embedding}"
     if masks not in theirs and kind != "pretrain":
@@ -67,21 +67,6 @@ def kind_of(theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoi
     if "quantizer.codevectors" in theirs and not (is_recogniser and "ForCTC" in str(config.get("architectures"))):
         return "pretrain"
     return "ctc" if is_recogniser else "encoder"
-
-
-def model_pairs(architecture: Architecture, prefix: str) -> list[Pair]:
-    """Every tensor of a model of theirs, with the encoder's under a prefix."""
-    encoder = encoder_pairs(architecture.model, HUGGINGFACE, prefix)
-    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in encoder]
-    match architecture.kind:
-        case "pretrain":
-            assert architecture.objective is not None
-            quantizer = architecture.objective.quantizer
-            pairs += quantizer_pairs(quantizer, "quantizer.codevectors", "quantizer.weight_proj")
-            pairs += linear_pairs({"project_targets": "project_q", "project_context": "project_hid"})
-        case "ctc":
-            pairs += linear_pairs({"head": "lm_head"})
-    return pairs
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -139,7 +124,7 @@ def write_huggingface(folder: Path, architecture: Architecture, weights: Mapping
     """
     files = describe(architecture)
     prefix = "" if architecture.kind == "encoder" else PREFIXES[architecture.family]
-    theirs = to_theirs(model_pairs(architecture, prefix), weights)
+    theirs = to_theirs(model_pairs(architecture, HUGGINGFACE, prefix), weights)
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     safetensors.torch.save_file(theirs, folder / WEIGHTS_FILE, metadata={"format": "pt"})

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
     FeatureEncoderConfig,
-    HeadConfig,
     ModelConfig,
     QuantizerConfig,
 )
@@ -22,9 +21,10 @@ from speechssl.interop.huggingface_labels import (
     their_tokenizer,
     their_tokens,
 )
-from speechssl.interop.imported import FAMILIES, Architecture, Family
+from speechssl.interop.imported import FAMILIES, Architecture, Family, check_expressible
 from speechssl.training.checkpoints import CheckpointKind
 
+Section = TypeVar("Section")
 CONFIG_FILE = "config.json"
 FEATURES_FILE = "preprocessor_config.json"
 # What our encoder computes in one way only; models that compute something else are refused.
@@ -64,6 +64,34 @@ _DEFAULTS: dict[str, Any] = {
     "diversity_loss_weight": 0.1,
     "pad_token_id": 0,
     "vocab_size": 32,
+}
+
+# What our fields are called there.
+_SHARED = {
+    "dim": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "ffn_dim": "intermediate_size",
+    "norm_first": "do_stable_layer_norm",
+    "pos_conv_groups": "num_conv_pos_embedding_groups",
+    "num_buckets": "num_buckets",
+    "max_distance": "max_bucket_distance",
+}
+_CONTEXT = {
+    False: _SHARED | {"pos_conv_kernel": "num_conv_pos_embeddings"},
+    True: _SHARED | {"pos_conv_kernel": "conv_pos_kernel_size", "pos_conv_depth": "num_conv_pos_embeddings"},
+}
+"""By whether positions come from a stack of convolutions, as in data2vec."""
+_QUANTIZER = {
+    "num_groups": "num_codevector_groups",
+    "num_entries": "num_codevectors_per_group",
+    "dim": "codevector_dim",
+}
+_OBJECTIVE = {
+    "final_dim": "proj_codevector_dim",
+    "num_negatives": "num_negatives",
+    "temperature": "contrastive_logits_temperature",
+    "diversity_weight": "diversity_loss_weight",
 }
 
 _FAMILY_DEFAULTS: dict[Family, dict[str, Any]] = {
@@ -134,7 +162,6 @@ def read_features(folder: Path, config: Mapping[str, Any], notes: list[str]) -> 
 def model_config(family: Family, config: Mapping[str, Any], features: Mapping[str, Any]) -> ModelConfig:
     """Our description of an encoder of theirs."""
     layers = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
-    is_stack = family == "data2vec-audio"
     return ModelConfig(
         sample_rate=int(features["sampling_rate"]),
         normalize_audio=bool(features["do_normalize"]),
@@ -143,35 +170,27 @@ def model_config(family: Family, config: Mapping[str, Any], features: Mapping[st
             norm="layer" if config["feat_extract_norm"] == "layer" else "group",
             bias=bool(config["conv_bias"]),
         ),
-        context=ContextConfig(
-            num_layers=int(config["num_hidden_layers"]),
-            dim=int(config["hidden_size"]),
-            ffn_dim=int(config["intermediate_size"]),
-            num_heads=int(config["num_attention_heads"]),
-            norm_first=bool(config["do_stable_layer_norm"]),
-            pos_conv_kernel=int(config["conv_pos_kernel_size" if is_stack else "num_conv_pos_embeddings"]),
-            pos_conv_groups=int(config["num_conv_pos_embedding_groups"]),
-            pos_conv_depth=int(config["num_conv_pos_embeddings"]) if is_stack else 1,
-            relative_bias=family == "wavlm",
-            num_buckets=int(config["num_buckets"]),
-            max_distance=int(config["max_bucket_distance"]),
+        context=section_of(
+            ContextConfig, _CONTEXT[family == "data2vec-audio"], config, relative_bias=family == "wavlm"
         ),
     )
 
 
 def objective_config(config: Mapping[str, Any]) -> ContrastiveConfig:
     """Our description of their contrastive task."""
-    return ContrastiveConfig(
-        quantizer=QuantizerConfig(
-            num_groups=int(config["num_codevector_groups"]),
-            num_entries=int(config["num_codevectors_per_group"]),
-            dim=int(config["codevector_dim"]),
-        ),
-        final_dim=int(config["proj_codevector_dim"]),
-        num_negatives=int(config["num_negatives"]),
-        temperature=float(config["contrastive_logits_temperature"]),
-        diversity_weight=float(config["diversity_loss_weight"]),
-    )
+    quantizer = section_of(QuantizerConfig, _QUANTIZER, config)
+    return section_of(ContrastiveConfig, _OBJECTIVE, config, quantizer=quantizer)
+
+
+def section_of(kind: type[Section], names: Mapping[str, str], config: Mapping[str, Any], **more: Any) -> Section:
+    """A section of ours from values of theirs, each of the type of the section's default."""
+    default = kind()
+    return kind(**{ours: type(getattr(default, ours))(config[theirs]) for ours, theirs in names.items()}, **more)
+
+
+def values_of(section: object, names: Mapping[str, str]) -> dict[str, Any]:
+    """Values of theirs from a section of ours; inverse of ``section_of``."""
+    return {theirs: getattr(section, ours) for ours, theirs in names.items()}
 
 
 def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
@@ -180,7 +199,7 @@ def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
     Raises:
         CheckpointError: theirs cannot compute it.
     """
-    check_expressible(architecture)
+    check_expressible(architecture, "Hugging Face", family_problems(architecture.model, architecture.family))
     files = {CONFIG_FILE: their_config(architecture), FEATURES_FILE: their_features(architecture.model)}
     vocabulary = architecture.vocabulary
     if vocabulary is not None:
@@ -188,23 +207,6 @@ def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
         files[VOCABULARY_FILE] = {token: i for i, token in enumerate(tokens)}
         files[TOKENIZER_FILE] = their_tokenizer(vocabulary, tokens)
     return files
-
-
-def check_expressible(architecture: Architecture) -> None:
-    """Raise CheckpointError, with what is in the way, for a model that theirs cannot compute."""
-    problems = []
-    if architecture.model.feature_encoder.first_layer != "convolution":
-        problems.append(
-            f"model.feature_encoder.first_layer is {architecture.model.feature_encoder.first_layer}, theirs learns "
-            "from the waveform"
-        )
-    problems += family_problems(architecture.model, architecture.family)
-    if architecture.head != HeadConfig(lstm_dim=architecture.head.lstm_dim):
-        problems.append("the head has more than the linear layer that theirs have")
-    if problems:
-        raise CheckpointError(
-            f"no Hugging Face model computes this one: {'; '.join(problems)}. --to onnx and --to torch take it as it is"
-        )
 
 
 def family_problems(model: ModelConfig, family: Family) -> list[str]:
@@ -236,34 +238,16 @@ def their_config(architecture: Architecture) -> dict[str, Any]:
         "feat_extract_norm": model.feature_encoder.norm,
         "feat_extract_activation": "gelu",
         "num_feat_extract_layers": len(channels),
-        "hidden_size": model.context.dim,
-        "num_hidden_layers": model.context.num_layers,
-        "num_attention_heads": model.context.num_heads,
-        "intermediate_size": model.context.ffn_dim,
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-5,
-        "do_stable_layer_norm": model.context.norm_first,
-        "num_conv_pos_embeddings": model.context.pos_conv_kernel,
-        "num_conv_pos_embedding_groups": model.context.pos_conv_groups,
         "torch_dtype": "float32",
+        **values_of(model.context, _CONTEXT[architecture.family == "data2vec-audio"]),
     }
-    if architecture.family == "data2vec-audio":
-        config["conv_pos_kernel_size"] = model.context.pos_conv_kernel
-        config["num_conv_pos_embeddings"] = model.context.pos_conv_depth
-    if architecture.family == "wavlm":
-        config |= {"num_buckets": model.context.num_buckets, "max_bucket_distance": model.context.max_distance}
+    if architecture.family != "wavlm":
+        del config["num_buckets"], config["max_bucket_distance"]
     if objective is not None:
-        config |= {
-            "num_codevector_groups": objective.quantizer.num_groups,
-            "num_codevectors_per_group": objective.quantizer.num_entries,
-            "codevector_dim": objective.quantizer.dim,
-            "proj_codevector_dim": objective.final_dim,
-            "num_negatives": objective.num_negatives,
-            "contrastive_logits_temperature": objective.temperature,
-            "diversity_loss_weight": objective.diversity_weight,
-            "mask_time_prob": objective.masking.time_prob,
-            "mask_time_length": objective.masking.time_length,
-        }
+        config |= values_of(objective.quantizer, _QUANTIZER) | values_of(objective, _OBJECTIVE)
+        config |= {"mask_time_prob": objective.masking.time_prob, "mask_time_length": objective.masking.time_length}
     if vocabulary is not None:
         config |= {"vocab_size": len(vocabulary), "pad_token_id": vocabulary.blank, "ctc_loss_reduction": "sum"}
     return config

@@ -1,6 +1,6 @@
 """A model that was made elsewhere, under our names, before it becomes a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig, PretrainConfig
+from speechssl.errors import CheckpointError
 from speechssl.interop.sizes import check_sizes
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
@@ -63,6 +64,26 @@ class Architecture:
         check_sizes(self.model, self.objective, source=source)
         with without_numbers():
             return {name: value.shape for name, value in self.build().state_dict().items()}
+
+
+def check_expressible(architecture: Architecture, framework: str, problems: Sequence[str]) -> None:
+    """Raise CheckpointError, with what is in the way, for a model that a framework's own cannot compute.
+
+    Args:
+        architecture: of the model.
+        framework: for the message.
+        problems: what else is in the way in this framework, in words.
+    """
+    first_layer, head = architecture.model.feature_encoder.first_layer, architecture.head
+    found = list(problems)
+    if first_layer != "convolution":
+        found.insert(0, f"model.feature_encoder.first_layer is {first_layer}, theirs learns from the waveform")
+    if head != HeadConfig(lstm_dim=head.lstm_dim):
+        found.append("the head has more than the linear layer that theirs have")
+    if found:
+        raise CheckpointError(
+            f"no {framework} model computes this one: {'; '.join(found)}. --to onnx and --to torch take it as it is"
+        )
 
 
 @contextmanager

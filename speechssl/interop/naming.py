@@ -1,10 +1,10 @@
 """What the tensors of an encoder are called elsewhere, one by one, so that none can be lost or left over."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from speechssl.config import ContextConfig, ModelConfig, QuantizerConfig
+from speechssl.config import ContextConfig, ModelConfig
+from speechssl.interop.imported import Architecture
 
 WEIGHT_AND_BIAS = ("weight", "bias")
 OLD_WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -51,6 +51,13 @@ class Names:
     ffn_out: str
     ffn_norm: str
     norm: str
+    head: str
+    """Scores of labels, without the encoder's prefix, as all that follow."""
+    codebook: str = ""
+    """Empty, as all that follow, if the framework has no contrastive task."""
+    scores: str = ""
+    targets: str = ""
+    predictions: str = ""
 
 
 _BLOCK = {
@@ -74,6 +81,11 @@ HUGGINGFACE = Names(
     position_bias="encoder.layers.0.attention.rel_attn_embed.weight",
     block="encoder.layers.{i}",
     norm="encoder.layer_norm",
+    head="lm_head",
+    codebook="quantizer.codevectors",
+    scores="quantizer.weight_proj",
+    targets="project_q",
+    predictions="project_hid",
     **_BLOCK,
 )
 TORCHAUDIO = Names(
@@ -88,6 +100,7 @@ TORCHAUDIO = Names(
     position_bias="encoder.transformer.layers.0.attention.rel_attn_embed.weight",
     block="encoder.transformer.layers.{i}",
     norm="encoder.transformer.layer_norm",
+    head="aux",
     **_BLOCK,
 )
 FAIRSEQ = Names(
@@ -109,7 +122,24 @@ FAIRSEQ = Names(
     ffn_out="fc2",
     ffn_norm="final_layer_norm",
     norm="encoder.layer_norm",
+    head="w2v_encoder.proj",
+    codebook="quantizer.vars",
+    scores="quantizer.weight_proj",
+    targets="project_q",
+    predictions="final_proj",
 )
+
+
+def model_pairs(architecture: Architecture, names: Names, prefix: str = "") -> list[Pair]:
+    """Every tensor of a model that is there too, with the encoder's under a prefix there."""
+    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in encoder_pairs(architecture.model, names, prefix)]
+    if architecture.objective is not None and names.codebook:
+        config = architecture.objective.quantizer
+        # The entries of all groups are one list there.
+        shape = (1, config.num_groups * config.num_entries, config.dim // config.num_groups)
+        pairs += [Pair("quantizer.codebook", (names.codebook,), shape), *_both("quantizer.scores", names.scores)]
+        pairs += _both("project_targets", names.targets) + _both("project_context", names.predictions)
+    return pairs + (_both("head", names.head) if architecture.kind == "ctc" else [])
 
 
 def encoder_pairs(config: ModelConfig, names: Names, prefix: str = "") -> list[Pair]:
@@ -167,15 +197,3 @@ def _block_pairs(config: ContextConfig, ours: str, theirs: str, names: Names) ->
 
 def _both(ours: str, theirs: str) -> list[Pair]:
     return [Pair(f"{ours}.{part}", (f"{theirs}.{part}",)) for part in WEIGHT_AND_BIAS]
-
-
-def linear_pairs(modules: Mapping[str, str]) -> list[Pair]:
-    """Weight and bias of modules, by our name."""
-    return [pair for ours, theirs in modules.items() for pair in _both(ours, theirs)]
-
-
-def quantizer_pairs(config: QuantizerConfig, codebook: str, scores: str) -> list[Pair]:
-    """The quantizer's tensors; elsewhere the entries of all groups are one list."""
-    rows = config.num_groups * config.num_entries
-    shape = (1, rows, config.dim // config.num_groups)
-    return [Pair("quantizer.codebook", (codebook,), shape), *_both("quantizer.scores", scores)]

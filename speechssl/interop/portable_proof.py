@@ -8,7 +8,7 @@ from torch import Tensor
 
 from speechssl.errors import CheckpointError
 from speechssl.interop.portable import Graph
-from speechssl.interop.proof import Difference
+from speechssl.interop.proof import Difference, show_differences
 from speechssl.interop.tensors import first_line
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -112,12 +112,8 @@ def judge(differences: Sequence[Difference], tolerance: float, *, runtime: str) 
     Raises:
         CheckpointError: one is above the tolerance, or not a number.
     """
-    width = max(len(item.stage) for item in differences)
     print(f"largest difference from {runtime}, as a share of the largest value:")
-    for item in differences:
-        print(f"  {item.stage:<{width}}  {item.largest:.1e}{'' if item.largest <= tolerance else '  too much'}")
-    wrong = [item for item in differences if not item.largest <= tolerance]
-    if wrong:
+    if wrong := show_differences(differences, tolerance):
         raise CheckpointError(
             f"the exported model differs on {wrong[0].stage} ({wrong[0].largest:.1e}, at most {tolerance:g} is "
             "rounding): nothing was written; report it with the versions of the packages and the model's configuration"

@@ -1,6 +1,6 @@
 """Proof of a conversion: both sides hear the same audio, and every stage is compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,17 +99,21 @@ def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: flo
     differences = compare(our_stages(module, audio, draw), reference(audio, draw))
     if not differences:
         raise CheckpointError("the reference shows no stage that could be compared; nothing was written")
-    width = max(len(item.stage) for item in differences)
     print("largest difference, as a share of the largest value:")
-    for item in differences:
-        print(f"  {item.stage:<{width}}  {item.largest:.1e}{'' if item.largest <= tolerance else '  too much'}")
-    wrong = [item for item in differences if not item.largest <= tolerance]
-    if wrong:
+    if wrong := show_differences(differences, tolerance):
         raise CheckpointError(
             f"the two sides differ from {wrong[0].stage} on ({wrong[0].largest:.1e}, at most {tolerance:g} is "
             "rounding): the conversion is wrong and nothing was written; report it with the model's name"
         )
     return differences
+
+
+def show_differences(differences: Sequence[Difference], tolerance: float) -> list[Difference]:
+    """Print differences, a line each; returns those above the tolerance, or not a number."""
+    width = max(len(item.stage) for item in differences)
+    for item in differences:
+        print(f"  {item.stage:<{width}}  {item.largest:.1e}{'' if item.largest <= tolerance else '  too much'}")
+    return [item for item in differences if not item.largest <= tolerance]
 
 
 def check_length(module: nn.Module, num_samples: int) -> None:

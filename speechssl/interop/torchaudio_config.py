@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from speechssl.config import ContextConfig, FeatureEncoderConfig, HeadConfig, ModelConfig
+from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
 from speechssl.interop.imported import Architecture
 
@@ -114,24 +114,10 @@ def model_of_module(module: Any, *, sample_rate: int, normalize_audio: bool) -> 
     )
 
 
-def check_expressible(architecture: Architecture) -> None:
-    """Raise CheckpointError, with what is in the way, for a model that none of theirs computes."""
-    model, head = architecture.model, architecture.head
-    problems = []
-    if model.feature_encoder.first_layer != "convolution":
-        problems.append(
-            f"model.feature_encoder.first_layer is {model.feature_encoder.first_layer}, theirs learns from the waveform"
-        )
-    if model.context.pos_conv_depth > 1:
-        problems.append(f"model.context.pos_conv_depth is {model.context.pos_conv_depth}, theirs is 1")
-    if model.context.squeeze > 1:
-        problems.append(f"model.context.squeeze is {model.context.squeeze}, theirs is 1")
-    if head != HeadConfig(lstm_dim=head.lstm_dim):
-        problems.append("the head has more than the linear layer that theirs have")
-    if problems:
-        raise CheckpointError(
-            f"no torchaudio model computes this one: {'; '.join(problems)}. --to onnx and --to torch take it as it is"
-        )
+def problems_of(model: ModelConfig) -> list[str]:
+    """Fields with values that no model of theirs has, in words."""
+    found = {"pos_conv_depth": model.context.pos_conv_depth, "squeeze": model.context.squeeze}
+    return [f"model.context.{name} is {value}, theirs is 1" for name, value in found.items() if value > 1]
 
 
 def their_function(model: ModelConfig) -> str:

@@ -21,15 +21,15 @@ from speechssl.errors import CheckpointError
 from speechssl.installation import import_torchaudio
 from speechssl.interop.fairseq_values import show
 from speechssl.interop.huggingface_labels import read_json
-from speechssl.interop.imported import Architecture, Family, Imported, without_numbers
+from speechssl.interop.imported import Architecture, Family, Imported, check_expressible, without_numbers
 from speechssl.interop.labels import read_labels, write_labels
-from speechssl.interop.naming import TORCHAUDIO, Pair, encoder_pairs, linear_pairs
+from speechssl.interop.naming import TORCHAUDIO, Pair, model_pairs
 from speechssl.interop.sizes import MAX_LAYERS
 from speechssl.interop.tensors import first_line, modern_name, num_rows, to_ours, to_theirs
 from speechssl.interop.torch_files import read_torch_file
 from speechssl.interop.torchaudio_config import (
-    check_expressible,
     model_of_module,
+    problems_of,
     published_model,
     their_arguments,
     their_function,
@@ -152,7 +152,7 @@ def module_of(facts: Mapping[str, Any], source: Path) -> Any:
 
 def imported_from(architecture: Architecture, theirs: Mapping[str, Tensor], source: Path) -> Imported:
     """A model of theirs under our names; torchaudio keeps no mask embedding but in models that are being pretrained."""
-    pairs = model_pairs(architecture)
+    pairs = their_pairs(architecture)
     if _MASKS in theirs:
         pairs.append(Pair("encoder.mask_embedding", (_MASKS,)))
     ignored = [name for name in theirs if name.startswith(_PRETEXT)]
@@ -166,13 +166,12 @@ def imported_from(architecture: Architecture, theirs: Mapping[str, Tensor], sour
     return Imported(architecture, weights, source, FORMAT)
 
 
-def model_pairs(architecture: Architecture) -> list[Pair]:
+def their_pairs(architecture: Architecture) -> list[Pair]:
     """Every tensor of a model of theirs."""
-    pairs = encoder_pairs(architecture.model, TORCHAUDIO)
+    pairs = model_pairs(architecture, TORCHAUDIO)
     if architecture.model.context.relative_bias:
         pairs = [pair._replace(theirs=tuple(dict.fromkeys(map(in_wavlm, pair.theirs)))) for pair in pairs]
-    pairs = [pair._replace(ours=f"encoder.{pair.ours}") for pair in pairs]
-    return pairs + (linear_pairs({"head": "aux"}) if architecture.kind == "ctc" else [])
+    return pairs
 
 
 def in_wavlm(name: str) -> str:
@@ -201,8 +200,8 @@ def write_torchaudio(folder: Path, architecture: Architecture, weights: Mapping[
     Raises:
         CheckpointError: theirs cannot compute it.
     """
-    check_expressible(architecture)
-    pairs = model_pairs(architecture)
+    check_expressible(architecture, "torchaudio", problems_of(architecture.model))
+    pairs = their_pairs(architecture)
     facts = {
         "function": their_function(architecture.model),
         "arguments": their_arguments(architecture),

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from speechssl.config import ContrastiveConfig, ModelConfig, QuantizerConfig
 from speechssl.interop import naming, tensors
-from speechssl.interop.huggingface import PREFIXES, model_pairs
+from speechssl.interop.huggingface import PREFIXES
 from speechssl.interop.imported import Architecture, Family
-from speechssl.interop.naming import HUGGINGFACE, Pair
+from speechssl.interop.naming import HUGGINGFACE, Pair, model_pairs
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -20,13 +20,13 @@ def encoder_pairs(config: ModelConfig) -> list[Pair]:
 def pretraining_pairs(config: ModelConfig, quantizer: QuantizerConfig) -> list[Pair]:
     """Every tensor of ``ContrastiveModel`` with its names in ``Wav2Vec2ForPreTraining``."""
     architecture = Architecture("pretrain", "wav2vec2", config, ContrastiveConfig(quantizer=quantizer))
-    return model_pairs(architecture, PREFIXES["wav2vec2"])
+    return model_pairs(architecture, HUGGINGFACE, PREFIXES["wav2vec2"])
 
 
 def ctc_pairs(config: ModelConfig, family: Family) -> list[Pair]:
     """Every tensor of ``CtcModel`` with a linear head, and its names in the family's ``Wav2Vec2ForCTC``."""
     architecture = Architecture("ctc", family, config, vocabulary=Vocabulary.of_characters("A"))
-    return model_pairs(architecture, PREFIXES[family])
+    return model_pairs(architecture, HUGGINGFACE, PREFIXES[family])
 
 
 def to_ours(pairs: list[Pair], theirs: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
