@@ -93,51 +93,30 @@ def conv_layers(model: Section) -> list[ConvLayer]:
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
         raise model.problem("conv_feature_layers", text, expected)
     try:
-        layers = _value_of(ast.parse(text.strip(), mode="eval").body)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        layers = _layers_of(ast.parse(text.strip(), mode="eval").body)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise model.problem("conv_feature_layers", text, expected) from error
-    if not isinstance(layers, list) or not layers:
+    if not layers or not all(map(_is_layer, layers)):
         raise model.problem("conv_feature_layers", text, expected)
-    for layer in layers:
-        if not isinstance(layer, tuple) or len(layer) != 3 or not all(0 < number <= LARGEST for number in layer):
-            raise model.problem("conv_feature_layers", text, expected)
     return layers
 
 
-def _value_of(node: ast.expr) -> Any:
-    """Lists and tuples of whole numbers, sums of lists, and lists times numbers; ValueError for all else."""
+def _is_layer(value: Any) -> bool:
+    whole = isinstance(value, tuple) and all(type(number) is int and 0 < number <= LARGEST for number in value)
+    return whole and len(value) == 3
+
+
+def _layers_of(node: ast.expr) -> list[Any]:
+    """Lists, sums of lists, and lists times numbers; ValueError for all else."""
     match node:
-        case ast.Constant(value=int() as value) if type(value) is int:
-            return value
-        case ast.Tuple(elts=items):
-            return tuple(_number_of(item) for item in items)
         case ast.List(elts=items):
-            return [_value_of(item) for item in items]
+            layers = [ast.literal_eval(item) for item in items]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _short(_list_of(left) + _list_of(right))
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            times = _number_of(right)
-            if times > MAX_LAYERS:
-                raise ValueError("too many layers")
-            return _short(_list_of(left) * times)
-    raise ValueError("neither a list nor a number")
-
-
-def _list_of(node: ast.expr) -> list[Any]:
-    value = _value_of(node)
-    if not isinstance(value, list):
-        raise ValueError("no list")
-    return value
-
-
-def _number_of(node: ast.expr) -> int:
-    value = _value_of(node)
-    if not isinstance(value, int):
-        raise ValueError("no number")
-    return value
-
-
-def _short(layers: list[Any]) -> list[Any]:
+            layers = _layers_of(left) + _layers_of(right)
+        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int() as times)) if times <= MAX_LAYERS:
+            layers = _layers_of(left) * times
+        case _:
+            raise ValueError("no list")
     if len(layers) > MAX_LAYERS:
         raise ValueError("too many layers")
     return layers

@@ -60,7 +60,10 @@ class Names:
     predictions: str = ""
 
 
-_BLOCK = {
+_BOTH = {
+    "conv": "feature_extractor.conv_layers.{i}.conv",
+    "group_norm": "feature_extractor.conv_layers.{i}.layer_norm",
+    "layer_norm": "feature_extractor.conv_layers.{i}.layer_norm",
     "attention": "attention",
     "gate": "gru_rel_pos_linear",
     "gate_scale": "gru_rel_pos_const",
@@ -70,9 +73,6 @@ _BLOCK = {
     "ffn_norm": "final_layer_norm",
 }
 HUGGINGFACE = Names(
-    conv="feature_extractor.conv_layers.{i}.conv",
-    group_norm="feature_extractor.conv_layers.{i}.layer_norm",
-    layer_norm="feature_extractor.conv_layers.{i}.layer_norm",
     feature_norm="feature_projection.layer_norm",
     projection="feature_projection.projection",
     mask_embedding="masked_spec_embed",
@@ -86,12 +86,9 @@ HUGGINGFACE = Names(
     scores="quantizer.weight_proj",
     targets="project_q",
     predictions="project_hid",
-    **_BLOCK,
+    **_BOTH,
 )
 TORCHAUDIO = Names(
-    conv="feature_extractor.conv_layers.{i}.conv",
-    group_norm="feature_extractor.conv_layers.{i}.layer_norm",
-    layer_norm="feature_extractor.conv_layers.{i}.layer_norm",
     feature_norm="encoder.feature_projection.layer_norm",
     projection="encoder.feature_projection.projection",
     mask_embedding="",
@@ -101,7 +98,7 @@ TORCHAUDIO = Names(
     block="encoder.transformer.layers.{i}",
     norm="encoder.transformer.layer_norm",
     head="aux",
-    **_BLOCK,
+    **_BOTH,
 )
 FAIRSEQ = Names(
     conv="feature_extractor.conv_layers.{i}.0",

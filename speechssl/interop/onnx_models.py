@@ -20,13 +20,11 @@ from speechssl.interop.portable import (
     INPUTS,
     Graph,
     describe,
-    emptied_on_error,
     example_inputs,
     outputs_of,
     write_description,
 )
 from speechssl.interop.portable_proof import TOLERANCE, Run, compare_runs, judge, proof_batches
-from speechssl.interop.proof import proof_audio
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -55,16 +53,15 @@ def export_onnx(
 
     Raises:
         ConfigError: a package is missing.
-        CheckpointError: the float32 model gives something else than ours; the folder is empty then.
+        CheckpointError: the float32 model gives something else than ours; the files are not to be used.
     """
     import_packages()
     facts = describe(architecture, min_frames=1)
-    with emptied_on_error(folder):
-        write_float(folder / MODEL_FILE, architecture, module, facts)
-        write_int8(folder / MODEL_FILE, folder / INT8_FILE)
-        write_description(folder, facts)
-        if proof:
-            prove_onnx(folder, architecture, module, audio, tolerance, facts["min_samples"])
+    write_float(folder / MODEL_FILE, architecture, module, facts)
+    write_int8(folder / MODEL_FILE, folder / INT8_FILE)
+    write_description(folder, facts)
+    if proof:
+        prove_onnx(folder, architecture, module, audio, tolerance, facts["min_samples"])
 
 
 def import_packages() -> None:
@@ -165,9 +162,7 @@ def prove_onnx(
     Raises:
         CheckpointError: the float32 model differs.
     """
-    config = architecture.model
-    heard = proof_audio(None, config.sample_rate) if audio is None else audio
-    batches = proof_batches(heard, config.sample_rate, min_samples)
+    batches = proof_batches(audio, architecture.model.sample_rate, min_samples)
     ours = Graph(module)
     judge(compare_runs(ours, onnx_run(folder / MODEL_FILE), batches).differences, tolerance, runtime="onnxruntime")
     rough = compare_runs(ours, onnx_run(folder / INT8_FILE), batches)

@@ -2,8 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +90,3 @@ def write_description(folder: Path, facts: dict[str, Any]) -> None:
     """Write the facts beside a graph."""
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def emptied_on_error(folder: Path) -> Iterator[None]:
-    """Delete the files of a folder that was empty if what is written there turns out wrong."""
-    try:
-        yield
-    except BaseException:
-        for path in folder.iterdir():
-            path.unlink()
-        raise

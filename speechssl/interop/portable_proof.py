@@ -8,7 +8,7 @@ from torch import Tensor
 
 from speechssl.errors import CheckpointError
 from speechssl.interop.portable import Graph
-from speechssl.interop.proof import Difference, show_differences
+from speechssl.interop.proof import Difference, made_voice, show_differences
 from speechssl.interop.tensors import first_line
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -39,14 +39,15 @@ class Compared(NamedTuple):
     """Valid frames whose largest output is the same one, as a share of all: the same label, with a recogniser."""
 
 
-def proof_batches(audio: Tensor, sample_rate: int, shortest: int) -> list[Batch]:
+def proof_batches(audio: Tensor | None, sample_rate: int, shortest: int) -> list[Batch]:
     """Cut a recording (1, S), repeated as often as it takes, into batches: the shortest, and 1 and 3 of 1 and 30 s.
 
     Args:
-        audio: the recording.
+        audio: the recording; None for a made voice.
         sample_rate: its rate.
         shortest: samples that no utterance may have less of.
     """
+    audio = made_voice(sample_rate) if audio is None else audio
     least = audio.repeat(1, -(-shortest // audio.shape[1]))[:, :shortest]
     batches = [Batch(f"1 of {shortest} samples", least, torch.tensor([shortest]))]
     for seconds in SECONDS:

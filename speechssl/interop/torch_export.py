@@ -19,12 +19,10 @@ from speechssl.interop.portable import (
     DESCRIPTION_FILE,
     Graph,
     describe,
-    emptied_on_error,
     example_inputs,
     write_description,
 )
 from speechssl.interop.portable_proof import TOLERANCE, compare_runs, judge, proof_batches
-from speechssl.interop.proof import proof_audio
 from speechssl.interop.torch_layers import torch_graph
 
 PROGRAM_FILE = "model.pt2"
@@ -49,18 +47,17 @@ def export_torch(
     The program takes any number of utterances, the longest of at least ``min_frames`` frames.
 
     Raises:
-        CheckpointError: the program gives something else than our model; the folder is empty then.
+        CheckpointError: the program gives something else than our model; the files are not to be used.
     """
     facts = describe(architecture, min_frames=min_frames(architecture.model))
-    with emptied_on_error(folder):
-        with without_warnings():
-            extra = {DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}
-            content = io.BytesIO()  # torch's own writer of files ends the process if the disk is full
-            torch.export.save(trace(module, architecture), content, extra_files=extra)
-            (folder / PROGRAM_FILE).write_bytes(content.getbuffer())
-        write_description(folder, facts)
-        if proof:
-            prove_program(folder / PROGRAM_FILE, architecture, module, audio, tolerance, facts["min_samples"])
+    with without_warnings():
+        extra = {DESCRIPTION_FILE: json.dumps(facts, ensure_ascii=False)}
+        content = io.BytesIO()  # torch's own writer of files ends the process if the disk is full
+        torch.export.save(trace(module, architecture), content, extra_files=extra)
+        (folder / PROGRAM_FILE).write_bytes(content.getbuffer())
+    write_description(folder, facts)
+    if proof:
+        prove_program(folder / PROGRAM_FILE, architecture, module, audio, tolerance, facts["min_samples"])
 
 
 def prove_program(
@@ -76,8 +73,7 @@ def prove_program(
     Raises:
         CheckpointError: it differs.
     """
-    rate = architecture.model.sample_rate
-    batches = proof_batches(proof_audio(None, rate) if audio is None else audio, rate, min_samples)
+    batches = proof_batches(audio, architecture.model.sample_rate, min_samples)
     with without_warnings():
         program = torch.export.load(path).module()
     judge(compare_runs(Graph(module), program, batches).differences, tolerance, runtime="torch.export")

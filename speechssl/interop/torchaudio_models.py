@@ -1,10 +1,6 @@
 """torchaudio's wav2vec 2.0 and WavLM models: state dicts in, a state dict with its arguments out.
 
-What ``write_torchaudio`` makes is loaded by torchaudio alone (``LOADING``, printed too)::
-
-    facts = json.loads(Path("model.json").read_text())
-    model = getattr(torchaudio.models, facts["function"])(**facts["arguments"])
-    model.load_state_dict(torch.load("model.pt", weights_only=True))
+What ``write_torchaudio`` makes is loaded by torchaudio alone, with the three lines in ``LOADING``.
 """
 
 import io

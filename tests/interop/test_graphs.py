@@ -20,6 +20,7 @@ from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
 from speechssl.frames import samples_for_frames
 from speechssl.interop import onnx_models
+from speechssl.interop.exporting import new_folder
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import export_onnx
 from speechssl.interop.portable import Graph
@@ -183,7 +184,6 @@ def test_a_graph_that_computes_something_else_is_not_left(tmp_path: Path, monkey
     architecture = Architecture("encoder", "wav2vec2", SMALL_ENCODER)
     module = architecture.build()
     folder = tmp_path / "out"
-    folder.mkdir()
     monkeypatch.setattr(onnx_models, "write_float", lambda path, *_: path.write_bytes(b"graph"))
     monkeypatch.setattr(onnx_models, "write_int8", lambda _, path: path.write_bytes(b"graph"))
     for wrong, message in (
@@ -191,9 +191,9 @@ def test_a_graph_that_computes_something_else_is_not_left(tmp_path: Path, monkey
         (short, "1 of 30 s: .*does not run .*expected 1 s"),
     ):
         monkeypatch.setattr(onnx_models, "onnx_run", lambda path, wrong=wrong: partial(wrong, Graph(module)))
-        with pytest.raises(CheckpointError, match=message):
-            export_onnx(folder, architecture, module)
-        assert not list(folder.iterdir())
+        with pytest.raises(CheckpointError, match=message), new_folder(folder) as partial_folder:
+            export_onnx(partial_folder, architecture, module)
+        assert not list(tmp_path.iterdir())
 
 
 def shifted(graph: Graph, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
