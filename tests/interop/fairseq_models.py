@@ -1,10 +1,13 @@
 """Modules built as fairseq's source builds them, so that their state dicts have its names, and its checkpoints."""
 
 import argparse
+import collections
+import io
 import pickle
 import sys
 import types
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +200,34 @@ class Trap:
 def plain_pickle(path: Path, content: Any) -> Path:
     path.write_bytes(pickle.dumps(content, protocol=2))
     return path
+
+
+def archive_of(path: Path, code: bytes, **parts: bytes) -> Path:
+    """An archive with a pickle of one's own, and storages by key."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", code)
+        for name, content in parts.items():
+            archive.writestr(f"model/data/{name}", content)
+    return path
+
+
+class Stored:
+    """What pickles as a storage called s."""
+
+    def __init__(self, size: int) -> None:
+        self.identity = ("storage", torch.FloatStorage, "s", "cpu", size)
+
+
+class StoragePickler(pickle.Pickler):
+    def persistent_id(self, value: Any) -> Any:
+        return value.identity if isinstance(value, Stored) else None
+
+
+def code_of(
+    *, size: int = 4, shape: tuple[int, ...] = (2, 2), stride: tuple[int, ...] = (2, 1), offset: int = 0
+) -> bytes:
+    """A pickle of {"a": tensor} over a storage called s."""
+    buffer = io.BytesIO()
+    arguments: tuple[Any, ...] = (Stored(size), offset, shape, stride, False, collections.OrderedDict())
+    StoragePickler(buffer, protocol=2).dump({"a": Trap(torch._utils._rebuild_tensor_v2, *arguments)})
+    return buffer.getvalue()
