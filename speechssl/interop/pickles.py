@@ -9,7 +9,7 @@ import io
 import pickle
 import pickletools
 import warnings
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from math import prod
 from typing import IO, Any, NamedTuple
@@ -31,11 +31,7 @@ _UNUSED = {"INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "NEXT_B
 
 
 class RefusedError(Exception):
-    """A pickle that names what is not admitted; ``names`` lists it."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(", ".join(names))
-        self.names = list(names)
+    """A pickle that names what is not admitted, which are the arguments."""
 
 
 class DamagedError(Exception):
@@ -103,15 +99,15 @@ def read_pickle(file: IO[bytes]) -> tuple[Any, dict[str, Storage]]:
         file.seek(start + code.tell())
         code.seek(0)
         content = reader.load()
-    except DamagedError:
-        if not reader.refused:
+    # The standard library's reader trusts a file: of one that is not sound, any operation may fail. What a refused
+    # object would have been is not known, so the rest of such a pickle may make no sense.
+    except Exception as error:
+        if not reader.refused and isinstance(error, DamagedError):
             raise
-    except Exception as error:  # the reader's assume an honest file; nothing but their words is of use here
-        # What a refused object would have been is not known, so the rest of the pickle may make no sense.
         if not reader.refused:
             raise DamagedError(f"malformed pickle: {error}") from error
     if reader.refused:
-        raise RefusedError(list(reader.refused))
+        raise RefusedError(*reader.refused)
     return content, reader.storages
 
 

@@ -82,8 +82,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        more = f" and {len(error.names) - _SHOWN} more" if len(error.names) > _SHOWN else ""
-        names = ", ".join(ascii(name[:80])[1:-1] for name in error.names[:_SHOWN])
+        more = f" and {len(error.args) - _SHOWN} more" if len(error.args) > _SHOWN else ""
+        names = ", ".join(ascii(name[:80])[1:-1] for name in error.args[:_SHOWN])
         raise CheckpointError(
             f"{path}: names {names}{more}, where only tensors and plain values were expected; nothing of it was "
             "executed. Ask its author for the weights alone (a state dict, or safetensors)"
