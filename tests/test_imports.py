@@ -8,7 +8,7 @@ LAYERS = (
     {"cores", "errors"},
     {
         *("config", "config_files", "config_help", "config_limits", "config_schema", "config_shipped"),
-        *("config_sources", "config_values", "frames", "installation", "outputs"),
+        *("config_sources", "config_values", "frames", "installation", "outputs", "seeding"),
     },
     {"audio", "text"},
     {"model", "data"},

@@ -27,8 +27,8 @@ from speechssl.config_files import parse
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.pretrain import PretrainTask, make_model
+from speechssl.seeding import Purpose, torch_generator
 from speechssl.training.machine import settle_cpu
-from speechssl.training.seeding import mask_generator
 
 
 class Case(NamedTuple):
@@ -58,7 +58,7 @@ class Ours(OurUpdate):
         audio = 0.1 * torch.randn(case.batch, round(case.seconds * RATE))
         lengths = torch.full((case.batch,), audio.shape[1])
         frames = num_frames(audio.shape[1], config.model.feature_encoder.conv_layers)
-        self.num_masked = model.draw(case.batch, frames, mask_generator(0, 0, 0)).positions.numel()
+        self.num_masked = model.draw(case.batch, frames, torch_generator(0, Purpose.MASKS, 0, 0)).positions.numel()
         super().__init__(config, PretrainTask(config, model, None), Batch([], audio, lengths, [], stream=0))
 
     def check(self) -> float:

@@ -37,8 +37,8 @@ from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.pretrain import PretrainTask
+from speechssl.seeding import Purpose, torch_generator
 from speechssl.training.machine import settle_cpu
-from speechssl.training.seeding import mask_generator
 
 # Nothing is skipped at random, or the two would not do the same work.
 DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)
@@ -77,7 +77,7 @@ class Case(NamedTuple):
         with torch.device("meta"):
             model = ContrastiveModel(self.config, ContrastiveConfig(), DROPOUT)
         frames = num_frames(self.audio.shape[1], self.config.feature_encoder.conv_layers)
-        return model.draw(self.batch, frames, mask_generator(0, update, 0), update=update)
+        return model.draw(self.batch, frames, torch_generator(0, Purpose.MASKS, update, 0), update=update)
 
 
 class Ours(OurUpdate):

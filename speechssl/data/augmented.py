@@ -13,11 +13,9 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.index import key_hash
 from speechssl.data.pools import CorpusPool, read_pool
 from speechssl.data.remote.store import ShardStore
-from speechssl.data.streams import generator
+from speechssl.seeding import Purpose, numpy_generator
 
 logger = logging.getLogger(__name__)
-
-SPEED, SAMPLE = 3, 4
 
 
 class BatchAugmenter:
@@ -41,9 +39,10 @@ class BatchAugmenter:
     def __call__(self, batch: Batch, update: int) -> Batch:
         """The micro-batch of an update, counted from 0, as it is heard."""
         rows = [row[:length].numpy() for row, length in zip(batch.audio, batch.lengths.tolist(), strict=True)]
-        fast = [self._augmenter.change_speed(row, generator(self._seed, SPEED, batch.stream, update)) for row in rows]
+        where = (batch.stream, update)
+        fast = [self._augmenter.change_speed(row, numpy_generator(self._seed, Purpose.SPEED, *where)) for row in rows]
         heard = [
-            self._augmenter.augment(row, generator(self._seed, SAMPLE, batch.stream, update, key_hash(key)))
+            self._augmenter.augment(row, numpy_generator(self._seed, Purpose.AUGMENTATION, *where, key_hash(key)))
             for key, row in zip(batch.keys, fast, strict=True)
         ]
         padded = round(batch.audio.shape[1] * len(fast[0]) / len(rows[0]))

@@ -18,8 +18,8 @@ from speechssl.data.corpus import Corpus, SampleRef
 from speechssl.data.remote.addresses import shown, shown_all
 from speechssl.data.remote.store import ShardStore
 from speechssl.errors import ConfigError, DataError
+from speechssl.seeding import Purpose, numpy_generator
 
-ORDER, CROPS, MIXTURE = 0, 1, 2
 # Micro-batches of a stream after which each source has had its share exactly.
 MIXTURE_CYCLE = 1000
 
@@ -105,7 +105,7 @@ class StreamPlan:
         if not self.crop:
             return whole_samples(refs)
         length = int(self._rounded(rows).min())
-        draws = generator(self.seed, CROPS, stream, source, *position)
+        draws = numpy_generator(self.seed, Purpose.CROPS, stream, source, *position)
         starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
 
@@ -132,7 +132,7 @@ class StreamPlan:
             rows = self._rows[stream][source]
             max_samples = self.config.max_batch_seconds * self.sample_rate
             window = self.config.shuffle_hours * 3600 * self.sample_rate
-            self._passes[key] = SourcePasses(rows, self._rounded(rows), max_samples, window, (self.seed, ORDER, *key))
+            self._passes[key] = SourcePasses(rows, self._rounded(rows), max_samples, window, self.seed, key)
         return self._passes[key]
 
     def _select(self) -> np.ndarray:
@@ -192,14 +192,22 @@ class SourcePasses:
         lengths: what each takes up in a batch, rounded to cells, (N,).
         max_samples: limit on a batch.
         window_samples: audio samples of a window.
-        key: seeds of the order.
+        seed: of the order.
+        key: of the part, its stream and source.
     """
 
     def __init__(
-        self, rows: np.ndarray, lengths: np.ndarray, max_samples: float, window_samples: float, key: tuple[int, ...]
+        self,
+        rows: np.ndarray,
+        lengths: np.ndarray,
+        max_samples: float,
+        window_samples: float,
+        seed: int,
+        key: tuple[int, ...],
     ) -> None:
         self._rows = rows
         self._lengths = lengths
+        self._seed = seed
         self._key = key
         num_windows = min(len(rows), max(1, round(int(lengths.sum()) / window_samples)))
         self._bounds = np.linspace(0, len(rows), num_windows + 1).astype(int)
@@ -216,7 +224,9 @@ class SourcePasses:
         cut = int(np.searchsorted(ends, within, side="right"))
         epoch, within = rounds * NUM_CUTS + cut, within - int(ends[cut - 1] if cut else 0)
         if self._order is None or self._order[0] != epoch:
-            order = generator(*self._key, epoch).permutation(self._num_batches.shape[1])
+            order = numpy_generator(self._seed, Purpose.ORDER, *self._key, epoch).permutation(
+                self._num_batches.shape[1]
+            )
             self._order = (epoch, order, np.cumsum(self._num_batches[cut][order]))
         _, order, ends = self._order
         place = int(np.searchsorted(ends, within, side="right"))
@@ -235,7 +245,7 @@ class SourcePasses:
         epoch, window, batch = position
         if self._filled is None or self._filled[:2] != (epoch, window):
             start, end = self._bounds[window], self._bounds[window + 1]
-            draws = generator(*self._key, epoch, window)
+            draws = numpy_generator(self._seed, Purpose.ORDER, *self._key, epoch, window)
             batches = fill_batches(self._lengths[start:end], self._sizes[epoch % NUM_CUTS][window], draws)
             self._filled = (epoch, window, [start + batches[i] for i in draws.permutation(len(batches))])
         return self._rows[self._filled[2][batch]]
@@ -270,18 +280,13 @@ class Mixture:
             return 0, update
         cycle, place = divmod(update, MIXTURE_CYCLE)
         if stream not in self._cycles or self._cycles[stream][0] != cycle:
-            draws = generator(self._seed, MIXTURE, stream, cycle)
+            draws = numpy_generator(self._seed, Purpose.MIXTURE, stream, cycle)
             sources = draws.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
             earlier = (sources[:, None] == np.arange(len(self.counts))).cumsum(0) - 1  # (updates, sources)
             self._cycles[stream] = (cycle, sources, earlier)
         _, sources, earlier = self._cycles[stream]
         source = int(sources[place])
         return source, cycle * int(self.counts[source]) + int(earlier[place, source])
-
-
-def generator(*key: int) -> np.random.Generator:
-    """Random numbers of their own for every key."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
 def check_shares(config: StreamConfig) -> None:

@@ -26,6 +26,7 @@ from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import HealthError, RunStopped
 from speechssl.outputs import write_json
+from speechssl.seeding import Purpose, seed_torch
 from speechssl.training.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
@@ -44,7 +45,6 @@ from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog
 from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.schedules import learning_rate_scale
-from speechssl.training.seeding import seed_noise
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
 from speechssl.training.task import Task
@@ -312,7 +312,7 @@ class Trainer:
         """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""
         num_targets = 0
         for i, batch in enumerate(batches):
-            seed_noise(self.training.seed, update, batch.stream)
+            seed_torch(self.training.seed, Purpose.NOISE, update, batch.stream)
             with self.fabric.no_backward_sync(module, enabled=i + 1 < len(batches)):
                 output = self.task.step(batch, update)
                 self.fabric.backward(output.loss)

@@ -34,6 +34,7 @@ from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.build import build_objective, continue_objective, objective_problems
 from speechssl.objectives.objective import Objective, PretextOutput
 from speechssl.objectives.units import Units
+from speechssl.seeding import Purpose, derive_seed, seed_torch, torch_generator
 from speechssl.training.checkpoints import (
     Checkpoint,
     CheckpointKind,
@@ -51,7 +52,6 @@ from speechssl.training.processes import announce, launch, make_fabric, ranks_to
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.schedules import schedule_problems
-from speechssl.training.seeding import DEV, UNITS, WEIGHTS, derive_seed, mask_generator
 from speechssl.training.task import StepOutput
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
         source_weights=[],
         source_temperature=0.0,
     )
-    return StreamPlan(corpus, stream, seed=DEV, crop=True)
+    return StreamPlan(corpus, stream, seed=Purpose.DEV.number, crop=True)
 
 
 def train(
@@ -106,7 +106,7 @@ def train(
     skips_parameters = config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters)
     launch(fabric)
-    torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
+    seed_torch(config.training.seed, Purpose.WEIGHTS)
     model = make_model(config)
     if initial is not None:
         load_weights(model, initial.model_state, source=initial.path)
@@ -121,7 +121,9 @@ def train(
     with ranks_together(fabric):
         begins = initial is None and latest_checkpoint(config.output) is None
         if begins and isinstance(config.objective, MaskedPredictionConfig):
-            fit_units(model.units, config.objective.units, plan, fabric, derive_seed(config.training.seed, UNITS))
+            fit_units(
+                model.units, config.objective.units, plan, fabric, derive_seed(config.training.seed, Purpose.UNITS)
+            )
         augment = make_augmenter(
             config.augmentation, corpus, config.training.seed, store=make_store(config.data), keeps_clean=True
         )
@@ -215,7 +217,7 @@ class PretrainTask:
         self.forward = module
 
     def step(self, batch: Batch, update: int) -> StepOutput:
-        generator = mask_generator(self.config.training.seed, update, batch.stream)
+        generator = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
         output = self.compute(self.forward, batch, update, generator)
         return StepOutput(output.loss, output.num_targets, output.figures, output.context)
 
@@ -241,7 +243,9 @@ class PretrainTask:
         batch_number = 0
         while plan.epoch(batch_number, 0) == 0:
             batch = load_batch(plan.batch(batch_number, 0), plan.sample_rate)
-            output = self.compute(self.model, batch, update, mask_generator(DEV, batch_number, 0))
+            output = self.compute(
+                self.model, batch, update, torch_generator(Purpose.DEV.number, Purpose.MASKS, batch_number, 0)
+            )
             for name, value in output.figures.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
             num_targets += output.num_targets

@@ -27,6 +27,7 @@ from speechssl.model.context import valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out, say_shared
+from speechssl.seeding import Purpose, seed_torch, torch_generator
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import (
     CheckpointKind,
@@ -46,7 +47,6 @@ from speechssl.training.processes import announce, launch, make_fabric, ranks_to
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 from speechssl.training.schedules import schedule_problems
-from speechssl.training.seeding import WEIGHTS, derive_seed, mask_generator
 from speechssl.training.task import StepOutput
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[st
     # A run that goes on has its labels: the order of those that its transcripts give now may be another.
     labels = vocabulary_of(config.output)
     vocabulary = sets.vocabulary if labels is None else Vocabulary.from_dict(labels)
-    torch.manual_seed(derive_seed(config.training.seed, WEIGHTS))
+    seed_torch(config.training.seed, Purpose.WEIGHTS)
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)
     origin = weights_digest(initial) if initial is not None else ""
@@ -180,7 +180,7 @@ class FinetuneTask:
         device = self.model.head.weight.device
         layers = self.config.model.feature_encoder.conv_layers
         frames, padded_frames = num_frames(batch.lengths, layers), num_frames(batch.audio.shape[1], layers)
-        generator = mask_generator(self.config.training.seed, update, batch.stream)
+        generator = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
         time_mask, channel_mask = self.draw_masks(frames, padded_frames, generator)
         labels = [self.labels.encode(text or "") for text in batch.texts]
         output = self.forward(

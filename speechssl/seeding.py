@@ -1,0 +1,75 @@
+"""All randomness of a run: every draw has a generator of its own, a pure function of (seed, purpose, key).
+
+So no result depends on what was drawn before, on the number of processes, or on where a run was interrupted.
+"""
+
+from enum import Enum, unique
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@unique
+class Purpose(Enum):
+    """What a draw is for: whose generators draw it, and its number among theirs.
+
+    NumPy's generators and PyTorch's make different sequences of equal seeds, so each library counts from 0. A number
+    stays what it is: with another one a run that goes on would draw otherwise than it began.
+    """
+
+    ORDER = ("numpy", 0)
+    """Of samples, by stream, source, epoch and window."""
+    CROPS = ("numpy", 1)
+    """Where they begin, by stream, source and micro-batch."""
+    MIXTURE = ("numpy", 2)
+    """Which source a micro-batch is of, by stream and cycle."""
+    SPEED = ("numpy", 3)
+    """Of a micro-batch, by stream and update."""
+    AUGMENTATION = ("numpy", 4)
+    """All else that is done to a sample, by stream, update and key."""
+    WEIGHTS = ("torch", 0)
+    """Of a new model."""
+    NOISE = ("torch", 1)
+    """Inside the network, by update and stream."""
+    MASKS = ("torch", 2)
+    """And negatives, by update and stream."""
+    DEV = ("torch", 3)
+    """Crops and masks of held-out audio."""
+    UNITS = ("torch", 4)
+    """That are predicted."""
+
+    @property
+    def number(self) -> int:
+        """Among the purposes of its library."""
+        return self.value[1]
+
+
+def derive_seed(seed: int, purpose: Purpose, *key: int) -> int:
+    """A 63-bit seed that differs for every (seed, purpose, key).
+
+    Keys of a purpose have one length: NumPy takes short ones for longer ones that end in zeros.
+    """
+    state = np.random.SeedSequence([seed, purpose.number, *key]).generate_state(1, np.uint64)[0]
+    return int(state >> np.uint64(1))
+
+
+def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """NumPy's generator for one draw."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose.number, *key])))
+
+
+def torch_generator(seed: int, purpose: Purpose, *key: int) -> "torch.Generator":
+    """PyTorch's generator for one draw, on the host."""
+    import torch
+
+    return torch.Generator().manual_seed(derive_seed(seed, purpose, *key))
+
+
+def seed_torch(seed: int, purpose: Purpose, *key: int) -> None:
+    """Seed what PyTorch draws without being given a generator: weights, dropout, layer drop, Gumbel noise."""
+    import torch
+
+    torch.manual_seed(derive_seed(seed, purpose, *key))
