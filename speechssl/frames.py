@@ -2,11 +2,14 @@
 
 Every convolution of the feature encoder is unpadded, so a layer turns ``n`` positions into
 ``(n - kernel) // stride + 1``. The functions take ``(channels, kernel, stride)`` triples, the form in which the
-configuration writes them, and work on integers and on integer tensors alike.
+configuration writes them, and work on integers and on integer tensors alike. This module imports no torch by itself.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ConvLayers = Sequence[tuple[int, int, int]]
 Length = TypeVar("Length")  # int, or an integer tensor of any shape
@@ -20,6 +23,13 @@ def num_frames(num_samples: Length, conv_layers: ConvLayers) -> Length:
         length = (length - kernel) // stride + 1
         length = length * (length > 0)
     return cast(Length, length)
+
+
+def valid_frames(lengths: "Tensor", num_frames: int) -> "Tensor":
+    """True where a frame lies inside its utterance: (B,) lengths to (B, T)."""
+    import torch
+
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
 
 
 def hop_samples(conv_layers: ConvLayers) -> int:

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from speechssl.frames import valid_frames
 from speechssl.interop.portable import Graph, encoder_of, frozen_graph
 from speechssl.interop.torch_layers import replace_layers, torch_layer
-from speechssl.model.context import valid_frames
 from speechssl.model.ctc import BidirectionalLstm
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, LogMelBlock

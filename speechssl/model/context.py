@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from speechssl.config import ContextConfig, DropoutConfig
+from speechssl.frames import valid_frames
 from speechssl.model.kernels.attention import attention, lowest_score
 from speechssl.model.kernels.chunks import FEED_FORWARD_FRAMES, feed_forward_in_chunks
 from speechssl.model.kernels.dispatch import use_chunks
@@ -20,11 +21,6 @@ from speechssl.model.kernels.dropout import Dropout
 from speechssl.model.kernels.grouped_convolution import GroupedConv1d
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
 from speechssl.model.squeeze import Squeeze
-
-
-def valid_frames(lengths: Tensor, num_frames: int) -> Tensor:
-    """True where a frame lies inside its utterance: (B,) lengths to (B, T)."""
-    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
 
 
 class ContextOutput(NamedTuple):

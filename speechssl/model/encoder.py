@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, ModelConfig
-from speechssl.model.context import ContextNetwork, valid_frames
+from speechssl.frames import valid_frames
+from speechssl.model.context import ContextNetwork
 from speechssl.model.feature_encoder import FeatureEncoder
 from speechssl.model.kernels.dropout import Dropout
 

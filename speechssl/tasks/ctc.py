@@ -22,8 +22,7 @@ from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
-from speechssl.frames import hop_samples, num_frames
-from speechssl.model.context import valid_frames
+from speechssl.frames import hop_samples, num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.pretrain import count_parameters, load_corpus, mask_problems, model_problems, say_left_out, say_shared
