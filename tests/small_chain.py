@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechssl import finetune, pretrain
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
@@ -24,6 +23,7 @@ from speechssl.config import (
 )
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
+from speechssl.verbs import finetune, pretrain
 
 MODEL = ModelConfig(
     feature_encoder=FeatureEncoderConfig(conv_layers=[(8, 10, 5), (8, 8, 8), (16, 8, 8)]),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from speechssl import finetune, pretrain
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
@@ -22,6 +21,7 @@ from speechssl.config import (
 from speechssl.config import EvaluationSetConfig as Dev
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
+from speechssl.verbs import finetune, pretrain
 
 CONVOLUTIONS = [(8, 10, 5), (8, 8, 8), (16, 8, 8)]
 SHAPE = {"num_layers": 2, "dim": 16, "ffn_dim": 32, "num_heads": 2, "pos_conv_groups": 2}

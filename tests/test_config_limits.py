@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from speechssl import finetune, pretrain
 from speechssl.cli import VERBS, main
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.config_files import from_dict
 from speechssl.config_limits import LIMITS, NEVER_EMPTY, RANGES, check_limits, limit_of
 from speechssl.config_schema import schema_of
 from speechssl.errors import ConfigError
+from speechssl.verbs import finetune, pretrain
 
 
 def test_the_defaults_are_within_their_limits() -> None:

@@ -10,10 +10,10 @@ import pytest
 from speechssl.cli import VERBS
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
 from speechssl.config_files import from_dict, parse, to_dict
-from speechssl.finetune import check_config as check_finetune
 from speechssl.frames import hop_samples, receptive_field_samples
 from speechssl.model.feature_encoder import FeatureEncoder
-from speechssl.pretrain import check_config as check_pretrain
+from speechssl.tasks.checks import check_finetuning as check_finetune
+from speechssl.tasks.checks import check_pretraining as check_pretrain
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.parent for path in (ROOT / "recipes").glob("*/run.sh"))

@@ -12,28 +12,35 @@ import torch
 from conftest import write_corpus
 from small_chain import MODEL, finetune_config, pretrain_config, weights
 
-from speechssl import evaluate, finetune, ingest, pretrain
+from speechssl import ingest
 from speechssl.config import (
     DropoutConfig,
     EvaluateConfig,
     EvaluationSetConfig,
     FeatureEncoderConfig,
+    FinetuneConfig,
     HeadConfig,
     OptimizerConfig,
     ShardConfig,
 )
+from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
+from speechssl.tasks.ctc import FinetuneTask, blank_share, slow_updates
+from speechssl.tasks.initial import take_encoder
+from speechssl.tasks.sets import read_sets
+from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import load_checkpoint, read_best
 from speechssl.training.optimizers import build_optimizer
 from speechssl.training.run_log import read_log
+from speechssl.verbs import evaluate, finetune, pretrain
 
 
 def test_blanks_are_counted_inside_utterances() -> None:
     logits = torch.zeros(2, 4, 3)
     logits[0, :, 1] = 1.0  # four labels
     logits[1, 0, 2] = 1.0  # a label, two blanks, and padding
-    assert float(finetune.blank_share(CtcOutput(logits, torch.tensor([4, 3]), logits))) == pytest.approx(2 / 7)
+    assert float(blank_share(CtcOutput(logits, torch.tensor([4, 3]), logits))) == pytest.approx(2 / 7)
 
 
 def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: Path) -> None:
@@ -63,10 +70,10 @@ def test_finetuning_does_not_go_on_with_another_dev_set(shards: Path, tmp_path: 
 def test_an_unfinished_init_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=8))
     config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
-    finetune.load_encoder_weights(config)
+    take_encoder(config)
     assert "--init" not in caplog.text
     shutil.rmtree(tmp_path / "pretrain" / "checkpoints" / "update_00000008")  # as if it had been killed before
-    finetune.load_encoder_weights(config)
+    take_encoder(config)
     assert "update_00000004 has had 4 of the 8 updates of its run" in caplog.text
     caplog.clear()
     pretrain.take_init(replace(pretrain_config(shards, tmp_path / "other"), init=tmp_path / "pretrain"))
@@ -109,10 +116,12 @@ def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: P
     assert rates.num_utterances == 24
 
 
-def test_the_head_has_its_own_learning_rate(shards: Path) -> None:
+def test_the_head_has_its_own_learning_rate(shards: Path, tmp_path: Path) -> None:
     head = HeadConfig(normalize_context=True, num_lstm_layers=1, lstm_dim=8)
     model = CtcModel(deepcopy(MODEL), DropoutConfig(), 5, head)
-    groups = build_optimizer(model, OptimizerConfig(learning_rate=0.1), 3.0).param_groups
+    config = FinetuneConfig(output=tmp_path, head_learning_rate_scale=3.0)
+    task = FinetuneTask(config, model, Vocabulary.from_texts(["ab"]), read_corpus([str(shards)], with_texts=True))
+    groups = build_optimizer(task.parameter_groups(), OptimizerConfig(learning_rate=0.1)).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, p in model.named_parameters():
         assert rates[id(p)] == pytest.approx(0.1 if name.startswith("encoder.") else 0.3), name
@@ -152,7 +161,7 @@ def test_scores_of_a_checkpoint_count_after_a_kill(shards: Path, tmp_path: Path,
     again = read_best(config.output)
     assert again is not None
     newest = load_checkpoint(config.output / "checkpoints" / "update_00000004")
-    assert (again.update, again.wer) == (4, newest.metrics["wer"])
+    assert again == (4, "wer", newest.metrics["wer"])
 
 
 def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ def test_doubtful_labels_are_named_before_training(
 ) -> None:
     train = make_shards(tmp_path, [(9000, "IT'S"), (9000, "IT'S"), (9000, "IT\u2019S"), (9000, "\u0421TS")])
     config = replace(finetune_config(train, tmp_path / "run", None), dev=EvaluationSetConfig([str(shards)]))
-    notes = "\n".join(finetune.read_sets(config).notes)
+    notes = "\n".join(read_sets(config).notes)
     assert "; \u0421 (U+0421 CYRILLIC CAPITAL LETTER ES) once, as in u003" in notes
     assert "\u2019 (U+2019 RIGHT SINGLE QUOTATION MARK) once, as in u002, beside ' (U+0027 APOSTROPHE)" in caplog.text
     assert "words that mix alphabets: \u0421TS" in caplog.text
@@ -302,8 +311,8 @@ def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
 def test_patience_waits_for_the_warm_up_and_the_frozen_encoder(shards: Path, tmp_path: Path) -> None:
     config = finetune_config(shards, tmp_path / "run", Path("pretrained"))
     config.training.max_updates, config.schedule.warmup, config.freeze_context_updates = 1000, 0.1, 300
-    assert finetune.slow_updates(config) == 300
-    assert finetune.slow_updates(replace(config, init=None)) == 100
+    assert slow_updates(config) == 300
+    assert slow_updates(replace(config, init=None)) == 100
 
 
 @pytest.mark.parametrize("verb", [finetune, pretrain])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechssl import cli, outputs, transcribe
+from speechssl import cli, outputs
 from speechssl.errors import ConfigError
 from speechssl.outputs import (
     check_output_file,
@@ -22,6 +22,7 @@ from speechssl.outputs import (
     whole_file,
 )
 from speechssl.training.run_folder import check_run_folder
+from speechssl.verbs import transcribe
 
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -205,11 +206,11 @@ IMPOSSIBLE = {
     "verify": ["verify", "SHARDS", "--report", "OUT/findings.json"],
 }
 WORK = [
-    ("speechssl.pretrain", "load_corpus"),
-    ("speechssl.finetune", "load_corpus"),
-    ("speechssl.evaluate", "load_subject"),
-    ("speechssl.transcribe", "load_recogniser"),
-    ("speechssl.plan", "load_corpus"),
+    ("speechssl.verbs.pretrain", "load_corpus"),
+    ("speechssl.verbs.finetune", "read_sets"),
+    ("speechssl.verbs.evaluate", "load_subject"),
+    ("speechssl.verbs.transcribe", "load_recogniser"),
+    ("speechssl.verbs.plan", "load_corpus"),
     ("speechssl.interop.importing", "read_model"),
     ("speechssl.interop.exporting", "load_checkpoint"),
     ("speechssl.data.verify.run", "check_in_processes"),

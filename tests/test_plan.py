@@ -10,7 +10,7 @@ import torch
 import yaml
 from conftest import write_corpus
 
-from speechssl import ingest, plan
+from speechssl import ingest
 from speechssl.cli import main
 from speechssl.config import (
     AugmentationConfig,
@@ -22,7 +22,9 @@ from speechssl.config import (
     TrainingConfig,
 )
 from speechssl.data.corpus import read_corpus
-from speechssl.machine_probe import Probed
+from speechssl.tasks import planning
+from speechssl.tasks.machine_probe import Probed
+from speechssl.verbs import plan
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
 """64 micro-batches of 87.5 s: the batch of wav2vec 2.0 base."""
@@ -33,10 +35,10 @@ PROBED = Probed(
 NUM_PARAMETERS = 95_000_000
 
 
-def planned(devices: int, **options: float) -> plan.Geometry:
+def planned(devices: int, **options: float) -> planning.Geometry:
     config = PlanConfig(Path("run.yaml"), [], **options)  # type: ignore[arg-type]
-    exchange = plan.exchange_seconds(NUM_PARAMETERS, devices, PUBLISHED, config)
-    return plan.geometry(PROBED, devices, PUBLISHED, config, exchange)
+    exchange = planning.exchange_seconds(NUM_PARAMETERS, devices, PUBLISHED, config)
+    return planning.geometry(PROBED, devices, PUBLISHED, config, exchange)
 
 
 def test_accumulation_keeps_the_published_batch() -> None:
@@ -51,10 +53,10 @@ def test_accumulation_keeps_the_published_batch() -> None:
 
 def test_gradients_are_exchanged_behind_the_backward_pass() -> None:
     config = PlanConfig(Path(), [], link_gigabytes_per_second=1.0)
-    seconds = plan.exchange_seconds(NUM_PARAMETERS, 8, PUBLISHED, config)
+    seconds = planning.exchange_seconds(NUM_PARAMETERS, 8, PUBLISHED, config)
     assert seconds == pytest.approx(2 * 7 / 8 * 0.38)  # of four bytes each, at 1 GB/s
     in_bf16 = replace(PUBLISHED, training=TrainingConfig(reduce_in_bf16=True))
-    assert plan.exchange_seconds(NUM_PARAMETERS, 8, in_bf16, config) == pytest.approx(seconds / 2)
+    assert planning.exchange_seconds(NUM_PARAMETERS, 8, in_bf16, config) == pytest.approx(seconds / 2)
     slow = planned(8, link_gigabytes_per_second=1.0)
     waiting = seconds - 0.2
     assert slow.update_seconds == pytest.approx(2.43 + waiting)
@@ -78,15 +80,15 @@ def test_reading_is_waited_for_where_it_is_slower(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     data = replace(PUBLISHED.data, num_workers=workers)
     config = replace(PUBLISHED, data=data, training=replace(PUBLISHED.training, accelerator=accelerator))
-    found = plan.geometry(PROBED._replace(read_seconds=1.0), 8, config, PlanConfig(Path(), []))
+    found = planning.geometry(PROBED._replace(read_seconds=1.0), 8, config, PlanConfig(Path(), []))
     assert found.update_seconds == pytest.approx(update_seconds)
     assert found.reading_share == pytest.approx(1 - 2.43 / update_seconds)
 
 
 def test_updates_are_not_made_larger() -> None:
     sizes = [PROBED._replace(batch_seconds=seconds) for seconds in (10.0, 20.0, 40.0)]
-    assert [item.batch_seconds for item in plan.fitting(sizes, 2, 40.0)] == [10.0, 20.0]
-    assert [item.batch_seconds for item in plan.fitting(sizes, 8, 40.0)] == [10.0]
+    assert [item.batch_seconds for item in planning.fitting(sizes, 2, 40.0)] == [10.0, 20.0]
+    assert [item.batch_seconds for item in planning.fitting(sizes, 8, 40.0)] == [10.0]
 
 
 def test_no_devices_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,19 +96,21 @@ def test_no_devices_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--devices holds 0, expected 1 or more" in capsys.readouterr().err
 
 
-def advised(found: list[plan.Geometry], pretrain: PretrainConfig, audio_format: str | None = "FLAC") -> str:
+def advised(found: list[planning.Geometry], pretrain: PretrainConfig, audio_format: str | None = "FLAC") -> str:
     config = PlanConfig(Path("run.yaml"), [])
-    return "\n".join(plan.advice(found, pretrain, config, audio_format=audio_format))
+    return "\n".join(planning.advice(found, pretrain, config, audio_format=audio_format))
 
 
-def rows(pretrain: PretrainConfig, *micro_seconds: float, devices: int = 1, read: float = 0.0) -> list[plan.Geometry]:
+def rows(
+    pretrain: PretrainConfig, *micro_seconds: float, devices: int = 1, read: float = 0.0
+) -> list[planning.Geometry]:
     """Batches of half, once and so on the configured size, each of which takes so long."""
     sizes = [pretrain.data.max_batch_seconds * 0.5 * 2**i for i in range(len(micro_seconds))]
     probed = [
         PROBED._replace(batch_seconds=size, micro_seconds=seconds, read_seconds=read)
         for size, seconds in zip(sizes, micro_seconds, strict=True)
     ]
-    return [plan.geometry(item, devices, pretrain, PlanConfig(Path(), [])) for item in probed]
+    return [planning.geometry(item, devices, pretrain, PlanConfig(Path(), [])) for item in probed]
 
 
 def test_what_is_configured_is_not_advised() -> None:
@@ -152,7 +156,7 @@ def test_reading_is_told_what_would_help(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(plan, "num_cores", lambda: 4)
+    monkeypatch.setattr(planning, "num_cores", lambda: 4)
     config = replace(
         PUBLISHED,
         data=replace(PUBLISHED.data, num_workers=workers),

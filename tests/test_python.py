@@ -13,7 +13,6 @@ from reference import words_of_path
 from small_chain import MODEL
 
 import speechssl
-from speechssl import transcribe
 from speechssl.audio.reading import read_audio
 from speechssl.config import DropoutConfig, TranscribeConfig
 from speechssl.embedder import Embedder
@@ -21,6 +20,7 @@ from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.model.encoder import Encoder
 from speechssl.recogniser import Recogniser
 from speechssl.training.checkpoints import load_checkpoint
+from speechssl.verbs import transcribe
 
 RATE, HOP, FIELD = 16000, 320, 325
 """Of the small model."""

@@ -12,7 +12,7 @@ import torch
 from conftest import write_corpus
 from safetensors.torch import load_file, save_file
 
-from speechssl import evaluate, ingest, transcribe
+from speechssl import ingest
 from speechssl.config import (
     EvaluateConfig,
     EvaluationSetConfig,
@@ -22,6 +22,7 @@ from speechssl.config import (
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
+from speechssl.verbs import evaluate, transcribe
 
 
 def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from conftest import write_corpus
 from small_chain import MODEL, OBJECTIVE, finetune_config, losses, pretrain_config, weights
 
-from speechssl import finetune, ingest, pretrain
+from speechssl import ingest
 from speechssl.config import (
     ContrastiveConfig,
     HeadConfig,
@@ -25,6 +25,7 @@ from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, HealthError
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
+from speechssl.verbs import finetune, pretrain
 
 
 def test_log_has_the_health_of_the_run(pretrained: Path) -> None:

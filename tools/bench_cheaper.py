@@ -26,8 +26,8 @@ from speechssl.config import ContrastiveConfig, PretrainConfig
 from speechssl.config_files import parse
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
-from speechssl.pretrain import PretrainTask, make_model
 from speechssl.seeding import Purpose, torch_generator
+from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.training.machine import settle_cpu
 
 

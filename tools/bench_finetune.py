@@ -25,10 +25,10 @@ from torch import Tensor
 
 from speechssl.config import DropoutConfig, FinetuneConfig, HeadConfig, MaskingConfig, TrainingConfig
 from speechssl.data.batches import Batch
-from speechssl.finetune import FinetuneTask
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.model.ctc import CtcModel
+from speechssl.tasks.ctc import FinetuneTask
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.machine import settle_cpu
 

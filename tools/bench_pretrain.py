@@ -36,8 +36,8 @@ from speechssl.frames import num_frames
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
-from speechssl.pretrain import PretrainTask
 from speechssl.seeding import Purpose, torch_generator
+from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training.machine import settle_cpu
 
 # Nothing is skipped at random, or the two would not do the same work.

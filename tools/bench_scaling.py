@@ -39,7 +39,7 @@ from speechssl.config import ContrastiveConfig, DropoutConfig, PretrainConfig, T
 from speechssl.cores import num_cores
 from speechssl.data.batches import Batch
 from speechssl.objectives.contrastive import ContrastiveModel
-from speechssl.pretrain import PretrainTask
+from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training.machine import peak_memory, settle_cpu
 
 # Nothing is skipped at random, or processes would wait for each other's luck.

@@ -2,7 +2,14 @@
 
 from torch import nn
 
-from speechssl.config import AnyObjective, ContrastiveConfig, DropoutConfig, MaskedPredictionConfig, ModelConfig
+from speechssl.config import (
+    AnyObjective,
+    ContrastiveConfig,
+    DropoutConfig,
+    MaskedPredictionConfig,
+    ModelConfig,
+    UnitsConfig,
+)
 from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive, contrastive_problems
 from speechssl.objectives.masked_prediction import (
     MaskedPredictionModel,
@@ -28,6 +35,15 @@ def build_objective(
             return ContrastiveModel(model, objective, dropout)
         case MaskedPredictionConfig():
             return MaskedPredictionModel(model, objective, dropout, build_units(objective.units, model, units_of))
+
+
+def units_config(objective: AnyObjective) -> UnitsConfig | None:
+    """Units that a task predicts, and that are fitted before it begins; None if it predicts none."""
+    match objective:
+        case ContrastiveConfig():
+            return None
+        case MaskedPredictionConfig():
+            return objective.units
 
 
 def objective_problems(objective: AnyObjective) -> list[str]:

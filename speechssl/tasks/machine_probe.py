@@ -19,7 +19,8 @@ from speechssl.data.batches import Batch, Quarantine, load_batch
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
-from speechssl.pretrain import PretrainTask, load_corpus, make_model
+from speechssl.tasks.pretraining import PretrainTask, make_model
+from speechssl.tasks.sets import load_corpus
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
 from speechssl.training.meter import Meter

@@ -6,13 +6,12 @@ A run folder holds::
                                     config.yaml          resolved configuration
                                     training_state.pt    optimiser and position, for resuming
                                     checkpoint.json      kind, update, code version, vocabulary, metrics
-    RUN/best.json                                        the update with the lowest dev word error rate
+    RUN/best.json                                        the update with the best score on held-out data, and that
 """
 
 import errno
 import hashlib
 import json
-import logging
 import math
 import os
 import shutil
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import safetensors
 import safetensors.torch
@@ -31,15 +30,13 @@ from speechssl import __version__
 from speechssl.config_files import to_yaml
 from speechssl.errors import CheckpointError
 
-logger = logging.getLogger(__name__)
-
 CheckpointKind = Literal["pretrain", "ctc", "encoder"]
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.yaml"
 _TRAINING_STATE = "training_state.pt"
 _DESCRIPTION = "checkpoint.json"
-_BEST = "best.json"
+BEST_FILE = "best.json"
 _PREFIX = "update_"
 _PARTIAL = ".partial_"  # never matched by a reader; what an interrupted run leaves is cleared by the next save
 _PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor)
@@ -171,21 +168,22 @@ def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: 
                 _remove(path)
 
 
-def mark_best(run: Path, update: int, wer: float) -> None:
+class Best(NamedTuple):
+    """The checkpoint that best.json names."""
+
+    update: int
+    score: str
+    """Name of the figure."""
+    value: float
+
+
+def mark_best(run: Path, best: Best) -> None:
     """Write ``RUN/best.json`` atomically: find_checkpoint then chooses this update.
 
     Raises:
         CheckpointError: The file cannot be written.
     """
-    _replace_text(run / _BEST, json.dumps({"update": update, "wer": wer}) + "\n")
-
-
-@dataclass(frozen=True)
-class Best:
-    """The checkpoint that mark_best named."""
-
-    update: int
-    wer: float
+    _replace_text(run / BEST_FILE, json.dumps({"update": best.update, best.score: best.value}) + "\n")
 
 
 def read_best(run: Path) -> Best | None:
@@ -194,17 +192,28 @@ def read_best(run: Path) -> Best | None:
     Raises:
         CheckpointError: best.json is damaged.
     """
-    path = run / _BEST
+    path = run / BEST_FILE
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Best(update=int(found["update"]), wer=float(found["wer"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _parse_best(path)
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f'{path}: expected {{"update": ..., "wer": ...}}, found something else ({error}); '
+            f'{path}: expected {{"update": ..., "wer": ...}} or another score, found something else ({error}); '
             "delete it to use the newest checkpoint instead"
         ) from error
+
+
+def is_best(path: Path) -> bool:
+    """Whether a file is what mark_best writes; raises OSError, ValueError or TypeError if not."""
+    return bool(_parse_best(path))
+
+
+def _parse_best(path: Path) -> Best:
+    found = dict(json.loads(path.read_text(encoding="utf-8")))
+    update = int(found.pop("update", None))
+    [(score, value)] = found.items()
+    return Best(update, score, float(value))
 
 
 def latest_checkpoint(run: Path) -> Path | None:
@@ -251,8 +260,8 @@ def find_checkpoint(path: Path) -> Path:
         found = path / "checkpoints" / f"{_PREFIX}{best.update:08d}"
         if not (found / _DESCRIPTION).is_file():
             raise CheckpointError(
-                f"{path / _BEST} names update {best.update}, but {found} is missing; name another checkpoint folder, "
-                f"or delete {path / _BEST} to use the newest"
+                f"{path / BEST_FILE} names update {best.update}, but {found} is missing; name another checkpoint "
+                f"folder, or delete {path / BEST_FILE} to use the newest"
             )
         return found
     latest = latest_checkpoint(path)
@@ -287,22 +296,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metrics=description["metrics"],
             version=description["version"],
             origin=description.get("origin"),
-        )
-
-
-def say_unfinished(checkpoint: Checkpoint) -> None:
-    """Warn that a checkpoint was made before its run had finished; using it is legitimate."""
-    if checkpoint.origin is not None:
-        source = f"{checkpoint.origin['source']} ({checkpoint.origin['format']})"
-        logger.info("--init: %s was imported from %s, which does not tell its updates", checkpoint.path, source)
-        return
-    planned = (checkpoint.config.get("training") or {}).get("max_updates", 0)
-    if checkpoint.update < planned:
-        logger.warning(
-            "--init: %s has had %d of the %d updates of its run; if that run is to go on, finish it first",
-            checkpoint.path,
-            checkpoint.update,
-            planned,
         )
 
 

@@ -18,7 +18,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus
@@ -42,12 +41,12 @@ from speechssl.training.optimizers import build_optimizer
 from speechssl.training.processes import announce
 from speechssl.training.rendezvous import is_broken_connection
 from speechssl.training.resume import check_same_run
-from speechssl.training.run_log import SUMMARY_FILE, RunLog
+from speechssl.training.run_log import SUMMARY_FILE, RunLog, show_figure
 from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.schedules import learning_rate_scale
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
-from speechssl.training.task import Task
+from speechssl.training.task import RunConfig, Task
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: PretrainConfig | FinetuneConfig,
+        config: RunConfig,
         task: Task,
         plan: StreamPlan,
         fabric: Fabric,
@@ -122,7 +121,7 @@ class Trainer:
             self.streams,
             start_update=start,
             max_updates=self.training.max_updates,
-            num_workers=self.stream_config().num_workers,
+            num_workers=self.plan.config.num_workers,
             pin=self.fabric.device.type == "cuda",
             augment=self.augment,
         )
@@ -142,14 +141,6 @@ class Trainer:
                     raise
                 self.leave_alone(optimizer, log)
 
-    def head_scale(self) -> float:
-        """Factor on the learning rate of the CTC head."""
-        return self.config.head_learning_rate_scale if isinstance(self.config, FinetuneConfig) else 1.0
-
-    def stream_config(self):  # type: ignore[no-untyped-def]
-        """Stream configuration of the training data."""
-        return self.config.train if isinstance(self.config, FinetuneConfig) else self.config.data
-
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the configuration, as plain values."""
@@ -164,7 +155,7 @@ class Trainer:
             self.task.module.compile(dynamic=True)
         module = self.fabric.setup_module(self.task.module)
         self.task.set_module(module)
-        optimizer = build_optimizer(self.task.module, self.config.optimizer, self.head_scale())
+        optimizer = build_optimizer(self.task.parameter_groups(), self.config.optimizer)
         if optimizer_state is not None:
             whole = self.sharded is None
             optimizer.load_state_dict(optimizer_state if whole else shard_optimizer_state(optimizer_state, optimizer))
@@ -187,10 +178,9 @@ class Trainer:
             unscored=state.get("unscored", False) and not checkpoint.metrics,
             bridges=state.get("bridges", False),
         )
-        if self.fabric.is_global_zero and checkpoint.metrics:
-            # A run that was killed between scoring a checkpoint and acting on its scores acts on them now.
-            self.task.after_checkpoint(checkpoint.update, finite(checkpoint.metrics))
-        self.task.health.check_scores(checkpoint.update, finite(checkpoint.metrics))
+        scores = finite(checkpoint.metrics)
+        self.saver.keep_best(scores)  # the run may have been killed between scoring a checkpoint and marking it
+        self.task.health.check_scores(checkpoint.update, scores)
         if goes_on:
             announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
         return state["optimizer"]
@@ -382,9 +372,12 @@ class Trainer:
                 **self.extra_summary,
             }
             write_json(self.config.output / SUMMARY_FILE, summary)
-            best = read_best(self.config.output)
-            score = f", lowest dev WER {best.wer:.1%} after update {best.update}" if best else ""
-            announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{score}")
+            score, best = self.task.score, read_best(self.config.output)
+            told = ""
+            if score is not None and best is not None:
+                shown = show_figure(best.score, best.value)
+                told = f", {score.best_word} dev {shown} after update {best.update}"
+            announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{told}")
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -1,28 +1,27 @@
 """The optimiser of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from speechssl.config import OptimizerConfig
+from speechssl.training.task import ParameterGroup
 
 
-def build_optimizer(module: nn.Module, config: OptimizerConfig, head_scale: float) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and other vectors are not decayed. The CTC head has a factor on its rate."""
-    groups = []
-    for is_head, named in _by_head(module):
+def build_optimizer(groups: Sequence[ParameterGroup], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW; biases, norms and other vectors are not decayed."""
+    made = []
+    for group in groups:
+        rate = config.learning_rate * group.rate_scale
         for decayed in (True, False):
-            parameters = [p for _, p in named if (p.ndim > 1) == decayed]
-            if parameters:
-                rate = config.learning_rate * (head_scale if is_head else 1.0)
+            chosen = [p for p in group.parameters if p.requires_grad and (p.ndim > 1) == decayed]
+            if chosen:
                 decay = config.weight_decay if decayed else 0.0
-                groups.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
+                made.append({"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(made, betas=config.betas, eps=config.eps, fused=True)
 
 
-def _by_head(module: nn.Module) -> Iterator[tuple[bool, list[tuple[str, nn.Parameter]]]]:
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    head = ("head.", "recurrent.", "normalize.")
-    yield False, [(name, p) for name, p in named if not name.startswith(head)]
-    yield True, [(name, p) for name, p in named if name.startswith(head)]
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in module.parameters())

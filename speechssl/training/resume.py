@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
+from speechssl.config import ScheduleConfig
 from speechssl.config_files import from_dict, schema_of, to_dict
 from speechssl.data.remote.addresses import without_credentials
 from speechssl.errors import ConfigError
 from speechssl.text.normalisation import clean_text
 from speechssl.training.checkpoints import Checkpoint
 from speechssl.training.fingerprint import characters, difference, label_differences, unpack_samples
+from speechssl.training.task import RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ FREE_FIELDS = frozenset(
 
 
 def check_same_run(
-    config: PretrainConfig | FinetuneConfig,
+    config: RunConfig,
     checkpoint: Checkpoint,
     run: Path,
     *,

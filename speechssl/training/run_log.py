@@ -190,10 +190,16 @@ def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *
         if name == "perplexity" and groups:
             parts.append(f"{label} {'+'.join(show(metrics[group]) for group in groups)}")
         elif name in metrics:
-            parts.append(f"{label} {show(metrics[name])}")
+            parts.append(show_figure(name, metrics[name]))
     rest = (name for name in metrics if name not in _SHOWN and name not in groups and name not in _FILE_ONLY)
-    parts += [f"{name} {metrics[name]:.4g}" for name in rest]
+    parts += [show_figure(name, metrics[name]) for name in rest]
     return "  ".join(parts)
+
+
+def show_figure(name: str, value: float) -> str:
+    """A figure with its customary name and digits."""
+    label, show = _SHOWN.get(name, (name, "{:.4g}".format))
+    return f"{label} {show(value)}"
 
 
 def truncate_log(path: Path, update: int, *, scored: bool = True) -> float:

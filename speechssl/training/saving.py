@@ -1,5 +1,6 @@
 """What of a run is on disk, to go on from: its checkpoints, when they are written, scored and deleted."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,12 +8,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.config_files import to_dict
 from speechssl.data.remote.addresses import without_credentials
-from speechssl.training.checkpoints import prune_checkpoints, read_best, save_checkpoint, set_metrics
+from speechssl.training.checkpoints import Best, mark_best, prune_checkpoints, read_best, save_checkpoint, set_metrics
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state
-from speechssl.training.task import Task
+from speechssl.training.task import RunConfig, Task
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Saver:
 
     def __init__(
         self,
-        config: PretrainConfig | FinetuneConfig,
+        config: RunConfig,
         task: Task,
         fabric: Fabric,
         fingerprint: Callable[[], Mapping[str, Any]],
@@ -89,12 +89,20 @@ class Saver:
         self.newest = Saved(progress.update, unscored=due, bridges=not due, passed=passed)
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
-        """Give the newest checkpoint its scores, and let the task act on them."""
-        if self.fabric.is_global_zero:
-            if scores:
-                set_metrics(self.config.output, self.newest.update, scores)
-            self.task.after_checkpoint(self.newest.update, scores)
+        """Give the newest checkpoint its scores, and keep it if they are the best."""
+        if scores and self.fabric.is_global_zero:
+            set_metrics(self.config.output, self.newest.update, scores)
+        self.keep_best(scores)
         self.newest = replace(self.newest, unscored=False)
+
+    def keep_best(self, scores: Mapping[str, float]) -> None:
+        """Mark the newest checkpoint if no earlier one has a better score."""
+        score = self.task.score
+        if score is None or not self.fabric.is_global_zero or not math.isfinite(scores.get(score.name, math.nan)):
+            return
+        value, best = scores[score.name], read_best(self.config.output)
+        if best is None or score.prefers(value, best.value):
+            mark_best(self.config.output, Best(self.newest.update, score.name, value))
 
     def prune(self) -> None:
         """Delete the checkpoints that are not to be kept."""

@@ -1,10 +1,12 @@
-"""What the training loop knows of what is trained."""
+"""What the loop asks of a task and of a run's configuration; ``speechssl.tasks`` has the tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from speechssl.config import OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.data.batches import Batch
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import Watch
@@ -23,15 +25,45 @@ class StepOutput(NamedTuple):
     """Context vectors (B, T, D), detached, for the effective rank."""
 
 
+class ParameterGroup(NamedTuple):
+    """Parameters that learn at one rate."""
+
+    parameters: list[nn.Parameter]
+    rate_scale: float = 1.0
+    """Factor on the learning rate."""
+
+
+class Score(NamedTuple):
+    """The figure of held-out data by which the best checkpoint is chosen."""
+
+    name: str
+    """In the scores of ``validate``, the run log and best.json."""
+    lower_is_better: bool
+
+    @property
+    def best_word(self) -> str:
+        """What the best is called."""
+        return "lowest" if self.lower_is_better else "highest"
+
+    def prefers(self, value: float, best: float) -> bool:
+        """Whether a later value becomes the best; the later of equals has seen more."""
+        return value <= best if self.lower_is_better else value >= best
+
+
 class Task(Protocol):
-    """What the loop must know of pretraining or fine-tuning."""
+    """What the loop must know of what it trains."""
 
     kind: CheckpointKind
     module: nn.Module
     vocabulary: dict[str, Any] | None
+    score: Score | None
+    """None keeps the newest checkpoints alone."""
 
     def set_module(self, module: nn.Module) -> None:
         """Take the module as wrapped for the devices; steps must go through it."""
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """All that may learn, once the module is wrapped; the order is that of the optimiser's state."""
 
     def step(self, batch: Batch, update: int) -> StepOutput:
         """Forward pass of one micro-batch at an update, counted from 0."""
@@ -50,5 +82,15 @@ class Task(Protocol):
         Called on the first rank, or on every rank if each has only a part of the module.
         """
 
-    def after_checkpoint(self, update: int, scores: Mapping[str, float]) -> None:
-        """Called on the first rank when a checkpoint is on disk with its scores."""
+
+class RunConfig(Protocol):
+    """Sections of a configuration that every run has."""
+
+    @property
+    def output(self) -> Path: ...
+    @property
+    def training(self) -> TrainingConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...

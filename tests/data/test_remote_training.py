@@ -19,7 +19,6 @@ from remote_site import (
 )
 from test_runs import losses, pretrain_config
 
-from speechssl import pretrain
 from speechssl.config import AugmentationConfig, NoiseConfig, ScheduleConfig, SpeechMixingConfig, StreamConfig
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import read_corpus
@@ -27,6 +26,7 @@ from speechssl.data.remote.failures import NotFoundError
 from speechssl.data.remote.store import ShardStore
 from speechssl.data.remote.usage import use_of_all
 from speechssl.data.streams import StreamPlan
+from speechssl.verbs import pretrain
 
 
 def test_batches_are_bit_equal_to_those_of_local_shards(folder: Path, server: FaultyServer, store: ShardStore) -> None:

@@ -21,6 +21,7 @@ from hf_models import FEW_LAYERS, change, change_weights, run_verb, save_model
 
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface import read_huggingface
+from speechssl.tasks.initial import warn_unfinished
 from speechssl.training import checkpoints
 
 
@@ -291,7 +292,7 @@ def test_what_is_imported_is_not_called_unfinished(
     assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0
     checkpoint = checkpoints.load_checkpoint(tmp_path / "ours")
     with caplog.at_level("INFO"):
-        checkpoints.say_unfinished(checkpoint)
+        warn_unfinished(checkpoint)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "was imported from theirs (Hugging Face), which does not tell its updates" in caplog.text
 

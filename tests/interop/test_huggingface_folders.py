@@ -21,7 +21,7 @@ from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.proof import made_voice, proof_audio, prove
 from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import load_checkpoint
-from speechssl.transcribe import transcribe
+from speechssl.verbs.transcribe import transcribe
 
 AN4 = Path(__file__).resolve().parents[3] / "shared" / "corpora" / "an4" / "audio"
 AUTO = {"ForPreTraining": "AutoModelForPreTraining", "ForCTC": "AutoModelForCTC", "Model": "AutoModel"}

@@ -12,7 +12,7 @@ from speechssl.config import ContextConfig, DropoutConfig, FeatureEncoderConfig,
 from speechssl.model.context import ContextNetwork, PositionalConvolution, PositionalStack, SelfAttention
 from speechssl.model.encoder import Encoder
 from speechssl.model.relative_position import PositionGate, RelativePositionBias
-from speechssl.pretrain import model_problems
+from speechssl.tasks.checks import model_problems
 
 QUIET = DropoutConfig(hidden=0, attention=0, layer_drop=0)
 

@@ -18,11 +18,11 @@ from speechssl.config import (
     ModelConfig,
     QuantizerConfig,
 )
-from speechssl.finetune import ctc_loss
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.objectives.objective import PretextOutput
+from speechssl.tasks.ctc import ctc_loss
 
 transformers = pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from speechssl import evaluate
 from speechssl.config import EvaluateConfig, EvaluationSetConfig, ReportConfig
 from speechssl.errors import ConfigError, DataError
 from speechssl.report import run_plots
 from speechssl.report.run import run
+from speechssl.verbs import evaluate
 
 
 def logged(folder: Path, *lines: dict[str, Any]) -> Path:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 # A server imports once, computes nothing, and forks a process per rank.
 RANKS = multiprocessing.get_context("forkserver")
-RANKS.set_forkserver_preload(["speechssl.pretrain", "speechssl.finetune"])
+RANKS.set_forkserver_preload(["speechssl.verbs.pretrain", "speechssl.verbs.finetune"])
 FIRST_PORT = 15_000
 
 Variables = dict[str, str | int]

@@ -17,6 +17,7 @@ from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.training import checkpoints
 from speechssl.training.checkpoints import (
+    Best,
     find_checkpoint,
     latest_checkpoint,
     load_checkpoint,
@@ -87,8 +88,8 @@ def test_a_run_gives_its_newest_checkpoint_until_one_is_marked_best(tmp_path):
     paths = {update: save(tmp_path, update) for update in (900, 1000, 10)}
     assert latest_checkpoint(tmp_path) == paths[1000]
     assert find_checkpoint(tmp_path) == paths[1000]
-    mark_best(tmp_path, 900, 0.5)
-    mark_best(tmp_path, 10, 0.4)
+    mark_best(tmp_path, Best(900, "wer", 0.5))
+    mark_best(tmp_path, Best(10, "wer", 0.4))
     assert json.loads((tmp_path / "best.json").read_text()) == {"update": 10, "wer": 0.4}
     assert find_checkpoint(tmp_path) == paths[10]
     assert find_checkpoint(paths[900]) == paths[900]
@@ -234,7 +235,7 @@ def test_a_damaged_file_is_named_with_its_checkpoint(tmp_path, name):
 
 def test_the_wrong_path_says_what_was_expected(tmp_path):
     save(tmp_path / "run", 1)
-    mark_best(tmp_path / "run", 7, 0.5)
+    mark_best(tmp_path / "run", Best(7, "wer", 0.5))
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     for path, found in (("nowhere", "no such folder"), ("empty", "no finished checkpoint"), ("file", "a file")):

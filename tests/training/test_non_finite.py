@@ -9,10 +9,10 @@ import pytest
 import torch
 from small_chain import pretrain_config
 
-from speechssl import pretrain
 from speechssl.errors import HealthError
-from speechssl.pretrain import PretrainTask
+from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training.non_finite import MAX_NAMED, NonFinite, named
+from speechssl.verbs import pretrain
 
 Heard = dict[tuple[int, int], list[str]]
 

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from speechssl import finetune, pretrain
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.errors import ConfigError
 from speechssl.training.schedules import learning_rate_scale, schedule_problems
+from speechssl.verbs import finetune, pretrain
 
 
 def scales(config: ScheduleConfig, max_updates: int) -> list[float]:
@@ -55,8 +55,9 @@ def test_everything_wrong_is_named_at_once():
     assert "schedule.final_scale is 0" in problems[1]
 
 
-@pytest.mark.parametrize(("verb", "configuration"), [(pretrain, PretrainConfig), (finetune, FinetuneConfig)])
-def test_a_schedule_is_judged_before_anything_is_read(verb, configuration):
-    config = configuration(schedule=ScheduleConfig(warmup=0.9, hold=0.9))
+@pytest.mark.parametrize("run", [pretrain.run, finetune.run])
+def test_a_schedule_is_judged_before_anything_is_read(run, tmp_path):
+    configuration = PretrainConfig if run is pretrain.run else FinetuneConfig
+    config = configuration(output=tmp_path, schedule=ScheduleConfig(warmup=0.9, hold=0.9))
     with pytest.raises(ConfigError, match="add up to more than 1"):
-        verb.check_config(config)
+        run(config)

@@ -21,7 +21,7 @@ from speechssl.config import (
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
-from speechssl.pretrain import PretrainTask
+from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric

@@ -29,18 +29,19 @@ from small_runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from speechssl import finetune, pretrain
 from speechssl.cli import main
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data import batches
 from speechssl.data.remote.waiting import pause
 from speechssl.errors import RunStopped
-from speechssl.finetune import FinetuneTask
-from speechssl.pretrain import PretrainTask
+from speechssl.tasks.ctc import FinetuneTask
+from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training import checkpoints, stopping
 from speechssl.training.checkpoints import load_checkpoint, load_training_state, read_best
 from speechssl.training.loop import Trainer
 from speechssl.training.run_log import read_log
+from speechssl.training.saving import Saver
+from speechssl.verbs import finetune, pretrain
 
 Configure = Callable[[Path], FinetuneConfig | PretrainConfig]
 
@@ -132,7 +133,7 @@ def straight(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *((FinetuneTask, "validate", call) for call in (1, 4)),
         (checkpoints, "_sync", 1),
         (checkpoints, "_sync", 12),
-        (FinetuneTask, "after_checkpoint", 4),
+        (Saver, "keep_best", 4),
     ],
 )
 def test_nothing_shows_that_a_run_was_interrupted(
@@ -143,9 +144,7 @@ def test_nothing_shows_that_a_run_was_interrupted(
     assert stopped.exit_status == 143
     assert f"interrupted after update {saved} of 8, which is saved" in str(stopped)
     assert f"speechssl: {stopped}" in capsys.readouterr().err
-    assert (
-        saved == {"step": call, "validate": 2 * call, "_sync": 2 + 2 * (call > 1), "after_checkpoint": 2 * call}[name]
-    )
+    assert saved == {"step": call, "validate": 2 * call, "_sync": 2 + 2 * (call > 1), "keep_best": 2 * call}[name]
     assert not list((tmp_path / "run" / "checkpoints").glob(".*")), "nothing partial is left"
     run(finetuning(shards, tmp_path / "run"))
     assert same_weights(tmp_path / "run", straight)

@@ -1,0 +1,144 @@
+"""What a run learns from and is scored on: read before anything is trained, so that what is wrong with it shows."""
+
+import logging
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig, StreamConfig
+from speechssl.data.augmented import fastest
+from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.remote.addresses import shown_all
+from speechssl.data.remote.store import ShardStore, make_store
+from speechssl.data.streams import StreamPlan
+from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
+from speechssl.errors import ConfigError, DataError
+from speechssl.frames import hop_samples
+from speechssl.seeding import Purpose
+from speechssl.text.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+MAX_UNUSABLE_SHARE = 0.1
+"""Of utterances; more mean that something is wrong with the corpus, not with an utterance."""
+
+
+def load_corpus(
+    shards: list[str], model: ModelConfig, *, with_texts: bool = False, store: ShardStore | None = None
+) -> Corpus:
+    """Index of the shards, checked against the model's sample rate; ``store`` reads those from elsewhere."""
+    corpus = read_corpus(shards, with_texts=with_texts, store=store)
+    if corpus.sample_rate != model.sample_rate:
+        raise ConfigError(
+            f"the shards {shown_all(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
+            f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
+        )
+    return corpus
+
+
+def plan_train(corpus: Corpus, stream: StreamConfig, seed: int, *, crop: bool) -> StreamPlan:
+    """Plan of the training data; warns of samples outside the limits on their length.
+
+    Raises:
+        ConfigError, DataError: there can be none.
+    """
+    plan = StreamPlan(corpus, stream, seed=seed, crop=crop)
+    if plan.num_too_short:
+        logger.warning("Left out, shorter than %.3g s: %d", stream.min_seconds, plan.num_too_short)
+    if plan.num_too_long:
+        logger.warning("Left out, longer than %g s: %d", stream.max_seconds, plan.num_too_long)
+    return plan
+
+
+def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
+    """Held-out audio as one source; None without any.
+
+    Raises:
+        ConfigError, DataError: it cannot be scored.
+    """
+    if not config.dev.shards:
+        return None
+    corpus = load_corpus(config.dev.shards, config.model, store=make_store(config.dev, config.data))
+    warn_shared(train, corpus)
+    stream = replace(
+        config.data,
+        shards=config.dev.shards,
+        num_streams=1,
+        max_batch_seconds=config.dev.max_batch_seconds,
+        source_weights=[],
+        source_temperature=0.0,
+    )
+    return StreamPlan(corpus, stream, seed=Purpose.DEV.number, crop=True)
+
+
+class Sets(NamedTuple):
+    """What fine-tuning learns from, and what its checkpoints are scored on."""
+
+    train: Corpus
+    dev: Corpus
+    vocabulary: Vocabulary
+    notes: list[str]
+    """What to know of their transcripts."""
+
+
+def read_sets(config: FinetuneConfig) -> Sets:
+    """Both sets with their transcripts.
+
+    Raises:
+        ConfigError: audio of another sample rate than the model's.
+        DataError: shards are missing or damaged, hold no transcript, or too many that cannot be learned from.
+    """
+    train = read_transcribed(config, "train")
+    learned = usable(train, config.model)
+    notes = check_labels(train)
+    vocabulary = Vocabulary.from_texts(learned.texts or ())
+    dev = read_transcribed(config, "dev")
+    say_how_scored(dev)
+    check_foreign(dev, vocabulary.characters)
+    warn_shared(learned, dev.corpus)
+    return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters()])
+
+
+def read_transcribed(config: FinetuneConfig, section: Literal["train", "dev"]) -> Transcribed:
+    """The training set or the dev set, with the same checks of both; raises as ``read_sets`` does."""
+    stream = config.train if section == "train" else config.dev
+    corpus = load_corpus(stream.shards, config.model, with_texts=True, store=make_store(stream, config.train))
+    return check_transcripts(
+        corpus,
+        config.model.feature_encoder.conv_layers,
+        name=f"{section} ({shown_all(stream.shards)})",
+        speed=fastest(config.augmentation) if section == "train" else 1.0,
+    )
+
+
+def usable(checked: Transcribed, model: ModelConfig) -> Corpus:
+    """Leave out, by name, what cannot be learned from.
+
+    Raises:
+        DataError: more than a tenth is unusable.
+    """
+    if len(checked.unusual) > MAX_UNUSABLE_SHARE * len(checked.corpus):
+        frames_per_second = model.sample_rate / hop_samples(model.feature_encoder.conv_layers)
+        raise DataError(
+            f"{checked.name}: {checked.describe()}\nThese cannot be learned from; of a training set at most "
+            f"{MAX_UNUSABLE_SHARE:.0%} may be so. Give each recording its own transcript, then make the shards again. "
+            "If the transcripts that are longer than their frames are right, people speak faster than the model's "
+            f"{frames_per_second:.0f} frames per second can spell: choose smaller strides in "
+            "model.feature_encoder.conv_layers."
+        )
+    if checked.unusual:
+        logger.warning("%s: %s\nThey are left out.", checked.name, checked.describe())
+    return checked.without_unusual()
+
+
+def warn_shared(train: Corpus, dev: Corpus) -> None:
+    """Warn of samples of the dev set that are learned from too."""
+    in_train, in_dev = (c.checksums.astype(np.uint64) << 32 | c.num_samples.astype(np.uint64) for c in (train, dev))
+    num_shared = int(np.isin(in_dev, in_train).sum())
+    if num_shared:
+        logger.warning(
+            "dev: %d of its %d samples are among those that are learned from; scores on them say little of others",
+            num_shared,
+            len(dev),
+        )

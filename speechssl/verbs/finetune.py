@@ -1,0 +1,74 @@
+"""``speechssl finetune``: read and check, build the recogniser, run the loop."""
+
+from torch import Tensor
+
+from speechssl.config import FinetuneConfig
+from speechssl.data.augmented import make_augmenter
+from speechssl.data.remote.addresses import shown_all
+from speechssl.data.remote.store import make_store
+from speechssl.data.streams import StreamPlan
+from speechssl.model.ctc import CtcModel
+from speechssl.seeding import Purpose, seed_torch
+from speechssl.tasks.checks import check_finetuning
+from speechssl.tasks.ctc import FinetuneTask, skips_parameters
+from speechssl.tasks.initial import take_encoder
+from speechssl.tasks.sets import Sets, plan_train, read_sets
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.training.checkpoints import load_weights, vocabulary_of, weights_digest
+from speechssl.training.layout import check_launch
+from speechssl.training.loop import Trainer
+from speechssl.training.machine import settle_cpu
+from speechssl.training.optimizers import count_parameters
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
+from speechssl.training.run_folder import check_run_folder
+from speechssl.training.run_lock import run_lock
+
+
+def run(config: FinetuneConfig) -> None:
+    """Fine-tune, resuming an unfinished run in the output folder.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or differs from the unfinished run's.
+        CheckpointError: ``init`` is no pretraining checkpoint, or of another architecture than ``model``.
+        DataError: shards are missing or damaged, or transcripts cannot be used.
+        HealthError: the loss is not finite or explodes, or outputs stay empty or wrong.
+    """
+    check_run_folder(config.output)
+    check_finetuning(config)
+    check_launch(config.training, config.train.num_streams)
+    settle_cpu(config.training)
+    initial = take_encoder(config)
+    sets = read_sets(config)
+    plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
+    with run_lock(config.output):
+        train(config, sets, plan, initial)
+
+
+def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[str, Tensor] | None) -> None:
+    """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
+    seed, minutes = config.training.seed, plan.seconds / 60
+    fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
+    launch(fabric)
+    # A run that goes on has its labels: the order of those that its transcripts give now may be another.
+    labels = vocabulary_of(config.output)
+    vocabulary = sets.vocabulary if labels is None else Vocabulary.from_dict(labels)
+    seed_torch(seed, Purpose.WEIGHTS)
+    model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
+    model.encoder.recompute(config.training.recompute)
+    origin = ""
+    if initial is not None:
+        load_weights(model.encoder, initial, source=config.init or config.output)
+        origin = weights_digest(initial)
+    task = FinetuneTask(config, model, vocabulary, sets.dev)
+    announce(
+        fabric,
+        f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
+        f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), "
+        f"{len(vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
+    )
+    for note in sets.notes:
+        announce(fabric, note)
+    with ranks_together(fabric):
+        augment = make_augmenter(config.augmentation, sets.train, seed, store=make_store(config.train))
+        summary = {"labels_minutes": round(minutes, 2)}
+        Trainer(config, task, plan, fabric, summary, origin, augment, sets.train, sets.dev).run()

@@ -1,0 +1,69 @@
+"""``speechssl pretrain``: read and check, build the model, run the loop."""
+
+from speechssl.config import PretrainConfig
+from speechssl.data.augmented import make_augmenter
+from speechssl.data.corpus import Corpus
+from speechssl.data.remote.addresses import shown_all
+from speechssl.data.remote.store import make_store
+from speechssl.data.streams import StreamPlan
+from speechssl.objectives.build import units_config
+from speechssl.seeding import Purpose, derive_seed, seed_torch
+from speechssl.tasks.checks import check_pretraining
+from speechssl.tasks.initial import take_init
+from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters
+from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
+from speechssl.tasks.units import fit_units
+from speechssl.training.checkpoints import Checkpoint, latest_checkpoint, load_weights, weights_digest
+from speechssl.training.layout import check_launch
+from speechssl.training.loop import Trainer
+from speechssl.training.machine import settle_cpu
+from speechssl.training.optimizers import count_parameters
+from speechssl.training.processes import announce, launch, make_fabric, ranks_together
+from speechssl.training.run_folder import check_run_folder
+from speechssl.training.run_lock import run_lock
+
+
+def run(config: PretrainConfig) -> None:
+    """Pretrain, resuming an unfinished run in the output folder.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or differs from the unfinished run's.
+        DataError: shards are missing or damaged.
+        HealthError: the run is not learning.
+    """
+    check_run_folder(config.output)
+    initial = take_init(config)
+    check_pretraining(config)
+    check_launch(config.training, config.data.num_streams)
+    settle_cpu(config.training)
+    corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
+    plan = plan_train(corpus, config.data, config.training.seed, crop=True)
+    dev = plan_dev(config, corpus)
+    with run_lock(config.output):
+        train(config, corpus, plan, dev, initial)
+
+
+def train(
+    config: PretrainConfig, corpus: Corpus, plan: StreamPlan, dev: StreamPlan | None, initial: Checkpoint | None
+) -> None:
+    """Build the model, with the weights of ``init`` if there is one, and run the loop."""
+    seed, units, hours = config.training.seed, units_config(config.objective), plan.seconds / 3600
+    fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters(config))
+    launch(fabric)
+    seed_torch(seed, Purpose.WEIGHTS)
+    model = make_model(config)
+    origin = ""
+    if initial is not None:
+        load_weights(model, initial.model_state, source=initial.path)
+        origin = weights_digest(initial.model_state)
+    task = PretrainTask(config, model, dev)
+    announce(
+        fabric,
+        f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
+        f"({shown_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
+    )
+    with ranks_together(fabric):
+        if units is not None and initial is None and latest_checkpoint(config.output) is None:
+            fit_units(model.units, plan, fabric, derive_seed(seed, Purpose.UNITS))
+        augment = make_augmenter(config.augmentation, corpus, seed, store=make_store(config.data), keeps_clean=True)
+        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment, corpus).run()
