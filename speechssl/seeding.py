@@ -37,7 +37,7 @@ class Purpose(Enum):
     MASKS = ("torch", 2)
     """And negatives, by update and stream."""
     DEV = ("torch", 3)
-    """Crops and masks of held-out audio."""
+    """Of held-out audio: the seed of its crops and masks."""
     UNITS = ("torch", 4)
     """That are predicted."""
 

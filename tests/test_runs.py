@@ -188,3 +188,7 @@ def test_weights_of_training_sources_do_not_touch_the_dev_set(shards: Path, tmp_
     dev = pretrain.plan_dev(weighted, read_corpus(parts))
     assert dev is not None
     assert dev.num_samples == 24
+    other = pretrain.plan_dev(replace(plain, training=replace(plain.training, seed=3)), read_corpus(parts))
+    assert other is not None
+    assert other.fingerprint == dev.fingerprint, "runs of different seeds can be compared"
+    assert dev.seed != 3, "a run of seed 3 would draw the masks that it is scored with"

@@ -15,7 +15,7 @@ from speechssl.data.streams import StreamPlan
 from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import hop_samples
-from speechssl.seeding import Purpose
+from speechssl.seeding import Purpose, derive_seed
 from speechssl.text.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
         source_weights=[],
         source_temperature=0.0,
     )
-    return StreamPlan(corpus, stream, seed=Purpose.DEV.number, crop=True)
+    # Not the run's own seed: cut and masked alike, held-out audio compares runs of different seeds.
+    return StreamPlan(corpus, stream, seed=derive_seed(0, Purpose.DEV), crop=True)
 
 
 class Sets(NamedTuple):
