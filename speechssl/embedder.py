@@ -14,8 +14,8 @@ from speechssl.decoding.long_form import Audio, open_recording
 from speechssl.errors import ConfigError
 from speechssl.frames import frame_seconds
 from speechssl.model.encoder import Encoder
-from speechssl.model.loading import NoRandomWeights
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
+from speechssl.model.loading import NoRandomWeights, load_weights
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 from speechssl.training.machine import resolve_device
 
 

@@ -15,9 +15,9 @@ from speechssl.decoding.long_form import Audio, Recording, Window, open_recordin
 from speechssl.errors import CheckpointError, DataError
 from speechssl.frames import frame_seconds
 from speechssl.model.ctc import CtcModel
-from speechssl.model.loading import NoRandomWeights
+from speechssl.model.loading import NoRandomWeights, load_weights
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 from speechssl.training.machine import resolve_device
 
 

@@ -22,9 +22,10 @@ from speechssl.interop.tensors import first_line
 from speechssl.interop.torch_export import export_torch
 from speechssl.interop.torchaudio_models import write_torchaudio
 from speechssl.interop.torchaudio_reference import torchaudio_reference
+from speechssl.model.loading import load_weights
 from speechssl.outputs import PARTIAL, check_output_folder
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint, load_weights
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 
 
 def run(config: ExportConfig) -> None:

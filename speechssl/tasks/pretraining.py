@@ -11,11 +11,12 @@ from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.frames import num_frames
+from speechssl.model.loading import load_weights
 from speechssl.objectives.build import build_objective, units_config
 from speechssl.objectives.objective import Objective, PretextOutput
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.units import units_source
-from speechssl.training.checkpoints import CheckpointKind, load_weights
+from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import PretrainHealth
 from speechssl.training.machine import to_device
 from speechssl.training.task import ParameterGroup, Score, StepOutput

@@ -10,7 +10,6 @@ A run folder holds::
 """
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -86,16 +85,8 @@ def save_checkpoint(
 ) -> Path:
     """Write ``RUN/checkpoints/update_<update>`` under a temporary name, sync it to disk, then rename it.
 
-    Args:
-        run: Run folder; made if absent.
-        kind: What the weights are.
-        update: Optimiser updates done.
-        config: The resolved configuration, a dataclass or plain values.
-        model_state: Weights by name, on any device.
-        training_state: What resuming needs, as nested dicts, lists and tuples of tensors and plain values.
-        vocabulary: Labels of a recogniser.
-        metrics: Figures to remember with the weights.
-        origin: Where a model came from that was made elsewhere, as plain values.
+    Args are as the fields of :class:`Checkpoint`, and ``training_state`` is what resuming needs: nested dicts, lists
+    and tuples of tensors and plain values.
 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written. Nothing partial is left, and earlier
@@ -112,12 +103,13 @@ def save_checkpoint(
         "metrics": _finite_or_none(metrics or {}),
         "origin": origin,
     }
-    folder = run / "checkpoints"
-    final = folder / f"{_PREFIX}{update:08d}"
+    final = _folder_of(run, update)
+    folder = final.parent
     partial = folder / f"{_PARTIAL}{final.name}"
     with _write_errors_named(final, cleanup=lambda: shutil.rmtree(partial, ignore_errors=True)):
         folder.mkdir(parents=True, exist_ok=True)
-        _clear_partial(folder)
+        for left in folder.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(left)
         partial.mkdir()
         safetensors.torch.save_file(weights, partial / _WEIGHTS, metadata={"format": "pt"})
         if training_state is not None:
@@ -138,9 +130,9 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
     Raises:
         CheckpointError: The checkpoint is damaged, or cannot be written.
     """
-    path = run / "checkpoints" / f"{_PREFIX}{update:08d}"
+    path = _folder_of(run, update)
     with _read_errors_named(path):
-        description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = _describe(path)
     description["metrics"] = _finite_or_none(metrics)
     _replace_text(path / _DESCRIPTION, _to_json(description))
 
@@ -148,20 +140,16 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
 def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: int | None = None) -> None:
     """Delete all but the ``keep`` newest checkpoints and the best one; the newest always stays.
 
-    Args:
-        run: Run folder.
-        keep: How many.
-        best_update: Of the best one.
-        passed: Of one that was only to bridge an interruption, and goes as soon as there is a newer one.
+    One that only bridged an interruption, of update ``passed``, goes as soon as there is a newer one.
 
     Raises:
         CheckpointError: A checkpoint cannot be deleted.
     """
     checkpoints = _checkpoints(run)
-    bridge = [path for path in checkpoints[:-1] if path.name == f"{_PREFIX}{passed or 0:08d}"]
+    bridge = [path for path in checkpoints[:-1] if path == _folder_of(run, passed or 0)]
     kept = {*[path for path in checkpoints if path not in bridge][-max(1, keep) :]}
     if best_update is not None:
-        kept.add(run / "checkpoints" / f"{_PREFIX}{best_update:08d}")
+        kept.add(_folder_of(run, best_update))
     for path in checkpoints:
         if path not in kept:
             with _write_errors_named(path, action="delete"):
@@ -196,7 +184,7 @@ def read_best(run: Path) -> Best | None:
     if not path.is_file():
         return None
     try:
-        return _parse_best(path)
+        return parse_best(path)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f'{path}: expected {{"update": ..., "wer": ...}} or another score, found something else ({error}); '
@@ -204,12 +192,8 @@ def read_best(run: Path) -> Best | None:
         ) from error
 
 
-def is_best(path: Path) -> bool:
-    """Whether a file is what mark_best writes; raises OSError, ValueError or TypeError if not."""
-    return bool(_parse_best(path))
-
-
-def _parse_best(path: Path) -> Best:
+def parse_best(path: Path) -> Best:
+    """What mark_best has written; raises OSError, ValueError or TypeError if it has not."""
     found = dict(json.loads(path.read_text(encoding="utf-8")))
     update = int(found.pop("update", None))
     [(score, value)] = found.items()
@@ -232,7 +216,7 @@ def vocabulary_of(run: Path) -> dict[str, Any] | None:
     if path is None:
         return None
     with _read_errors_named(path):
-        return json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))["vocabulary"]
+        return _describe(path)["vocabulary"]
 
 
 def run_of(checkpoint: Path) -> Path:
@@ -257,7 +241,7 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(f"{path}: a file; {_EXPECTED}")
     best = read_best(path)
     if best is not None:
-        found = path / "checkpoints" / f"{_PREFIX}{best.update:08d}"
+        found = _folder_of(path, best.update)
         if not (found / _DESCRIPTION).is_file():
             raise CheckpointError(
                 f"{path / BEST_FILE} names update {best.update}, but {found} is missing; name another checkpoint "
@@ -284,7 +268,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     path = find_checkpoint(path)
     with _read_errors_named(path):
-        description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = _describe(path)
         config = yaml.safe_load((path / _CONFIG).read_text(encoding="utf-8"))
         return Checkpoint(
             path=path,
@@ -317,36 +301,12 @@ def load_training_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(
-    module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path, copy: bool = True
-) -> None:
-    """Copy weights into a module whose parameters and buffers match them one for one.
+def _folder_of(run: Path, update: int) -> Path:
+    return run / "checkpoints" / f"{_PREFIX}{update:08d}"
 
-    Args:
-        module: takes them.
-        state: weights by name.
-        source: where they come from, for messages.
-        copy: False makes the tensors themselves the module's, where they are of its type.
 
-    Raises:
-        CheckpointError: Some are missing, left over or of another shape; all are listed, and nothing is copied.
-    """
-    own = module.state_dict()
-    problems = [f"missing: {name} {tuple(own[name].shape)}" for name in own if name not in state]
-    problems += [f"not in the model: {name} {tuple(state[name].shape)}" for name in state if name not in own]
-    problems += [
-        f"another shape: {name} is {tuple(state[name].shape)}, the model's is {tuple(own[name].shape)}"
-        for name in own
-        if name in state and own[name].shape != state[name].shape
-    ]
-    if problems:
-        shown = problems[:12] + ([f"... and {len(problems) - 12} more"] if len(problems) > 12 else [])
-        raise CheckpointError(
-            f"{source}: its weights are for another model ({len(problems)} of {len(own)} tensors differ):\n  "
-            + "\n  ".join(shown)
-            + f"\nUse the model section of {source / _CONFIG}, or another checkpoint."
-        )
-    module.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=not copy)
+def _describe(path: Path) -> dict[str, Any]:
+    return json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
 
 
 def _to_json(description: Mapping[str, Any]) -> str:
@@ -372,11 +332,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def _clear_partial(folder: Path) -> None:
-    for path in folder.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(path)
-
-
 def _replace_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole, old or new, whatever happens."""
     partial = path.with_name(f"{_PARTIAL}{path.name}")
@@ -397,31 +352,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-class _RememberingFile:
-    """A file for torch.save that remembers the system's error; torch raises a riddle about positions instead."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
 def _write_training_state(path: Path, state: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        remembering = _RememberingFile(file)
-        try:
-            torch.save(state, cast(IO[bytes], remembering))
-        except RuntimeError as error:
-            raise remembering.error or error from error
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # A riddle about positions in the file: behind it is what the system said.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        raise cause or error from None
 
 
 def _require_plain(value: Any, where: str) -> None:
@@ -476,12 +416,3 @@ def _read_errors_named(path: Path) -> Iterator[None]:
             f"{path}: damaged or incomplete checkpoint ({type(error).__name__}: {reason}); "
             "restore it from a copy, or delete the folder to fall back on an earlier checkpoint"
         ) from error
-
-
-def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of names and values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -24,13 +24,13 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import HealthError, RunStopped
+from speechssl.model.loading import load_weights
 from speechssl.outputs import write_json
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.training.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
     load_training_state,
-    load_weights,
     read_best,
 )
 from speechssl.training.fingerprint import describe_arithmetic, describe_run

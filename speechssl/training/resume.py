@@ -223,18 +223,11 @@ def free(name: str) -> bool:
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted keys; lists and tuples compare equal."""
+    """Nested mapping to dotted keys."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = plain(value)
+            flat[f"{prefix}{name}"] = value
     return flat
-
-
-def plain(value: Any) -> Any:
-    """Tuples to lists, paths to strings."""
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

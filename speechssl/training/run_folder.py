@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from speechssl.outputs import check_output_folder, has_json, has_json_lines
-from speechssl.training.checkpoints import BEST_FILE, is_best
+from speechssl.training.checkpoints import BEST_FILE, parse_best
 from speechssl.training.ranks import is_first_rank
 from speechssl.training.run_log import LOG_FILE, SUMMARY_FILE
 
@@ -21,7 +21,7 @@ def check_run_folder(run: Path) -> None:
         ours={
             LOG_FILE: has_json_lines("kind", "update", "wall_seconds"),
             SUMMARY_FILE: has_json("updates", "wall_seconds"),
-            BEST_FILE: is_best,
+            BEST_FILE: lambda path: parse_best(path) is not None,
         },
     )
     for name in ("checkpoints", "tensorboard"):

@@ -25,11 +25,12 @@ from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates, 
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.evaluation.stored import EVALUATION_FILES, HYPOTHESES_FILE, Utterance, read_metrics, write_evaluation
+from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.text.characters import show_character
 from speechssl.text.foreign import Foreign, times
-from speechssl.training.checkpoints import run_of, weights_digest
+from speechssl.training.checkpoints import run_of
 from speechssl.training.machine import resolve_accelerator, resolve_precision, settle_cpu
 from speechssl.training.run_log import SUMMARY_FILE
 

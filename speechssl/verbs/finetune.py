@@ -8,13 +8,14 @@ from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.model.ctc import CtcModel
+from speechssl.model.loading import load_weights, weights_digest
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.tasks.checks import check_finetuning
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.initial import take_encoder
 from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import load_weights, vocabulary_of, weights_digest
+from speechssl.training.checkpoints import vocabulary_of
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu

@@ -6,6 +6,7 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.remote.addresses import shown_all
 from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
+from speechssl.model.loading import load_weights, weights_digest
 from speechssl.objectives.build import units_config
 from speechssl.seeding import Purpose, derive_seed, seed_torch
 from speechssl.tasks.checks import check_pretraining
@@ -13,7 +14,7 @@ from speechssl.tasks.initial import take_init
 from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters
 from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
 from speechssl.tasks.units import fit_units
-from speechssl.training.checkpoints import Checkpoint, latest_checkpoint, load_weights, weights_digest
+from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu

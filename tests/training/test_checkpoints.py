@@ -15,6 +15,7 @@ from speechssl import __version__
 from speechssl.config import PretrainConfig, QuantizerConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
+from speechssl.model.loading import load_weights
 from speechssl.training import checkpoints
 from speechssl.training.checkpoints import (
     Best,
@@ -22,7 +23,6 @@ from speechssl.training.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
     load_training_state,
-    load_weights,
     mark_best,
     prune_checkpoints,
     read_best,
@@ -150,6 +150,12 @@ def test_what_a_kill_left_behind_is_never_read_and_is_cleared(tmp_path):
     assert latest_checkpoint(tmp_path) == whole
     save(tmp_path, 4)
     assert not partial.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_as_the_system_does():
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints._write_training_state(Path("/dev/full"), {"moments": torch.zeros(100_000)})
 
 
 @pytest.mark.parametrize("call", [0, 2, 4])
