@@ -17,9 +17,9 @@ from speechssl.frames import num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
+from speechssl.tasks.ctc_health import FinetuneHealth
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
-from speechssl.training.finetune_health import FinetuneHealth
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
 

@@ -1,23 +1,23 @@
 """Pretraining as the loop sees it: the model of a configuration, a step and its scores, whatever the pretext task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from speechssl.config import ModelConfig, PretrainConfig
+from speechssl.config import HealthConfig, ModelConfig, PretrainConfig
 from speechssl.config_files import from_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.frames import num_frames
 from speechssl.model.loading import load_weights
 from speechssl.objectives.build import build_objective, units_config
-from speechssl.objectives.objective import Objective, PretextOutput
+from speechssl.objectives.objective import Objective, PretextOutput, Symptom
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.units import units_source
 from speechssl.training.checkpoints import CheckpointKind
-from speechssl.training.health import PretrainHealth
+from speechssl.training.health import Finding, Watch
 from speechssl.training.machine import to_device
 from speechssl.training.task import ParameterGroup, Score, StepOutput
 
@@ -36,6 +36,37 @@ def make_model(config: PretrainConfig) -> Any:
 def skips_parameters(config: PretrainConfig) -> bool:
     """Whether some parameters have no gradient in some updates: skipped layers, a feature encoder that stays."""
     return config.dropout.layer_drop > 0 or config.objective.feature_grad_scale == 0
+
+
+class PretrainHealth(Watch):
+    """Watch over a pretraining run, which asks the pretext task what its failures look like.
+
+    Args:
+        config: limits, and whether to stop.
+        objective: the task.
+    """
+
+    def __init__(self, config: HealthConfig, objective: Objective) -> None:
+        super().__init__(config)
+        self._objective = objective
+
+    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """Judge the loss, and the task's figures per target."""
+        lasting: dict[str, list[Symptom]] = {}
+        for symptom in self._objective.symptoms(metrics, self.config):
+            if self.lasts(symptom.key, update, present=symptom.present):
+                lasting.setdefault(symptom.name, []).append(symptom)
+        found = [self._finding(update, symptoms) for symptoms in lasting.values()]
+        return self.verdict(update, self.loss_failures(update, metrics) + found, [])
+
+    def _finding(self, update: int, symptoms: list[Symptom]) -> Finding:
+        """One for all symptoms of a name."""
+        name, texts = symptoms[0].name, "; ".join(symptom.text.rstrip(".") for symptom in symptoms)
+        return Finding(
+            name,
+            f"{name}: at update {update}, and for {self.config.patience_updates} updates or more "
+            f"(health.patience_updates): {texts}.\n{symptoms[0].advice}",
+        )
 
 
 class PretrainTask:

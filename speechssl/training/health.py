@@ -7,12 +7,11 @@ the same verdict.
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from speechssl.config import HealthConfig
 from speechssl.errors import HealthError
-from speechssl.objectives.objective import Objective, Symptom
 
 logger = logging.getLogger(__name__)
 
@@ -48,68 +47,65 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class _Persistence:
-    """Since when each symptom has been present without a break, as the last update at which it was absent."""
+class Memory:
+    """What a watch has seen, as plain values; a resumed run keeps it."""
 
-    patience: int
     last_absent: dict[str, int] = field(default_factory=dict)
+    """Update at which each symptom was last not seen."""
     last_named: dict[str, int] = field(default_factory=dict)
+    """Update at which it was last spoken of."""
     present: dict[str, int] = field(default_factory=dict)
-    """Symptoms seen at the last check, however long they have lasted, with the update at which they were first seen."""
-
-    def lasting(self, symptom: str, update: int, *, present: bool, healthy_until: int = 0) -> bool:
-        """Whether the symptom has now lasted the patience; a run starts without proof of health.
-
-        Args:
-            symptom: its name.
-            update: of the check.
-            present: whether it was seen.
-            healthy_until: update up to which it is no symptom.
-        """
-        if not present:
-            self.present.pop(symptom, None)
-            self.last_absent[symptom] = update
-            self.last_named.pop(symptom, None)
-            return False
-        self.present.setdefault(symptom, update)
-        return update - max(self.last_absent.get(symptom, 0), healthy_until) >= self.patience
-
-    def due(self, symptom: str, update: int) -> bool:
-        """Whether to speak of a lasting symptom: when first seen and again after each further patience."""
-        if symptom in self.last_named and update - self.last_named[symptom] < max(1, self.patience):
-            return False
-        self.last_named[symptom] = update
-        return True
+    """Symptoms of the last check, however long they have lasted, with the update at which they were first seen."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Earlier figures that later ones are compared with."""
 
 
 class Watch:
-    """What both watches share: memory, its saving, the loss, and the verdict."""
+    """What all watches share: memory, the loss, and the verdict."""
 
     def __init__(self, config: HealthConfig) -> None:
         self.config = config
-        self.memory = _Persistence(config.patience_updates)
-        self.figures: dict[str, float] = {}
-        """Earlier figures that later ones are compared with."""
+        self.memory = Memory()
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain values for the training state, so that a resumed run keeps its patience."""
-        memory = self.memory
-        return {
-            "last_absent": dict(memory.last_absent),
-            "last_named": dict(memory.last_named),
-            "present": dict(memory.present),
-            "figures": dict(self.figures),
-        }
+        """The memory, for the training state."""
+        return asdict(self.memory)
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Take up what state_dict gave; earlier versions remembered less."""
-        self.memory.last_absent = dict(state["last_absent"])
-        self.memory.last_named = dict(state["last_named"])
-        self.memory.present = dict(state.get("present", {}))
-        self.figures = dict(state.get("figures", {}))
+        self.memory = Memory(**{name: dict(values) for name, values in state.items()})
+
+    def lasts(self, symptom: str, update: int, *, present: bool, healthy_until: int = 0) -> bool:
+        """Whether a symptom has now lasted the patience; a run starts without proof of health.
+
+        Up to the update ``healthy_until`` it is none.
+        """
+        memory = self.memory
+        if not present:
+            memory.present.pop(symptom, None)
+            memory.last_absent[symptom] = update
+            memory.last_named.pop(symptom, None)
+            return False
+        memory.present.setdefault(symptom, update)
+        return update - max(memory.last_absent.get(symptom, 0), healthy_until) >= self.config.patience_updates
+
+    def is_due(self, symptom: str, update: int) -> bool:
+        """Whether to speak of a lasting symptom: when first seen and again after each further patience."""
+        named = self.memory.last_named
+        if symptom in named and update - named[symptom] < max(1, self.config.patience_updates):
+            return False
+        named[symptom] = update
+        return True
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """Name what is wrong with the figures after an update; raise HealthError if the run is to stop."""
+        """Judge the figures of the run log after an update; a check whose figures are missing is left out.
+
+        Returns:
+            The findings that were newly logged as warnings.
+
+        Raises:
+            HealthError: a failure was found and ``config.on_failure`` is "stop".
+        """
         raise NotImplementedError
 
     def check_scores(self, update: int, scores: Mapping[str, float]) -> list[Finding]:
@@ -125,7 +121,7 @@ class Watch:
         loss = figures.get("loss", math.nan)
         if not math.isfinite(loss):
             return None
-        start = self.figures.setdefault("loss at the start", max(loss, _SMALLEST_START))
+        start = self.memory.figures.setdefault("loss at the start", max(loss, _SMALLEST_START))
         if loss < _EXPLODED * start:
             return None
         return Finding(
@@ -150,53 +146,10 @@ class Watch:
         """Log what is due, or raise at the first failure of a run that is told to stop."""
         if failures and self.config.on_failure == "stop":
             raise HealthError(f"{failures[0].message}\n{_CLOSING}")
-        named = [finding for finding in failures + warnings if self.memory.due(finding.name, update)]
+        named = [finding for finding in failures + warnings if self.is_due(finding.name, update)]
         for finding in named:
             logger.warning("%s", finding.message)
         return named
-
-
-class PretrainHealth(Watch):
-    """Watch over a pretraining run, which asks the pretext task what its failures look like.
-
-    Args:
-        config: limits, and whether to stop.
-        objective: the task.
-    """
-
-    def __init__(self, config: HealthConfig, objective: Objective) -> None:
-        super().__init__(config)
-        self._objective = objective
-
-    def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """Judge the figures of the run log at one update.
-
-        Args:
-            update: optimiser updates done.
-            metrics: the task's figures per target, and ``gradient_norm``. A check whose figures are missing is left
-                out.
-
-        Returns:
-            The findings that were newly logged as warnings.
-
-        Raises:
-            HealthError: a failure was found and ``config.on_failure`` is "stop".
-        """
-        lasting: dict[str, list[Symptom]] = {}
-        for symptom in self._objective.symptoms(metrics, self.config):
-            if self.memory.lasting(symptom.key, update, present=symptom.present):
-                lasting.setdefault(symptom.name, []).append(symptom)
-        found = [self._finding(update, symptoms) for symptoms in lasting.values()]
-        return self.verdict(update, self.loss_failures(update, metrics) + found, [])
-
-    def _finding(self, update: int, symptoms: list[Symptom]) -> Finding:
-        """One for all symptoms of a name."""
-        name, texts = symptoms[0].name, "; ".join(symptom.text.rstrip(".") for symptom in symptoms)
-        return Finding(
-            name,
-            f"{name}: at update {update}, and for {self.config.patience_updates} updates or more "
-            f"(health.patience_updates): {texts}.\n{symptoms[0].advice}",
-        )
 
 
 def _non_finite(update: int, metrics: Mapping[str, float]) -> Finding | None:

@@ -10,8 +10,8 @@ from small_runs import CONSTANT, FINETUNE, changed, command, spread
 from speechssl.config import ContrastiveConfig, DropoutConfig, HealthConfig, ModelConfig
 from speechssl.errors import HealthError
 from speechssl.objectives.contrastive import ContrastiveModel
-from speechssl.training.finetune_health import FinetuneHealth
-from speechssl.training.health import PretrainHealth
+from speechssl.tasks.ctc_health import FinetuneHealth
+from speechssl.tasks.pretraining import PretrainHealth
 
 HEALTHY = {
     "loss": 3.0,

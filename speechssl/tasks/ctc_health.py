@@ -47,43 +47,22 @@ class FinetuneHealth(Watch):
         self._words_are_long = words_are_long
 
     def check(self, update: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """Judge the figures of the run log at one update.
+        """Judge the loss, and ``blank_share``, the share of frames whose best label is blank.
 
-        Args:
-            update: Optimiser updates done.
-            metrics: ``loss``, ``gradient_norm``, and ``blank_share``, the share of frames whose best label is blank.
-                A check whose figures are missing is left out.
-
-        Returns:
-            The findings that were newly logged as warnings. Frames that stay blank are only ever a warning: where
-            little is said in much time, nearly all of them should be. Empty outputs are judged by their scores.
-
-        Raises:
-            HealthError: The loss is not finite or explodes, and ``config.on_failure`` is "stop".
+        Frames that stay blank are only ever a warning: where little is said in much time, nearly all of them should
+        be. Empty outputs are judged by their scores.
         """
         warning = self._all_blank(update, metrics)
         return self.verdict(update, self.loss_failures(update, metrics), [warning] if warning else [])
 
     def check_scores(self, update: int, scores: Mapping[str, float]) -> list[Finding]:
-        """Judge the scores on the dev set at one checkpoint.
-
-        Args:
-            update: Optimiser updates done.
-            scores: ``wer``, ``cer``, and ``empty_share``, the share of utterances without any output. A check whose
-                scores are missing is left out.
-
-        Returns:
-            The findings that were newly logged as warnings.
-
-        Raises:
-            HealthError: Outputs that stay empty or wrong, and ``config.on_failure`` is "stop".
-        """
+        """Judge ``wer``, ``cer``, and ``empty_share``, the share of utterances without any output."""
         empty, wrong = self._empty_outputs(update, scores), self._all_wrong(update, scores)
         return self.verdict(update, [finding for finding in (empty or wrong,) if finding], [])
 
     def _stays(self, symptom: str, update: int, *, present: bool) -> bool:
         """Whether something has been seen in two scores or more, over the patience."""
-        lasting = self.memory.lasting(symptom, update, present=present, healthy_until=self._slow_updates)
+        lasting = self.lasts(symptom, update, present=present, healthy_until=self._slow_updates)
         return lasting and self.memory.present[symptom] < update
 
     def _empty_outputs(self, update: int, scores: Mapping[str, float]) -> Finding | None:
@@ -101,10 +80,10 @@ class FinetuneHealth(Watch):
         if "wer" not in scores:
             return None
         wer, cer = scores["wer"], scores.get("cer", scores["wer"])
-        improved = cer <= self.figures.get("dev CER", cer) - _BETTER
+        improved = cer <= self.memory.figures.get("dev CER", cer) - _BETTER
         # What an untrained model writes can be less wrong than nothing, which comes after it: learning begins there.
-        if improved or "dev CER" not in self.figures or scores.get("empty_share", 0.0) >= _ALL_BLANK:
-            self.figures["dev CER"] = cer
+        if improved or "dev CER" not in self.memory.figures or scores.get("empty_share", 0.0) >= _ALL_BLANK:
+            self.memory.figures["dev CER"] = cer
         hopeless = (cer if self._words_are_long else wer) >= _ALL_WRONG
         if not self._stays("all wrong", update, present=hopeless and not improved):
             return None
@@ -117,7 +96,7 @@ class FinetuneHealth(Watch):
 
     def _all_blank(self, update: int, metrics: Mapping[str, float]) -> Finding | None:
         share = metrics.get("blank_share")
-        if share is None or not self.memory.lasting("all blank", update, present=share >= _ALL_BLANK):
+        if share is None or not self.lasts("all blank", update, present=share >= _ALL_BLANK):
             return None
         return Finding(
             "all blank",
