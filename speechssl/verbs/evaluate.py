@@ -1,10 +1,10 @@
-"""Error rates of a fine-tuned model on transcribed shards."""
+"""``speechssl evaluate``: error rates of a fine-tuned model on transcribed shards."""
 
 import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -22,22 +22,19 @@ from speechssl.data.transcribed import Transcribed, check_foreign, check_transcr
 from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates, respelled_wer
-from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.scoring import Scored, score
-from speechssl.evaluation.stored import EVALUATION_FILES, HYPOTHESES_FILE, Utterance, read_metrics, write_evaluation
+from speechssl.evaluation.showing import rates_of, show_metrics
+from speechssl.evaluation.stored import EVALUATION_FILES, Utterance, read_metrics, write_evaluation
 from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.text.characters import show_character
-from speechssl.text.foreign import Foreign, times
+from speechssl.text.foreign import Foreign
 from speechssl.training.checkpoints import run_of
 from speechssl.training.machine import resolve_accelerator, resolve_precision, settle_cpu
 from speechssl.training.run_log import SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
-
-MAX_SHOWN = 5
-"""Utterances or characters that a line of the result names."""
 
 
 class Subject(NamedTuple):
@@ -63,13 +60,14 @@ def run(config: EvaluateConfig) -> ErrorRates:
     settle_cpu()
     subject = load_subject(config)
     origin = describe(config, subject)
-    metrics = read_metrics(config.output)
+    metrics, note = (
+        read_metrics(config.output),
+        "evaluated before, with the same weights and data; nothing was repeated",
+    )
     if metrics is None or any(metrics.get(name) != value for name, value in origin.items()):
-        metrics = evaluate(config, subject, origin)
-        print_metrics(config, metrics)
-    else:
-        print_metrics(config, metrics, note="evaluated before, with the same weights and data; nothing was repeated")
-    return ErrorRates(**{item.name: metrics[item.name] for item in fields(ErrorRates)})
+        metrics, note = evaluate(config, subject, origin), ""
+    show_metrics(config.output, metrics, note)
+    return rates_of(metrics)
 
 
 def load_subject(config: EvaluateConfig) -> Subject:
@@ -187,60 +185,3 @@ def read_speakers(corpus: Corpus, scored: Scored) -> dict[str, str]:
     chosen = (ref for ref in map(corpus.__getitem__, range(len(corpus))) if ref.key in scored.references)
     found = {ref.key: read_speaker(ref) for ref in chosen}
     return {key: speaker for key, speaker in found.items() if speaker is not None}
-
-
-def print_metrics(config: EvaluateConfig, metrics: dict[str, Any], note: str = "") -> None:
-    """The figures, what was left out, and why a rate is hopeless if it is."""
-    rates = ErrorRates(**{item.name: metrics[item.name] for item in fields(ErrorRates)})
-    units = name_units(rates.interval_unit, rates.num_speakers, rates.num_utterances)
-    lines = [
-        f"WER {rates.wer:.1%} ({rates.wer_low:.1%} to {rates.wer_high:.1%}), CER {rates.cer:.1%}",
-        f"95% interval over {units}",
-        f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
-        f"{rates.deletions} deletions, {rates.insertions} insertions",
-    ]
-    lines.append(f"transcripts: {config.output / HYPOTHESES_FILE}")
-    lines += shown_samples(metrics) + shown_characters(metrics)
-    if metrics["warning"]:
-        lines.append(f"WER is about 1: {metrics['warning']}")
-    if note:
-        lines.append(note)
-    Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def shown_samples(metrics: dict[str, Any]) -> list[str]:
-    """What became of the samples, unless all were scored and could be."""
-    skipped, unusual = metrics["skipped"], metrics["unusual"]
-    lines = [f"left out, {why}: {count}" for why, count in sorted(skipped.items())]
-    for why, count in unusual.items():
-        ids = ", ".join(metrics["unusual_ids"][why][:MAX_SHOWN]) + (", ..." if count > MAX_SHOWN else "")
-        how = "scored as an empty output" if why == "shorter than a frame" else "scored"
-        lines.append(f"{how}, {why}: {count} ({ids})")
-    if skipped:
-        lines.append(
-            f"{metrics['num_samples']} samples: {metrics['num_utterances']} scored, {sum(skipped.values())} not"
-        )
-    return lines
-
-
-def shown_characters(metrics: dict[str, Any]) -> list[str]:
-    """What the model cannot write of the references, and what that costs."""
-    found = metrics["characters"]
-    if not found["foreign"]:
-        return []
-    shown = ", ".join(shown_foreign(item) for item in found["foreign"][:MAX_SHOWN])
-    more = f", and {len(found['foreign']) - MAX_SHOWN} more" if len(found["foreign"]) > MAX_SHOWN else ""
-    edits = metrics["substitutions"] + metrics["deletions"] + metrics["insertions"]
-    lines = [
-        f"characters that the model cannot write: {shown}{more}",
-        f"{found['foreign_words']} of the {edits} errors are words with such characters, whatever is heard",
-    ]
-    if found["wer_respelled"] is not None:
-        lines.append(f"WER {found['wer_respelled']:.1%} if the references were spelt as the model writes")
-    return lines + [f"to do: {remedy}" for remedy in found["remedies"]]
-
-
-def shown_foreign(item: dict[str, Any]) -> str:
-    """One of the characters, how often it occurs, and what the model has in its place."""
-    instead = (item["respelled"] or "").strip()
-    return f"{item['shown']} {times(item['num_times'])}" + (f" for {instead}" if instead else "")
