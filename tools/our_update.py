@@ -8,6 +8,7 @@ from torch import Tensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data.batches import Batch
+from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
@@ -31,7 +32,7 @@ class OurUpdate:
         fabric.launch()
         plan: Any = SimpleNamespace(num_streams=num_streams, sample_rate=RATE)
         self.task = task
-        self.trainer = Trainer(config, task, plan, fabric, {})
+        self.trainer = Trainer(config, task, RunData(plan), fabric, {})
         self.module, self.optimizer = self.trainer.set_up(None)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.meter = Meter()

@@ -35,7 +35,6 @@ class FinetuneHealth(Watch):
     """Watch over CTC fine-tuning.
 
     Args:
-        config: Limits, and whether to stop.
         slow_updates: Updates of the warm-up, or in which only the head learns; patience with the outputs begins after
             them.
         words_are_long: Whether the language is written without spaces, so that a word error rate of 100% says little.

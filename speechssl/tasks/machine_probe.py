@@ -21,6 +21,7 @@ from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
 from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.tasks.sets import load_corpus
+from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
 from speechssl.training.meter import Meter
@@ -58,16 +59,9 @@ class Limits(NamedTuple):
 
 
 def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: int, limits: Limits) -> list[Probed]:
-    """Try sizes of micro-batches, smallest first, in a process per device.
+    """Try micro-batches of ascending sizes, in seconds, in a process per device; means over them, of those that fit.
 
-    Args:
-        config: of the run.
-        sizes: padded audio of the micro-batches, in seconds, ascending.
-        devices: processes that work at the same time; of several GPUs one is tried, which the others do not slow.
-        limits: time and memory.
-
-    Returns:
-        Means over the devices, of those sizes that fit.
+    Of several GPUs one is tried, which the others do not slow.
 
     Raises:
         DataError: a sample is damaged, or the system ended a process, most likely for want of memory.
@@ -134,7 +128,7 @@ class OneUpdate:
 
     def prepare(self, plan: StreamPlan) -> Trainer:
         """The loop's own functions, for batches of another size."""
-        trainer = Trainer(self.config, self.task, plan, self.fabric, {})
+        trainer = Trainer(self.config, self.task, RunData(plan), self.fabric, {})
         if self.optimizer is None:
             self.module, self.optimizer = trainer.set_up(None)
         return trainer

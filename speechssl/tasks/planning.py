@@ -112,14 +112,7 @@ def reading_seconds(reading: float, learning: float, pretrain: PretrainConfig) -
 def advice(
     found: Sequence[Geometry], pretrain: PretrainConfig, config: PlanConfig, *, audio_format: str | None
 ) -> list[str]:
-    """What to make of the table: what could be changed for the better, and nothing that is so already.
-
-    Args:
-        found: rows of the table.
-        pretrain: configuration of the run.
-        config: of the plan.
-        audio_format: of the shards, as ``audio_format`` names it.
-    """
+    """What to make of the rows of the table: what could be changed for the better, and nothing that is so already."""
     lines = reading_advice(max(item.reading_share for item in found), pretrain, audio_format)
     if pretrain.training.strategy == "fsdp":
         lines.append(

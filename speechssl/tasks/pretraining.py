@@ -39,12 +39,7 @@ def skips_parameters(config: PretrainConfig) -> bool:
 
 
 class PretrainHealth(Watch):
-    """Watch over a pretraining run, which asks the pretext task what its failures look like.
-
-    Args:
-        config: limits, and whether to stop.
-        objective: the task.
-    """
+    """Watch over a pretraining run, which asks the pretext task what its failures look like."""
 
     def __init__(self, config: HealthConfig, objective: Objective) -> None:
         super().__init__(config)

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,31 +30,31 @@ class Samples:
     """Of all bytes of each sample."""
 
 
-def describe_run(
-    plan: StreamPlan, *, train: Corpus | None, dev: Corpus | None, augment: BatchAugmenter | None, origin: str
-) -> dict[str, Any]:
-    """Data and initial weights of a run.
+class RunData(NamedTuple):
+    """What a run learns from, is scored on and begins with."""
 
-    Args:
-        plan: which samples make up which micro-batch.
-        train: what is learned from.
-        dev: what the best checkpoint is chosen on, if one is.
-        augment: what happens to the micro-batches, with recordings that it draws.
-        origin: digest of the weights of ``init``; empty if they are random.
-    """
-    pools = augment.pools if augment is not None else {}
-    return {
-        "plan": describe_plan(plan),
-        "train": None if train is None else describe_set(train),
-        "dev": None if dev is None else describe_set(dev),
-        "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
-        "origin": origin,
-    }
-
-
-def describe_plan(plan: StreamPlan) -> dict[str, Any]:
+    plan: StreamPlan
     """Which samples make up which micro-batch."""
-    return {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds}
+    train: Corpus | None = None
+    """What is learned from."""
+    dev: Corpus | None = None
+    """What the best checkpoint is chosen on; None if none is chosen."""
+    augment: BatchAugmenter | None = None
+    """What happens to the micro-batches before they are heard."""
+    origin: str = ""
+    """Digest of the weights that ``init`` brought; empty if they are random."""
+
+
+def describe_run(data: RunData) -> dict[str, Any]:
+    """Data and initial weights of a run."""
+    plan, pools = data.plan, data.augment.pools if data.augment is not None else {}
+    return {
+        "plan": {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds},
+        "train": None if data.train is None else describe_set(data.train),
+        "dev": None if data.dev is None else describe_set(data.dev),
+        "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
+        "origin": data.origin,
+    }
 
 
 def describe_corpus(corpus: Corpus, *, in_order: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,11 +18,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from speechssl.data.augmented import BatchAugmenter
 from speechssl.data.batches import Batch, BatchLoader
-from speechssl.data.corpus import Corpus
 from speechssl.data.remote.failures import InterruptedFetchError
-from speechssl.data.streams import StreamPlan
 from speechssl.errors import HealthError, RunStopped
 from speechssl.model.loading import load_weights
 from speechssl.outputs import write_json
@@ -33,7 +30,7 @@ from speechssl.training.checkpoints import (
     load_training_state,
     read_best,
 )
-from speechssl.training.fingerprint import describe_arithmetic, describe_run
+from speechssl.training.fingerprint import RunData, describe_arithmetic, describe_run
 from speechssl.training.machine import resolve_precision
 from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
@@ -57,37 +54,28 @@ class Trainer:
     Args:
         config: resolved configuration of the run.
         task: what to train; its module is still on the CPU, unwrapped.
-        plan: which samples make up which micro-batch.
+        data: what it learns from, and with which weights it begins.
         fabric: launched devices.
         extra_summary: figures for summary.json.
-        origin: digest of the weights that ``init`` brought; empty if they are random.
-        augment: what happens to the micro-batches before they are heard.
-        train: what is learned from.
-        dev: what the best checkpoint is chosen on; None if none is chosen.
     """
 
     def __init__(
         self,
         config: RunConfig,
         task: Task,
-        plan: StreamPlan,
+        data: RunData,
         fabric: Fabric,
         extra_summary: Mapping[str, float],
-        origin: str = "",
-        augment: BatchAugmenter | None = None,
-        train: Corpus | None = None,
-        dev: Corpus | None = None,
     ) -> None:
         self.config = config
         self.training = config.training
         self.task = task
-        self.plan = plan
+        self.data = data
+        self.plan = data.plan
         self.fabric = fabric
         self.extra_summary = extra_summary
-        self.augment = augment
-        self.describe = partial(describe_run, plan, train=train, dev=dev, augment=augment, origin=origin)
         self.sharded = fabric.strategy if isinstance(fabric.strategy, ShardedStrategy) else None
-        self.streams = own_streams(plan.num_streams, fabric.global_rank, fabric.world_size)
+        self.streams = own_streams(self.plan.num_streams, fabric.global_rank, fabric.world_size)
         self.progress = Progress()
         self.saver = Saver(config, task, fabric, lambda: self.fingerprint)
         self.stop = StopSignals(speaks=fabric.is_global_zero)
@@ -123,7 +111,7 @@ class Trainer:
             max_updates=self.training.max_updates,
             num_workers=self.plan.config.num_workers,
             pin=self.fabric.device.type == "cuda",
-            augment=self.augment,
+            augment=self.data.augment,
         )
         log = RunLog(
             self.config.output,
@@ -146,7 +134,7 @@ class Trainer:
         """What decides the result besides the configuration, as plain values."""
         device = self.fabric.device
         precision = resolve_precision(self.training.precision, device.type)
-        return {**self.describe(), "arithmetic": describe_arithmetic(precision, device)}
+        return {**describe_run(self.data), "arithmetic": describe_arithmetic(precision, device)}
 
     def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
         """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""
@@ -169,7 +157,7 @@ class Trainer:
         checkpoint = load_checkpoint(path)
         state = load_training_state(path)
         goes_on = checkpoint.update < self.training.max_updates
-        check_same_run(self.config, checkpoint, self.config.output, now=self.fingerprint, before=state, goes_on=goes_on)
+        check_same_run(self.config, checkpoint, now=self.fingerprint, before=state, goes_on=goes_on)
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])

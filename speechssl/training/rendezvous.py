@@ -24,12 +24,7 @@ _ANSWER = timedelta(seconds=30)
 
 
 class RunEnvironment(ClusterEnvironment):
-    """What Fabric asks about the processes of a run, answered from the one place that knows.
-
-    Args:
-        place: of this process.
-        layout: of the run.
-    """
+    """What Fabric asks about the processes of a run, answered from the one place that knows."""
 
     def __init__(self, place: Place, layout: Layout) -> None:
         super().__init__()
@@ -111,14 +106,7 @@ def join(environment: ClusterEnvironment | None, device: torch.device) -> None:
 
 
 class Meeting:
-    """Where the processes of a run come together: a store that the first one keeps.
-
-    Args:
-        rank: of this process.
-        world_size: processes that are to come.
-        address: host and port of the first.
-        seconds: how long to wait.
-    """
+    """Where the processes of a run come together: a store that the first one keeps, at the address."""
 
     def __init__(
         self, rank: int, world_size: int, address: tuple[str, int], *, seconds: float = MEETING_SECONDS

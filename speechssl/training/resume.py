@@ -47,7 +47,6 @@ FREE_FIELDS = frozenset(
 def check_same_run(
     config: RunConfig,
     checkpoint: Checkpoint,
-    run: Path,
     *,
     now: Mapping[str, Any],
     before: Mapping[str, Any],
@@ -60,7 +59,6 @@ def check_same_run(
     Args:
         config: of now.
         checkpoint: from which the run in the folder is to go on.
-        run: the folder.
         now: what decides the result, as ``Trainer.fingerprint``.
         before: training state of the checkpoint, which holds the same.
         goes_on: whether updates are left; a run that is over may be looked at on any machine.
@@ -68,6 +66,7 @@ def check_same_run(
     Raises:
         ConfigError: names all that differs, with both values.
     """
+    run = config.output
     fields, earlier_fields = flatten(without_credentials(to_dict(config))), flatten(checkpoint.config)
     if ("train.shards" in fields) != ("train.shards" in earlier_fields):
         kinds = ("a pretraining run", "a fine-tuning run")

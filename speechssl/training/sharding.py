@@ -21,12 +21,7 @@ from speechssl.training.rendezvous import join
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Fabric's strategy for FSDP2, with all processes in one group.
-
-    Args:
-        num_processes: on all machines.
-        in_bf16: whether gradients are exchanged in bf16.
-    """
+    """Fabric's strategy for FSDP2, with all processes in one group; ``in_bf16`` is how they exchange gradients."""
 
     def __init__(self, num_processes: int, *, in_bf16: bool = False) -> None:
         super().__init__(self.shard, data_parallel_size=num_processes, tensor_parallel_size=1)
@@ -95,10 +90,8 @@ class SharedLayerDrop:
     """Layer drop in which a skipped block takes part in what the ranks exchange.
 
     Each rank draws for its own micro-batches. One that left a block out would keep the others waiting for its shard of
-    it, so it computes the block and throws the result away.
-
-    Args:
-        context: network whose own layer drop this replaces, with the same draws.
+    it, so it computes the block and throws the result away. The context network's own layer drop is replaced, with the
+    same draws.
     """
 
     def __init__(self, context: ContextNetwork) -> None:

@@ -36,10 +36,8 @@ class Interrupted(BaseException):
 class StopSignals:
     """Takes down the first signal, in a ``with`` statement; a second Ctrl-C raises KeyboardInterrupt at once.
 
-    Signals that whoever started the process has had ignored stay so. Outside the main thread none can be taken.
-
-    Args:
-        speaks: whether to say on standard error that the run is about to end.
+    Signals that whoever started the process has had ignored stay so. Outside the main thread none can be taken. One
+    that ``speaks`` says on standard error that the run is about to end.
     """
 
     def __init__(self, *, speaks: bool = True) -> None:
@@ -119,10 +117,6 @@ class Agreement:
 
     Each update a number rides on a sum that the ranks exchange anyway. On a GPU it is read an update later, when it has
     long arrived, so that the host does not wait for the device.
-
-    Args:
-        fabric: launched devices.
-        stop: of this rank.
     """
 
     def __init__(self, fabric: Fabric, stop: StopSignals) -> None:

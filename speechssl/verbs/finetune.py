@@ -16,6 +16,7 @@ from speechssl.tasks.initial import take_encoder
 from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import vocabulary_of
+from speechssl.training.fingerprint import RunData
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu
@@ -71,5 +72,5 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[st
         announce(fabric, note)
     with ranks_together(fabric):
         augment = make_augmenter(config.augmentation, sets.train, seed, store=make_store(config.train))
-        summary = {"labels_minutes": round(minutes, 2)}
-        Trainer(config, task, plan, fabric, summary, origin, augment, sets.train, sets.dev).run()
+        data = RunData(plan, sets.train, sets.dev, augment, origin)
+        Trainer(config, task, data, fabric, {"labels_minutes": round(minutes, 2)}).run()

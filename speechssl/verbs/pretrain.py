@@ -15,6 +15,7 @@ from speechssl.tasks.pretraining import PretrainTask, make_model, skips_paramete
 from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
 from speechssl.tasks.units import fit_units
 from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
+from speechssl.training.fingerprint import RunData
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import settle_cpu
@@ -67,4 +68,5 @@ def train(
         if units is not None and initial is None and latest_checkpoint(config.output) is None:
             fit_units(model.units, plan, fabric, derive_seed(seed, Purpose.UNITS))
         augment = make_augmenter(config.augmentation, corpus, seed, store=make_store(config.data), keeps_clean=True)
-        Trainer(config, task, plan, fabric, {"audio_hours": round(hours, 4)}, origin, augment, corpus).run()
+        data = RunData(plan, corpus, None, augment, origin)
+        Trainer(config, task, data, fabric, {"audio_hours": round(hours, 4)}).run()

@@ -22,6 +22,7 @@ from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.tasks.pretraining import PretrainTask
+from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
@@ -123,7 +124,7 @@ def test_the_host_never_waits_for_the_device() -> None:
     fabric.launch()
     task = PretrainTask(config, make()[0], dev=None)
     plan: Any = SimpleNamespace(num_streams=1, sample_rate=16_000)
-    trainer = Trainer(config, task, plan, fabric, {})
+    trainer = Trainer(config, task, RunData(plan), fabric, {})
     module, optimizer = trainer.set_up(None)
     parameters = list(module.parameters())
     batches = [Batch([], torch.randn(2, SAMPLES).pin_memory(), torch.full((2,), SAMPLES), [], stream=0)] * 2
