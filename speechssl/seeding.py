@@ -20,26 +20,16 @@ class Purpose(Enum):
     stays what it is: with another one a run that goes on would draw otherwise than it began.
     """
 
-    ORDER = ("numpy", 0)
-    """Of samples, by stream, source, epoch and window."""
-    CROPS = ("numpy", 1)
-    """Where they begin, by stream, source and micro-batch."""
-    MIXTURE = ("numpy", 2)
-    """Which source a micro-batch is of, by stream and cycle."""
-    SPEED = ("numpy", 3)
-    """Of a micro-batch, by stream and update."""
-    AUGMENTATION = ("numpy", 4)
-    """All else that is done to a sample, by stream, update and key."""
-    WEIGHTS = ("torch", 0)
-    """Of a new model."""
-    NOISE = ("torch", 1)
-    """Inside the network, by update and stream."""
-    MASKS = ("torch", 2)
-    """And negatives, by update and stream."""
-    DEV = ("torch", 3)
-    """Of held-out audio: the seed of its crops and masks."""
-    UNITS = ("torch", 4)
-    """That are predicted."""
+    ORDER = ("numpy", 0)  # of samples, by stream, source, epoch and window
+    CROPS = ("numpy", 1)  # where they begin, by stream, source and micro-batch
+    MIXTURE = ("numpy", 2)  # which source a micro-batch is of, by stream and cycle
+    SPEED = ("numpy", 3)  # of a micro-batch, by stream and update
+    AUGMENTATION = ("numpy", 4)  # all else that is done to a sample, by stream, update and key
+    WEIGHTS = ("torch", 0)  # of a new model
+    NOISE = ("torch", 1)  # inside the network, by update and stream
+    MASKS = ("torch", 2)  # and negatives, by update and stream
+    DEV = ("torch", 3)  # the seed of crops and masks of held-out audio
+    UNITS = ("torch", 4)  # that are predicted
 
     @property
     def number(self) -> int:

@@ -49,19 +49,13 @@ class Probed(NamedTuple):
     """Of the device, or of the process on a CPU."""
 
 
-class Limits(NamedTuple):
-    """What a probe may use."""
-
-    seconds: float
-    """In all."""
-    memory_bytes: float
-    """Of one process, on a CPU; a GPU knows its own."""
-
-
-def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: int, limits: Limits) -> list[Probed]:
+def probe_machine(
+    config: PretrainConfig, sizes: Sequence[float], *, devices: int, seconds: float, memory_bytes: float
+) -> list[Probed]:
     """Try micro-batches of ascending sizes, in seconds, in a process per device; means over them, of those that fit.
 
-    Of several GPUs one is tried, which the others do not slow.
+    All take so many ``seconds``. A process on a CPU may take up ``memory_bytes``; a GPU knows its own, and of several
+    one is tried, which the others do not slow.
 
     Raises:
         DataError: a sample is damaged, or the system ended a process, most likely for want of memory.
@@ -72,7 +66,7 @@ def probe_machine(config: PretrainConfig, sizes: Sequence[float], *, devices: in
         config = replace(config, training=replace(config.training, num_threads=max(1, num_cores() // devices)))
     try:
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            found = list(pool.map(_probe, *zip(*[(config, sizes, limits)] * processes, strict=True)))
+            found = list(pool.map(_probe, *zip(*[(config, sizes, seconds, memory_bytes)] * processes, strict=True)))
     except BrokenProcessPool as error:
         raise DataError(
             f"the system ended a process that tried micro-batches of {sizes[0]:g} s or more, most likely for want of "
@@ -88,18 +82,18 @@ def mean_of(same: Sequence[Probed]) -> Probed:
     return Probed(size[0], mean(audio), mean(micro), mean(step), mean(read), max(memory))
 
 
-def _probe(config: PretrainConfig, sizes: Sequence[float], limits: Limits) -> list[Probed]:
+def _probe(config: PretrainConfig, sizes: Sequence[float], seconds: float, memory_bytes: float) -> list[Probed]:
     """The same on this process's device."""
     update = OneUpdate(config)
     found: list[Probed] = []
     for size in sizes:
-        if found and size / found[-1].batch_seconds * found[-1].peak_bytes > limits.memory_bytes:
+        if found and size / found[-1].batch_seconds * found[-1].peak_bytes > memory_bytes:
             break
         plan = update.plan(size)
         if plan is None:
             continue
         try:
-            found.append(update.measure(plan, limits.seconds / len(sizes)))
+            found.append(update.measure(plan, seconds / len(sizes)))
         except (torch.OutOfMemoryError, MemoryError):
             break
         except RuntimeError as error:

@@ -364,7 +364,7 @@ class Trainer:
             told = ""
             if score is not None and best is not None:
                 shown = show_figure(best.score, best.value)
-                told = f", {score.best_word} dev {shown} after update {best.update}"
+                told = f", {'lowest' if score.lower_is_better else 'highest'} dev {shown} after update {best.update}"
             announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{told}")
 
 

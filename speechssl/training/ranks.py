@@ -66,22 +66,11 @@ class _Names(NamedTuple):
     local_world_size: str
 
 
+_OMPI, _JSM = "OMPI_COMM_WORLD_", "JSM_NAMESPACE_"
 _MPI = (
-    _Names(
-        "mpirun",
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ),
+    _Names("mpirun", f"{_OMPI}RANK", f"{_OMPI}SIZE", f"{_OMPI}LOCAL_RANK", f"{_OMPI}LOCAL_SIZE"),
     _Names("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
-    _Names(
-        "jsrun",
-        "JSM_NAMESPACE_RANK",
-        "JSM_NAMESPACE_SIZE",
-        "JSM_NAMESPACE_LOCAL_RANK",
-        "JSM_NAMESPACE_LOCAL_SIZE",
-    ),
+    _Names("jsrun", f"{_JSM}RANK", f"{_JSM}SIZE", f"{_JSM}LOCAL_RANK", f"{_JSM}LOCAL_SIZE"),
 )
 
 

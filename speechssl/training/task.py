@@ -40,11 +40,6 @@ class Score(NamedTuple):
     """In the scores of ``validate``, the run log and best.json."""
     lower_is_better: bool
 
-    @property
-    def best_word(self) -> str:
-        """What the best is called."""
-        return "lowest" if self.lower_is_better else "highest"
-
     def prefers(self, value: float, best: float) -> bool:
         """Whether a later value becomes the best; the later of equals has seen more."""
         return value <= best if self.lower_is_better else value >= best

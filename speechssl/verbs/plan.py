@@ -16,7 +16,7 @@ from speechssl.errors import DataError
 from speechssl.outputs import check_output_file, has_json, write_json
 from speechssl.tasks.checks import check_pretraining
 from speechssl.tasks.initial import take_init
-from speechssl.tasks.machine_probe import Limits, probe_machine
+from speechssl.tasks.machine_probe import probe_machine
 from speechssl.tasks.planning import Geometry, advice, exchange_seconds, fitting, geometry, update_audio
 from speechssl.tasks.pretraining import make_model
 from speechssl.tasks.sets import load_corpus
@@ -46,9 +46,9 @@ def run(config: PlanConfig) -> list[Geometry]:
     layout = planned_layout(pretrain.training, pretrain.data.num_streams)
     here = layout.devices
     sizes = [pretrain.data.max_batch_seconds * factor for factor in SIZES]
-    limits = Limits(config.probe_seconds, MEMORY_SHARE * available_memory() / here)
+    memory = MEMORY_SHARE * available_memory() / here
     audio = update_audio(pretrain, config)
-    probed = probe_machine(pretrain, sizes, devices=here, limits=limits)
+    probed = probe_machine(pretrain, sizes, devices=here, seconds=config.probe_seconds, memory_bytes=memory)
     if not probed:
         raise DataError(
             f"no micro-batch of {', '.join(f'{size:g}' for size in sizes)} s has room for the longest sample and fits "
