@@ -69,7 +69,7 @@ VERBS = {
     ),
     "import": Verb(config.ImportConfig, "speechssl.interop.importing", positionals=("checkpoint", "output")),
     "export": Verb(config.ExportConfig, "speechssl.interop.exporting", positionals=("checkpoint", "output")),
-    "report": Verb(config.ReportConfig, "speechssl.report.run", positionals=("experiment",)),
+    "report": Verb(config.ReportConfig, "speechssl.verbs.report", positionals=("experiment",)),
 }
 
 

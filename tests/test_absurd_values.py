@@ -25,7 +25,7 @@ WORK = {
     "transcribe": "speechssl.verbs.transcribe.transcribe",
     "import": "speechssl.interop.importing.prove",
     "export": "speechssl.interop.exporting.prove",
-    "report": "speechssl.report.run.plot_run",
+    "report": "speechssl.verbs.report.plot_run",
 }
 NUMBERS = ("-1", "0", "1000000000000", ".nan", ".inf")
 NEVER_TAKEN = (".nan", ".inf", "")

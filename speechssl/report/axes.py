@@ -1,11 +1,26 @@
 """What all pictures share."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechssl.outputs import partial_of
+
+
+def eight_axes() -> tuple[Figure, Any]:
+    """A picture of eight figures, and their axes, (2, 4)."""
+    figure = Figure(figsize=(17, 7.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(2, 4)
+
+
+def points_of(lines: Iterable[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Updates and values of a figure in the lines of a log, where it is a number."""
+    return [(line["update"], line[name]) for line in lines if line.get(name) is not None]
 
 
 def tidy(axes: Axes, title: str) -> None:

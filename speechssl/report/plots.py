@@ -7,14 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from speechssl.config import PretrainConfig
 from speechssl.config_files import from_dict
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import eight_axes, points_of, save, tidy
 from speechssl.report.results import ARMS, Record
 from speechssl.training.run_log import LineKind, read_log
 
@@ -30,11 +28,9 @@ def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None
     """Pretraining health of every seed, the dev scores of fine-tuning, and the word error rates, as one PNG."""
     runs = {run.parent.name: run for run in sorted(experiment.glob("seed*/pretrain")) if (run / "log.jsonl").is_file()}
     logs = {name: read_lines(run, "train") for name, run in runs.items()}
-    figure = Figure(figsize=(17, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 4)
+    figure, axes = eight_axes()
     plot_lines(axes[0, 0], logs, ["accuracy"], "accuracy of the pretext task")
-    plot_chance(axes[0, 0], logs)
+    plot_chance(axes[0, 0], next(iter(logs.values()), []))
     plot_lines(axes[0, 1], logs, ["loss"], "loss of the pretext task (nats)")
     plot_perplexity(axes[0, 2], logs, codebooks(runs.values()))
     plot_lines(axes[0, 3], logs, ["effective_rank"], "effective rank of the context")
@@ -67,10 +63,9 @@ def codebooks_of(config: Mapping[str, Any]) -> list[int]:
     return from_dict(PretrainConfig, section).objective.codebooks
 
 
-def plot_chance(axes: Axes, logs: Logs) -> None:
-    """The chance level of the first run's accuracy, as a dashed line."""
-    chances = [(line["update"], line["chance"]) for log in list(logs.values())[:1] for line in log if "chance" in line]
-    if chances:
+def plot_chance(axes: Axes, log: Sequence[dict[str, Any]]) -> None:
+    """The chance level of a run's accuracy, as a dashed line."""
+    if chances := points_of(log, "chance"):
         axes.plot(*zip(*chances, strict=True), color=LIMIT_COLOUR, linestyle="--", linewidth=1)
         name_limit(axes, "chance", chances[-1][1])
     axes.set_ylim(bottom=0)
@@ -104,8 +99,7 @@ def plot_lines(axes: Axes, logs: Logs, names: Sequence[str], title: str, *, log_
     """Figures over updates, one line per run and name."""
     for i, (run, log) in enumerate(logs.items()):
         for j, name in enumerate(names):
-            points = [(line["update"], line[name]) for line in log if line.get(name) is not None]
-            if points:
+            if points := points_of(log, name):
                 x, y = zip(*points, strict=True)
                 label = run if j == 0 else None
                 axes.plot(x, y, LINE_STYLES[j % len(LINE_STYLES)], color=f"C{i}", linewidth=1.4, label=label)
@@ -130,7 +124,7 @@ def plot_dev(axes: Axes, experiment: Path) -> None:
     labelled = set()
     for run in runs:
         _, arm, amount = run.name.split("_", 2)
-        points = [(line["update"], 100 * line["wer"]) for line in read_lines(run, "dev") if "wer" in line]
+        points = [(update, 100 * wer) for update, wer in points_of(read_lines(run, "dev"), "wer")]
         if not points or arm not in COLOURS:
             continue
         label = f"{arm}, {amount}" if len(amounts) > 1 else arm

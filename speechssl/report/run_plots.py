@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import eight_axes, points_of, save, tidy
 from speechssl.report.lone_run import Line, LoneRun, name_of_run
-from speechssl.report.plots import LIMIT_COLOUR, codebooks_of, name_limit, plot_lines, plot_perplexity
+from speechssl.report.plots import codebooks_of, plot_chance, plot_lines, plot_perplexity
 
 TRAIN_COLOUR = "C0"
 DEV_COLOUR = "#d9822b"
@@ -20,9 +18,7 @@ EMPTY_COLOUR = "#8c8c8c"
 
 def plot_run(run: LoneRun, path: Path) -> None:
     """Eight figures over the updates, as one PNG."""
-    figure = Figure(figsize=(17, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 4)
+    figure, axes = eight_axes()
     (_plot_pretraining if run.kind == "pretraining" else _plot_finetuning)(axes[0], run)
     logs = {"": run.train}
     plot_lines(axes[1, 0], logs, ["gradient_norm"], "gradient norm", log_scale=True)
@@ -40,11 +36,7 @@ def plot_run(run: LoneRun, path: Path) -> None:
 
 def _plot_pretraining(axes: Sequence[Axes], run: LoneRun) -> None:
     plot_both(axes[0], run, "accuracy", "accuracy of the pretext task")
-    chances = [(line["update"], line["chance"]) for line in run.train if line.get("chance") is not None]
-    if chances:
-        axes[0].plot(*zip(*chances, strict=True), color=LIMIT_COLOUR, linestyle="--", linewidth=1)
-        name_limit(axes[0], "chance", chances[-1][1])
-    axes[0].set_ylim(bottom=0)
+    plot_chance(axes[0], run.train)
     plot_both(axes[1], run, "loss", "loss of the pretext task (nats)")
     plot_perplexity(axes[2], {"": run.train}, codebooks_of(run.config))
     plot_lines(axes[3], {"": run.train}, ["effective_rank"], "effective rank of the context")
@@ -53,8 +45,7 @@ def _plot_pretraining(axes: Sequence[Axes], run: LoneRun) -> None:
 def _plot_finetuning(axes: Sequence[Axes], run: LoneRun) -> None:
     plot_both(axes[0], run, "loss", "CTC loss (nats per label)")
     for name, label, colour in (("wer", "words", TRAIN_COLOUR), ("cer", "characters", DEV_COLOUR)):
-        points = points_of(run.dev, name)
-        if points:
+        if points := points_of(run.dev, name):
             axes[1].plot(*zip(*points, strict=True), "o-", color=colour, markersize=3, linewidth=1.4, label=label)
     if points := points_of(run.dev, "wer"):
         update, best = min(points, key=lambda point: (point[1], -point[0]))
@@ -77,8 +68,7 @@ def _plot_finetuning(axes: Sequence[Axes], run: LoneRun) -> None:
 def plot_both(axes: Axes, run: LoneRun, name: str, title: str) -> None:
     """A figure in training, and on held-out audio where it is scored."""
     for lines, label, form, colour in ((run.train, "train", "-", TRAIN_COLOUR), (run.dev, "dev", "o-", DEV_COLOUR)):
-        points = points_of(lines, name)
-        if points:
+        if points := points_of(lines, name):
             axes.plot(*zip(*points, strict=True), form, color=colour, markersize=3, linewidth=1.4, label=label)
     if len(axes.lines) > 1:
         axes.legend(fontsize="small", frameon=False)
@@ -88,8 +78,7 @@ def plot_both(axes: Axes, run: LoneRun, name: str, title: str) -> None:
 
 def _plot_shares(axes: Axes, lines: Sequence[Line], names: Sequence[tuple[str, str]]) -> None:
     for i, (label, name) in enumerate(names):
-        points = points_of(lines, name)
-        if points:
+        if points := points_of(lines, name):
             axes.plot(*zip(*points, strict=True), color=(TRAIN_COLOUR, DEV_COLOUR)[i], linewidth=1.4, label=label)
     if len(names) > 1 and axes.lines:
         axes.legend(fontsize="small", frameon=False)
@@ -112,11 +101,6 @@ def _plot_evaluations(axes: Axes, run: LoneRun) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(bottom=0)
     tidy(axes, "word error rate, 95% interval")
-
-
-def points_of(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
-    """Updates and values of a figure, where it is a number."""
-    return [(line["update"], line[name]) for line in lines if line.get(name) is not None]
 
 
 def say_empty(axes: Axes, text: str) -> None:

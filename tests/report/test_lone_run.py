@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from speechssl.config import EvaluateConfig, EvaluationSetConfig, ReportConfig
 from speechssl.errors import ConfigError, DataError
 from speechssl.report import run_plots
-from speechssl.report.run import run
 from speechssl.verbs import evaluate
+from speechssl.verbs.report import run
 
 
 def logged(folder: Path, *lines: dict[str, Any]) -> Path:

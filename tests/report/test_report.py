@@ -12,7 +12,8 @@ from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.report.plots import COLOURS, codebooks, plot_dev, plot_perplexity, plot_wer
 from speechssl.report.results import collect, compare
-from speechssl.report.run import change, plain, run, sentence, sentences
+from speechssl.report.tables import change, plain, sentence
+from speechssl.verbs.report import run
 
 KEYS = [
     "recipe", "init", "labels_minutes", "seed", "split", "wer", "wer_low", "wer_high", "cer",
@@ -77,7 +78,7 @@ def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
     assert comparison.reduction is not None
     assert comparison.reduction.reduction == pytest.approx(1 - 10.5 / 22)
     assert 0 < comparison.reduction.low < comparison.reduction.reduction < comparison.reduction.high
-    assert "pretraining changes the WER by -52%" in sentences([comparison])[0]
+    assert "pretraining changes the WER by -52%" in sentence(comparison)
 
 
 def test_comparison_is_written_for_programs(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_sets_are_compared_one_by_one(tmp_path: Path) -> None:
     records = [plain(comparison) for comparison in comparisons]
     assert [(r["split"], r["num_interval_units"]) for r in records] == [("dev", 30), ("test", 40)]
     assert [r["relative_reduction"] for r in records] == pytest.approx([0.75, 0.5])
-    dev, test = sentences(comparisons)
+    dev, test = map(sentence, comparisons)
     assert dev.startswith("dev, 10.0 minutes of labels: scratch 40.0%")
     assert test.startswith("test, 10.0 minutes of labels: scratch 25.0%")
     axes = Figure().subplots()
@@ -173,10 +174,10 @@ def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
 
 def test_arms_that_recognise_nothing_are_not_compared(tmp_path: Path) -> None:
     comparison = compare(collect(experiment(tmp_path), "demo").evaluated)[0]
-    stuck = sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0})])[0]
+    stuck = sentence(comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0}))
     assert "says nothing about pretraining" in stuck
     assert "changes the WER" not in stuck
-    assert "changes the WER" in sentences([comparison._replace(wer={"scratch": 1.0, "pretrained": 0.4})])[0]
+    assert "changes the WER" in sentence(comparison._replace(wer={"scratch": 1.0, "pretrained": 0.4}))
 
 
 def test_picture_is_a_png(tmp_path: Path) -> None:

@@ -1,69 +1,19 @@
-"""Gather a recipe's results, or those of one run: results.json, a table on the terminal, and one picture."""
+"""Results as tables, records and sentences."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from speechssl.config import ReportConfig
-from speechssl.errors import DataError
 from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
-from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
-from speechssl.report.lone_run import LoneRun, courses, is_run, name_of_run, read_run, runs_in
-from speechssl.report.lone_run import sentences as run_sentences
-from speechssl.report.plots import plot_report
-from speechssl.report.results import ARMS, Comparison, Evaluated, collect, compare
-from speechssl.report.run_plots import plot_run
+from speechssl.report.lone_run import LoneRun, courses
+from speechssl.report.results import ARMS, Comparison, Evaluated
 
-RESULTS_FILE = "results.json"
-COMPARISON_FILE = "comparison.json"
-PLOT_FILE = "report.png"
-REPORT_FILES = {
-    RESULTS_FILE: has_json("recipe", "init", "wer"),
-    COMPARISON_FILE: has_json("split", "mean_wer"),
-    PLOT_FILE: is_plot,
-}
 FIGURES = ("wer", "cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
 PLATEAU = 0.99
 """Word error rate from which a model counts as not having begun to recognise."""
-
-
-def run(config: ReportConfig) -> None:
-    """Write ``results.json``, ``comparison.json`` and ``report.png`` to the top of the experiment, print the table.
-
-    A folder of one run gets ``report.png``, and ``results.json`` if it was evaluated.
-
-    Raises:
-        ConfigError: files of other origins would be replaced, or none can be written.
-        DataError: no such folder, or nothing was evaluated there.
-    """
-    if not config.experiment.is_dir():
-        raise DataError(f"{config.experiment}: no such folder; give that of a recipe's outputs, or of one run")
-    check_output_folder(config.experiment, key="experiment", ours=REPORT_FILES)
-    if is_run(config.experiment):
-        report_run(config)
-    else:
-        report_arms(config)
-
-
-def report_run(config: ReportConfig) -> None:
-    """Report a single run."""
-    lone = read_run(config.experiment, config.recipe or name_of_run(config.experiment))
-    written = [config.experiment / PLOT_FILE]
-    plot_run(lone, written[0])
-    if lone.evaluated:
-        written.append(config.experiment / RESULTS_FILE)
-        write_json(written[1], [item.record._asdict() for item in lone.evaluated])
-    console = Console()
-    console.print(*run_sentences(lone), sep="\n", markup=False, highlight=False, soft_wrap=True)
-    console.print(make_courses(lone))
-    if lone.evaluated:
-        console.print(make_table(lone.evaluated[0].record.recipe, lone.evaluated))
-    lines = [*(f"missing: {problem}" for problem in lone.missing), *map(str, written)]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def make_courses(lone: LoneRun) -> Table:
@@ -85,28 +35,6 @@ def show_figure(name: str, value: float) -> str:
     if name in ("wer", "cer"):
         return f"{value:.1%}"
     return f"{value:.1f}" if name.startswith("perplexity_") else f"{value:.3f}"
-
-
-def report_arms(config: ReportConfig) -> None:
-    """Report the arms of a recipe."""
-    recipe = config.recipe or name_of_run(config.experiment)
-    try:
-        evaluated, missing = collect(config.experiment, recipe)
-    except DataError as error:
-        runs = runs_in(config.experiment)
-        if not runs:
-            raise
-        raise DataError(f"{error}\nThere are single runs here; give one of them: {', '.join(runs)}") from error
-    comparisons = compare(evaluated)
-    path = config.experiment / RESULTS_FILE
-    write_json(path, [item.record._asdict() for item in evaluated])
-    write_json(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
-    plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
-    console = Console()
-    console.print(make_table(recipe, evaluated))
-    lines = [*sentences(comparisons), *(f"missing: {problem}" for problem in missing)]
-    lines += [str(path), str(config.experiment / PLOT_FILE)]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:
@@ -160,13 +88,8 @@ def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
     return table
 
 
-def sentences(comparisons: Sequence[Comparison]) -> list[str]:
-    """What pretraining bought on each set and amount of labels, in words."""
-    return [sentence(comparison) for comparison in comparisons]
-
-
 def sentence(comparison: Comparison) -> str:
-    """One comparison."""
+    """What pretraining bought on a set and amount of labels, in words."""
     arms = [init for init in ARMS if init in comparison.wer]
     means = ", ".join(f"{init} {comparison.wer[init]:.1%} ({name_seeds(comparison.seeds[init])})" for init in arms)
     line = f"{comparison.split}, {comparison.labels_minutes:.1f} minutes of labels: {means}"

@@ -1,0 +1,78 @@
+"""``speechssl report``: a recipe's results, or those of one run, as results.json, a table and a picture."""
+
+from rich.console import Console
+
+from speechssl.config import ReportConfig
+from speechssl.errors import DataError
+from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
+from speechssl.report.lone_run import is_run, name_of_run, read_run, runs_in, sentences
+from speechssl.report.plots import plot_report
+from speechssl.report.results import collect, compare
+from speechssl.report.run_plots import plot_run
+from speechssl.report.tables import make_courses, make_table, plain, sentence
+
+RESULTS_FILE = "results.json"
+COMPARISON_FILE = "comparison.json"
+PLOT_FILE = "report.png"
+REPORT_FILES = {
+    RESULTS_FILE: has_json("recipe", "init", "wer"),
+    COMPARISON_FILE: has_json("split", "mean_wer"),
+    PLOT_FILE: is_plot,
+}
+
+
+def run(config: ReportConfig) -> None:
+    """Write ``results.json``, ``comparison.json`` and ``report.png`` to the top of the experiment, print the table.
+
+    A folder of one run gets ``report.png``, and ``results.json`` if it was evaluated.
+
+    Raises:
+        ConfigError: files of other origins would be replaced, or none can be written.
+        DataError: no such folder, or nothing was evaluated there.
+    """
+    if not config.experiment.is_dir():
+        raise DataError(f"{config.experiment}: no such folder; give that of a recipe's outputs, or of one run")
+    check_output_folder(config.experiment, key="experiment", ours=REPORT_FILES)
+    if is_run(config.experiment):
+        report_run(config)
+    else:
+        report_arms(config)
+
+
+def report_run(config: ReportConfig) -> None:
+    """Report a single run."""
+    lone = read_run(config.experiment, config.recipe or name_of_run(config.experiment))
+    written = [config.experiment / PLOT_FILE]
+    plot_run(lone, written[0])
+    if lone.evaluated:
+        written.append(config.experiment / RESULTS_FILE)
+        write_json(written[1], [item.record._asdict() for item in lone.evaluated])
+    console = Console()
+    console.print(*sentences(lone), sep="\n", markup=False, highlight=False, soft_wrap=True)
+    console.print(make_courses(lone))
+    if lone.evaluated:
+        console.print(make_table(lone.evaluated[0].record.recipe, lone.evaluated))
+    lines = [*(f"missing: {problem}" for problem in lone.missing), *map(str, written)]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def report_arms(config: ReportConfig) -> None:
+    """Report the arms of a recipe."""
+    recipe = config.recipe or name_of_run(config.experiment)
+    try:
+        evaluated, missing = collect(config.experiment, recipe)
+    except DataError as error:
+        runs = runs_in(config.experiment)
+        if not runs:
+            raise
+        raise DataError(f"{error}\nThere are single runs here; give one of them: {', '.join(runs)}") from error
+    comparisons = compare(evaluated)
+    path = config.experiment / RESULTS_FILE
+    write_json(path, [item.record._asdict() for item in evaluated])
+    write_json(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
+    plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
+    console = Console()
+    console.print(make_table(recipe, evaluated))
+    lines = [*map(sentence, comparisons), *(f"missing: {problem}" for problem in missing)]
+    lines += [str(path), str(config.experiment / PLOT_FILE)]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
