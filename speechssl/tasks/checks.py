@@ -9,7 +9,7 @@ from speechssl.frames import samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
 from speechssl.objectives.build import objective_problems
 from speechssl.training.layout import training_problems
-from speechssl.training.schedules import schedule_problems
+from speechssl.training.optimizers import schedule_problems
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,11 @@ import sys
 def available_memory() -> float:
     """Bytes that new processes may take up without swapping, in a container within its limit; all there is where the
     system does not tell."""
-    return min(free_memory(), container_limit())
-
-
-def container_limit() -> float:
-    """What the control group of this process allows."""
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123
-            return float(file.read())  # "max" is no number
+            return min(free_memory(), float(file.read()))  # "max" is no number
     except (OSError, ValueError):
-        return float("inf")
+        return free_memory()
 
 
 def free_memory() -> float:

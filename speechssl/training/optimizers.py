@@ -1,11 +1,11 @@
-"""The optimiser of a run."""
+"""The optimiser of a run, and its learning rate: a rise, a hold and a decay."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from speechssl.config import OptimizerConfig
+from speechssl.config import OptimizerConfig, ScheduleConfig
 from speechssl.training.task import ParameterGroup
 
 
@@ -25,3 +25,38 @@ def build_optimizer(groups: Sequence[ParameterGroup], config: OptimizerConfig) -
 def count_parameters(module: nn.Module) -> int:
     """Number of weights."""
     return sum(p.numel() for p in module.parameters())
+
+
+def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -> float:
+    """Factor on the peak learning rate for one update.
+
+    Neither end wastes an update: the first of the rise already moves the weights, and the fall reaches ``final_scale``
+    only where the update after the last would be. Updates count from 0; from ``max_updates`` on the factor stays at its
+    end.
+    """
+    warmup_updates = round(config.warmup * max_updates)
+    peak_until = round((config.warmup + config.hold) * max_updates)
+    if update < warmup_updates:
+        return (update + 1) / warmup_updates
+    if update < peak_until or config.decay == "none":
+        return 1.0
+    progress = min(1.0, (update - peak_until) / max(1, max_updates - peak_until))
+    if config.decay == "exponential":
+        return float(config.final_scale**progress)
+    return 1.0 + (config.final_scale - 1.0) * progress
+
+
+def schedule_problems(config: ScheduleConfig) -> list[str]:
+    """What is inconsistent in a schedule."""
+    problems = []
+    if config.warmup + config.hold > 1 + 1e-9:
+        problems.append(
+            f"schedule.warmup ({config.warmup:g}) and schedule.hold ({config.hold:g}) add up to more than 1, "
+            "the whole of training.max_updates"
+        )
+    if config.decay == "exponential" and config.final_scale == 0:
+        problems.append(
+            "schedule.final_scale is 0, which an exponential decay never reaches; "
+            "set it above 0 (0.05 is usual) or choose --schedule.decay linear"
+        )
+    return problems

@@ -37,11 +37,6 @@ class RunEnvironment(ClusterEnvironment):
         return self.place.world_size is not None
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of the first process."""
-        return self.main_address, self.main_port
-
-    @property
     def main_address(self) -> str:
         return self.place.address or "127.0.0.1"
 
@@ -93,7 +88,8 @@ def join(environment: ClusterEnvironment | None, device: torch.device) -> None:
         return  # it has brought them together, and keeps the store in which they meet
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store = Meeting(environment.global_rank(), environment.world_size(), environment.address).hold()
+    address = environment.main_address, environment.main_port
+    store = Meeting(environment.global_rank(), environment.world_size(), address).hold()
     distributed.init_process_group(
         distributed.get_default_backend_for_device(device),
         store=store,

@@ -26,25 +26,21 @@ SUMMARY_FILE = "summary.json"
 """Written when a run has finished."""
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
-
-
 # How the terminal shows the figures that have a customary form, in this order; others follow as they come.
 _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "loss": ("loss", "{:.3f}".format),
-    "wer": ("WER", _percent),
-    "cer": ("CER", _percent),
+    "wer": ("WER", "{:.1%}".format),
+    "cer": ("CER", "{:.1%}".format),
     "accuracy": ("accuracy", "{:.3f}".format),
     "chance": ("chance", "{:.3f}".format),
     "perplexity": ("perplexity", "{:.1f}".format),
-    "masked_share": ("masked", _percent),
+    "masked_share": ("masked", "{:.1%}".format),
     "effective_rank": ("rank", "{:.1f}".format),
     "gradient_norm": ("grad", "{:.2f}".format),
     "learning_rate": ("lr", "{:.1e}".format),
-    "blank_share": ("blank", _percent),
-    "empty_share": ("empty", _percent),
-    "padding_share": ("padding", _percent),
+    "blank_share": ("blank", "{:.1%}".format),
+    "empty_share": ("empty", "{:.1%}".format),
+    "padding_share": ("padding", "{:.1%}".format),
     "bad_samples": ("damaged", "{:.0f}".format),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }

@@ -4,7 +4,7 @@ import pytest
 
 from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
 from speechssl.errors import ConfigError
-from speechssl.training.schedules import learning_rate_scale, schedule_problems
+from speechssl.training.optimizers import learning_rate_scale, schedule_problems
 from speechssl.verbs import finetune, pretrain
 
 
