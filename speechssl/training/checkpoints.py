@@ -9,18 +9,15 @@ A run folder holds::
     RUN/best.json                                        the update with the best score on held-out data, and that
 """
 
-import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import safetensors
 import safetensors.torch
 import torch
 import yaml
@@ -28,6 +25,7 @@ import yaml
 from speechssl import __version__
 from speechssl.config_files import to_yaml
 from speechssl.errors import CheckpointError
+from speechssl.training.checkpoint_errors import read_errors_named, write_errors_named
 
 CheckpointKind = Literal["pretrain", "ctc", "encoder"]
 
@@ -106,7 +104,7 @@ def save_checkpoint(
     final = _folder_of(run, update)
     folder = final.parent
     partial = folder / f"{_PARTIAL}{final.name}"
-    with _write_errors_named(final, cleanup=lambda: shutil.rmtree(partial, ignore_errors=True)):
+    with write_errors_named(final, cleanup=lambda: shutil.rmtree(partial, ignore_errors=True)):
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{_PARTIAL}*"):
             shutil.rmtree(left)
@@ -131,7 +129,7 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
         CheckpointError: The checkpoint is damaged, or cannot be written.
     """
     path = _folder_of(run, update)
-    with _read_errors_named(path):
+    with read_errors_named(path):
         description = _describe(path)
     description["metrics"] = _finite_or_none(metrics)
     _replace_text(path / _DESCRIPTION, _to_json(description))
@@ -152,7 +150,7 @@ def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: 
         kept.add(_folder_of(run, best_update))
     for path in checkpoints:
         if path not in kept:
-            with _write_errors_named(path, action="delete"):
+            with write_errors_named(path, action="delete"):
                 _remove(path)
 
 
@@ -215,7 +213,7 @@ def vocabulary_of(run: Path) -> dict[str, Any] | None:
     path = latest_checkpoint(run)
     if path is None:
         return None
-    with _read_errors_named(path):
+    with read_errors_named(path):
         return _describe(path)["vocabulary"]
 
 
@@ -267,7 +265,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is missing or damaged.
     """
     path = find_checkpoint(path)
-    with _read_errors_named(path):
+    with read_errors_named(path):
         description = _describe(path)
         config = yaml.safe_load((path / _CONFIG).read_text(encoding="utf-8"))
         return Checkpoint(
@@ -294,7 +292,7 @@ def load_training_state(path: Path) -> dict[str, Any]:
             f"{path}: has no {_TRAINING_STATE}, so this run cannot be resumed from it; "
             "start a new run with --init and another --output"
         )
-    with _read_errors_named(path):
+    with read_errors_named(path):
         state = torch.load(path / _TRAINING_STATE, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / _TRAINING_STATE}: expected a dictionary, found {type(state).__name__}")
@@ -335,7 +333,7 @@ def _remove(path: Path) -> None:
 def _replace_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole, old or new, whatever happens."""
     partial = path.with_name(f"{_PARTIAL}{path.name}")
-    with _write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
+    with write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         _sync(partial)
@@ -375,44 +373,3 @@ def _require_plain(value: Any, where: str) -> None:
             _require_plain(item, f"{where}[{index}]")
     elif type(value) not in _PLAIN_TYPES and not isinstance(value, torch.Tensor):
         raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
-
-
-@contextmanager
-def _write_errors_named(
-    path: Path, *, action: str = "write", cleanup: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Turn what goes wrong with a disk into CheckpointError; clean up after it and after any other exception."""
-    try:
-        yield
-    except (OSError, safetensors.SafetensorError) as error:
-        cause = _cause(error, path)
-        cleanup()
-        raise CheckpointError(f"{path}: cannot {action} the checkpoint: {cause}") from error
-    except BaseException:
-        cleanup()
-        raise
-
-
-def _cause(error: Exception, path: Path) -> str:
-    """Why writing failed, for a person; safetensors hides the system's reason in its text."""
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
-    free = f"{shutil.disk_usage(existing).free / 2**20:.0f} MiB left in {existing}"
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return (
-            f"the disk is full ({free}); earlier checkpoints are intact. "
-            "Free some space, or lower --training.keep_checkpoints, and give the same command again"
-        )
-    return f"{getattr(error, 'strerror', None) or error} ({free})"
-
-
-@contextmanager
-def _read_errors_named(path: Path) -> Iterator[None]:
-    """Turn the many ways in which a damaged file shows into CheckpointError."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: damaged or incomplete checkpoint ({type(error).__name__}: {reason}); "
-            "restore it from a copy, or delete the folder to fall back on an earlier checkpoint"
-        ) from error
