@@ -46,13 +46,13 @@ _GOES_ON = "the same command goes on from the last checkpoint, or anew if there 
 VERBS = {
     "shard": Verb(
         config.ShardConfig,
-        "speechssl.ingest",
+        "speechssl.verbs.shard",
         positionals=("sources", "output"),
         when_interrupted="the same command goes on from the shards that are whole",
     ),
     "verify": Verb(
         config.VerifyConfig,
-        "speechssl.data.verify.run",
+        "speechssl.verbs.verify",
         positionals=("shards",),
         when_interrupted="no index was written",
     ),

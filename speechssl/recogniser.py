@@ -9,7 +9,7 @@ import torch
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TranscribeConfig
 from speechssl.config_files import from_dict
-from speechssl.data.batching import round_up
+from speechssl.data.cells import round_up
 from speechssl.decoding.decoder import Decoder, build_decoder, emissions
 from speechssl.decoding.long_form import Audio, Recording, Window, open_recording
 from speechssl.errors import CheckpointError, DataError

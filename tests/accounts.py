@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import soundfile
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
-from speechssl.data.sources import find_recordings
+from speechssl.ingest.sources import find_recordings
+from speechssl.verbs import shard as ingest
 
 Members = dict[str, dict[str, bytes]]
 

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 from shell import Run, write_project
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
+from speechssl.verbs import shard as ingest
 
 pytest_plugins = ["accounts", "distribution", "remote_site", "shards_to_verify", "small_chain"]
 

@@ -13,12 +13,12 @@ import pytest
 from conftest import write_corpus
 from http_server import Fault, FaultyServer
 
-from speechssl import ingest
 from speechssl.config import ShardConfig, StreamConfig
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.remote.store import ShardStore
 from speechssl.data.streams import StreamPlan
+from speechssl.remote.store import ShardStore
+from speechssl.verbs import shard as ingest
 
 FIRST = "shard-000000.tar"
 
@@ -104,7 +104,7 @@ def other_process(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Python that reads the corpus at the first argument with the cache at the second, then runs the code."""
     start = (
         "import sys\nfrom pathlib import Path\nfrom speechssl.data.corpus import read_corpus\n"
-        "from speechssl.data.remote.store import ShardStore\n"
+        "from speechssl.remote.store import ShardStore\n"
         "store = ShardStore(Path(sys.argv[2]), backoff_seconds=0.01)\n"
         "corpus = read_corpus([sys.argv[1]], store=store)\n"
     )

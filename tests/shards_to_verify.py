@@ -13,12 +13,12 @@ import soundfile
 from conftest import RATE
 
 from speechssl.data.corpus import SampleRef, read_corpus
-from speechssl.data.index import SampleEntry, index_path, write_index
-from speechssl.data.members import metadata_of, speaker_of, transcript_of
 from speechssl.data.reading import read_members, read_sample_audio
-from speechssl.data.tar_scan import Finding
-from speechssl.data.verify.results import ShardResult
-from speechssl.data.verify.shards import ShardTask, check_shard
+from speechssl.shards.index import SampleEntry, index_path, write_index
+from speechssl.shards.members import metadata_of, speaker_of, transcript_of
+from speechssl.shards.tar_scan import Finding
+from speechssl.shards.verify.results import ShardResult
+from speechssl.shards.verify.shards import ShardTask, check_shard
 
 BLOCK = 512
 Members = dict[str, bytes]
@@ -83,7 +83,7 @@ def shard(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check shards in this process: starting others takes most of a second."""
-    here = "speechssl.data.verify.run.check_in_processes"
+    here = "speechssl.verbs.verify.check_in_processes"
     monkeypatch.setattr(here, lambda tasks, num_workers: map(check_shard, tasks))
 
 

@@ -17,7 +17,7 @@ from speechssl.interop import exporting
 
 WORK = {
     "shard": "speechssl.ingest.make_set",
-    "verify": "speechssl.data.verify.run.check_in_processes",
+    "verify": "speechssl.verbs.verify.check_in_processes",
     "plan": "speechssl.verbs.plan.probe_machine",
     "pretrain": "speechssl.verbs.pretrain.train",
     "finetune": "speechssl.verbs.finetune.train",

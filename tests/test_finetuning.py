@@ -12,7 +12,6 @@ import torch
 from conftest import write_corpus
 from small_chain import MODEL, finetune_config, pretrain_config, weights
 
-from speechssl import ingest
 from speechssl.config import (
     DropoutConfig,
     EvaluateConfig,
@@ -34,6 +33,7 @@ from speechssl.training.checkpoints import load_checkpoint, read_best
 from speechssl.training.optimizers import build_optimizer
 from speechssl.training.run_log import read_log
 from speechssl.verbs import evaluate, finetune, pretrain
+from speechssl.verbs import shard as ingest
 
 
 def test_blanks_are_counted_inside_utterances() -> None:
@@ -244,7 +244,7 @@ def test_invisible_characters_become_no_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As of shards that were made elsewhere, whose transcripts nobody has cleaned."""
-    monkeypatch.setattr("speechssl.data.clips.normalize_text", lambda text, _: text)
+    monkeypatch.setattr("speechssl.ingest.clips.normalize_text", lambda text, _: text)
     train = make_shards(
         tmp_path / "a", [(9000, "\u200bON\u00adE\ufeff"), (9000, "NO\u200e"), (9000, "e\u0301te\u0301")]
     )

@@ -213,7 +213,7 @@ WORK = [
     ("speechssl.verbs.plan", "load_corpus"),
     ("speechssl.interop.importing", "read_model"),
     ("speechssl.interop.exporting", "load_checkpoint"),
-    ("speechssl.data.verify.run", "check_in_processes"),
+    ("speechssl.verbs.verify", "check_in_processes"),
 ]
 
 

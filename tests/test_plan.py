@@ -10,7 +10,6 @@ import torch
 import yaml
 from conftest import write_corpus
 
-from speechssl import ingest
 from speechssl.cli import main
 from speechssl.config import (
     AugmentationConfig,
@@ -25,6 +24,7 @@ from speechssl.data.corpus import read_corpus
 from speechssl.tasks import planning
 from speechssl.tasks.machine_probe import Probed
 from speechssl.verbs import plan
+from speechssl.verbs import shard as ingest
 
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
 """64 micro-batches of 87.5 s: the batch of wav2vec 2.0 base."""

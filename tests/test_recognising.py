@@ -12,7 +12,6 @@ import torch
 from conftest import write_corpus
 from safetensors.torch import load_file, save_file
 
-from speechssl import ingest
 from speechssl.config import (
     EvaluateConfig,
     EvaluationSetConfig,
@@ -23,6 +22,7 @@ from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
 from speechssl.verbs import evaluate, transcribe
+from speechssl.verbs import shard as ingest
 
 
 def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path: Path) -> None:

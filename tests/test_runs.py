@@ -12,7 +12,6 @@ import yaml
 from conftest import write_corpus
 from small_chain import MODEL, OBJECTIVE, finetune_config, losses, pretrain_config, weights
 
-from speechssl import ingest
 from speechssl.config import (
     ContrastiveConfig,
     HeadConfig,
@@ -26,6 +25,7 @@ from speechssl.errors import CheckpointError, ConfigError, HealthError
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
 from speechssl.verbs import finetune, pretrain
+from speechssl.verbs import shard as ingest
 
 
 def test_log_has_the_health_of_the_run(pretrained: Path) -> None:

@@ -25,14 +25,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from speechssl import ingest
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import StreamConfig
 from speechssl.data.batches import BatchLoader
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.index import SampleEntry, write_index
 from speechssl.data.streams import StreamPlan
-from speechssl.data.writer import encode_audio
+from speechssl.shards.index import SampleEntry, write_index
+from speechssl.shards.writer import encode_audio
+from speechssl.verbs import shard as ingest
 
 ROUNDS = 5
 RATE = 16000

@@ -10,10 +10,10 @@ from speechssl.audio.augmentation import Augmenter
 from speechssl.config import AugmentationConfig
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
-from speechssl.data.index import key_hash
 from speechssl.data.pools import CorpusPool, read_pool
-from speechssl.data.remote.store import ShardStore
+from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
+from speechssl.shards.index import key_hash
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from speechssl.data.array_cache import ArrayCache
 from speechssl.data.corpus import SampleRef
 from speechssl.data.prefetching import Prefetcher
 from speechssl.data.reading import read_audio_into, read_sample_audio
-from speechssl.data.remote.failures import ShardError
-from speechssl.data.remote.waiting import heed, result_of
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
+from speechssl.remote.failures import ShardError
+from speechssl.remote.waiting import heed, result_of
 
 logger = logging.getLogger(__name__)
 

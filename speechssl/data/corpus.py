@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speechssl.data.index import NUMBERS, ShardIndex, StringColumn, read_index
-from speechssl.data.listing import find_shards, set_of
-from speechssl.data.remote.addresses import is_remote, shown_all
-from speechssl.data.remote.listing import find_remote
-from speechssl.data.remote.store import ShardStore
 from speechssl.errors import DataError
+from speechssl.remote.expansion import find_remote
+from speechssl.remote.store import ShardStore
+from speechssl.shards.addresses import is_remote, shown_all
+from speechssl.shards.index import NUMBERS, ShardIndex, StringColumn, read_index
+from speechssl.shards.listing import find_shards, set_of
 
 
 class SampleRef(NamedTuple):

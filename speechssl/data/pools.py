@@ -7,7 +7,7 @@ from speechssl.audio.resampling import resample
 from speechssl.data.array_cache import ArrayCache
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_sample_audio
-from speechssl.data.remote.store import ShardStore
+from speechssl.remote.store import ShardStore
 
 
 class CorpusPool:

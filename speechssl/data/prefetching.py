@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from speechssl.data.remote.failures import InterruptedFetchError
-from speechssl.data.remote.store import ShardStore
-from speechssl.data.remote.waiting import heed
 from speechssl.data.streams import ShardsAhead, StreamPlan
 from speechssl.errors import DataError
+from speechssl.remote.failures import InterruptedFetchError
+from speechssl.remote.store import ShardStore
+from speechssl.remote.waiting import heed
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from speechssl.audio.reading import decode_into
 from speechssl.data.corpus import SampleRef
-from speechssl.data.members import metadata_of, speaker_of
 from speechssl.errors import DataError
+from speechssl.shards.members import metadata_of, speaker_of
 
 
 def read_speaker(ref: SampleRef) -> str | None:

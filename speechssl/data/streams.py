@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from speechssl.config import StreamConfig
-from speechssl.data.batching import CELL_RATIO, NUM_CUTS, count_lengths, cut_sizes, fill_batches, round_down, round_up
+from speechssl.data.cells import CELL_RATIO, NUM_CUTS, count_lengths, cut_sizes, fill_batches, round_down, round_up
 from speechssl.data.corpus import Corpus, SampleRef
-from speechssl.data.remote.addresses import shown, shown_all
-from speechssl.data.remote.store import ShardStore
 from speechssl.errors import ConfigError, DataError
+from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
+from speechssl.shards.addresses import shown, shown_all
 
 # Micro-batches of a stream after which each source has had its share exactly.
 MIXTURE_CYCLE = 1000

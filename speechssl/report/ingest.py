@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechssl.config import ShardConfig
-from speechssl.data.accounting import Account, check_samples, settle
-from speechssl.data.listing import REPORT_FILE
-from speechssl.data.recordings import Found, Ignored, Note, Rejected, printable
-from speechssl.data.shard_maker import LENGTH_EDGES, LEVEL_EDGES
-from speechssl.data.sharding import VERSION, Made
 from speechssl.errors import DataError
+from speechssl.ingest.accounting import Account, check_samples, settle
+from speechssl.ingest.pipeline import VERSION, Made
+from speechssl.ingest.recordings import Found, Ignored, Note, Rejected, printable
+from speechssl.ingest.shard_maker import LENGTH_EDGES, LEVEL_EDGES
 from speechssl.outputs import write_whole
+from speechssl.shards.listing import REPORT_FILE
 
 REJECTED_FILE, NOTES_FILE, IGNORED_FILE = "rejected.tsv", "notes.tsv", "ignored.tsv"
 HEADERS = {

@@ -13,12 +13,12 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from speechssl.data.shard_maker import clipped_share
-from speechssl.data.writer import to_pcm
+from speechssl.ingest.shard_maker import clipped_share
 from speechssl.report.axes import save, tidy
 from speechssl.report.exhibits import Exhibit
 from speechssl.report.ingest import IngestReport
 from speechssl.report.ingest_summary import duration, of
+from speechssl.shards.writer import to_pcm
 
 COLOUR = "#1f6fb4"
 CLIPPED_COLOUR = "#c03030"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from speechssl.data.accounting import EXAMPLES
-from speechssl.data.recordings import Note, Rejected
+from speechssl.ingest.accounting import EXAMPLES
+from speechssl.ingest.recordings import Note, Rejected
 from speechssl.report.ingest import HEADERS, PIECE_NOTE, IngestReport, Named
 
 # Of columns, suffixes or reasons in one line; the others are counted.

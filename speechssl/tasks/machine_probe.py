@@ -16,9 +16,9 @@ from speechssl.config import PretrainConfig
 from speechssl.cores import num_cores
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.batches import Batch, Quarantine, load_batch
-from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import DataError
+from speechssl.remote.store import make_store
 from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.tasks.sets import load_corpus
 from speechssl.training.fingerprint import RunData

@@ -9,13 +9,13 @@ import numpy as np
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig, StreamConfig
 from speechssl.data.augmented import fastest
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.remote.addresses import shown_all
-from speechssl.data.remote.store import ShardStore, make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import hop_samples
+from speechssl.remote.store import ShardStore, make_store
 from speechssl.seeding import Purpose, derive_seed
+from speechssl.shards.addresses import shown_all
 from speechssl.text.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechssl.data.batches import Batch, BatchLoader
-from speechssl.data.remote.failures import InterruptedFetchError
 from speechssl.errors import HealthError, RunStopped
 from speechssl.model.loading import load_weights
 from speechssl.outputs import write_json
+from speechssl.remote.failures import InterruptedFetchError
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.training.checkpoints import (
     latest_checkpoint,

@@ -9,8 +9,8 @@ from typing import Any
 from speechssl import __version__
 from speechssl.config import ScheduleConfig
 from speechssl.config_files import from_dict, schema_of, to_dict
-from speechssl.data.remote.addresses import without_credentials
 from speechssl.errors import ConfigError
+from speechssl.shards.addresses import without_credentials
 from speechssl.text.normalisation import clean_text
 from speechssl.training.checkpoints import Checkpoint
 from speechssl.training.fingerprint import characters, difference, label_differences, unpack_samples

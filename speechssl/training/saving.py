@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from speechssl.config_files import to_dict
-from speechssl.data.remote.addresses import without_credentials
+from speechssl.shards.addresses import without_credentials
 from speechssl.training.checkpoints import Best, mark_best, prune_checkpoints, read_best, save_checkpoint, set_metrics
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state
 from speechssl.training.task import RunConfig, Task

@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from speechssl.data.remote.waiting import heed
+from speechssl.remote.waiting import heed
 from speechssl.training.machine import to_device
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

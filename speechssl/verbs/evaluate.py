@@ -16,8 +16,6 @@ from speechssl.config import EvaluateConfig
 from speechssl.config_files import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.reading import read_speaker
-from speechssl.data.remote.addresses import shown_all
-from speechssl.data.remote.store import make_store
 from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
 from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import ConfigError, DataError
@@ -28,6 +26,8 @@ from speechssl.evaluation.stored import EVALUATION_FILES, Utterance, read_metric
 from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
+from speechssl.remote.store import make_store
+from speechssl.shards.addresses import shown_all
 from speechssl.text.characters import show_character
 from speechssl.text.foreign import Foreign
 from speechssl.training.checkpoints import run_of

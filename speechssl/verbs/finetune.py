@@ -4,12 +4,12 @@ from torch import Tensor
 
 from speechssl.config import FinetuneConfig
 from speechssl.data.augmented import make_augmenter
-from speechssl.data.remote.addresses import shown_all
-from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import load_weights, weights_digest
+from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
+from speechssl.shards.addresses import shown_all
 from speechssl.tasks.checks import check_finetuning
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.initial import take_encoder

@@ -10,10 +10,10 @@ from rich.table import Table
 from speechssl.config import PlanConfig, PretrainConfig
 from speechssl.config_files import parse
 from speechssl.data.corpus import Corpus
-from speechssl.data.remote.addresses import is_remote
-from speechssl.data.remote.store import make_store
 from speechssl.errors import DataError
 from speechssl.outputs import check_output_file, has_json, write_json
+from speechssl.remote.store import make_store
+from speechssl.shards.addresses import is_remote
 from speechssl.tasks.checks import check_pretraining
 from speechssl.tasks.initial import take_init
 from speechssl.tasks.machine_probe import probe_machine

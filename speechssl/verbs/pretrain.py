@@ -3,12 +3,12 @@
 from speechssl.config import PretrainConfig
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import Corpus
-from speechssl.data.remote.addresses import shown_all
-from speechssl.data.remote.store import make_store
 from speechssl.data.streams import StreamPlan
 from speechssl.model.loading import load_weights, weights_digest
 from speechssl.objectives.build import units_config
+from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, derive_seed, seed_torch
+from speechssl.shards.addresses import shown_all
 from speechssl.tasks.checks import check_pretraining
 from speechssl.tasks.initial import take_init
 from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters

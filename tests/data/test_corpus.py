@@ -11,15 +11,15 @@ import soundfile
 from conftest import RATE, write_corpus
 from shards_to_verify import corrupted, read_sample, samples_of, write_shard
 
-from speechssl import ingest
 from speechssl.config import EvaluateConfig, EvaluationSetConfig, ShardConfig, StreamConfig, VerifyConfig
 from speechssl.data.batches import Quarantine, SampleCache, load_batch
 from speechssl.data.corpus import Corpus, distinct_ends, join, read_corpus
-from speechssl.data.index import key_hash, read_index
 from speechssl.data.streams import StreamPlan, epoch_batches
-from speechssl.data.verify.run import run as verify
 from speechssl.errors import DataError
+from speechssl.shards.index import key_hash, read_index
 from speechssl.verbs import evaluate
+from speechssl.verbs import shard as ingest
+from speechssl.verbs.verify import run as verify
 
 
 def make_set(root: Path, name: str, seed: int, names: tuple[str, ...] = ("0000", "0001", "0002")) -> Path:

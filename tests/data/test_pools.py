@@ -8,7 +8,6 @@ import pytest
 from conftest import RATE, write_corpus
 from shards_to_verify import read_sample
 
-from speechssl import ingest
 from speechssl.audio.augmentation import Augmenter
 from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
 from speechssl.data import pools
@@ -16,6 +15,7 @@ from speechssl.data.corpus import Corpus, SampleRef, read_corpus
 from speechssl.data.pools import CorpusPool, read_pool
 from speechssl.data.reading import read_sample_audio
 from speechssl.errors import DataError
+from speechssl.verbs import shard as ingest
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import torch
 from speechssl.config import StreamConfig
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus, SampleRef, join, read_corpus
-from speechssl.data.index import ShardIndex, StringColumn, key_hash
 from speechssl.data.streams import (
     MIXTURE_CYCLE,
     BatchSpec,
@@ -25,6 +24,7 @@ from speechssl.data.streams import (
     split_sources,
 )
 from speechssl.errors import ConfigError, DataError
+from speechssl.shards.index import ShardIndex, StringColumn, key_hash
 
 RATE = 100
 

@@ -9,13 +9,13 @@ from conftest import write_corpus
 from reference import conv_frames
 from small_chain import MODEL
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.errors import DataError
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.recogniser import load_recogniser
+from speechssl.verbs import shard as ingest
 
 LAYERS = MODEL.feature_encoder.conv_layers
 
@@ -67,7 +67,7 @@ def test_a_set_that_is_all_too_short_is_all_deletions(finetuned: Path, tmp_path:
 def test_references_are_cleaned_and_those_without_are_skipped(
     finetuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speechssl.data.clips.normalize_text", lambda text, _: text)  # as shards of elsewhere
+    monkeypatch.setattr("speechssl.ingest.clips.normalize_text", lambda text, _: text)  # as shards of elsewhere
     corpus = corpus_of(tmp_path, [9000, 9000, 150], ["\u200bO\u00adNE  TWO", "\u200b", "\ufeff"])
     found = scored(finetuned, corpus, 80)
     assert found.references == {"u000": "ONE TWO"}

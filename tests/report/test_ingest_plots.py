@@ -9,11 +9,11 @@ import soundfile
 import soxr
 from matplotlib.figure import Figure
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.report.exhibits import NUM_HEARD, Exhibit, choose_exhibits
 from speechssl.report.ingest import IngestReport, read_report
 from speechssl.report.ingest_plots import mel_filters, mel_spectrogram, plot_exhibits, plot_ingest, plot_rejected
+from speechssl.verbs import shard as ingest
 
 RATE = 16000
 SIZES = {8000: 512, 16000: 1024, 48000: 2048}

@@ -10,14 +10,14 @@ from accounts import rows_of
 from conftest import write_corpus
 from rich.console import Console
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.recordings import Found, Ignored, Note, Rejected
-from speechssl.data.sources import find_recordings
 from speechssl.errors import DataError
+from speechssl.ingest.recordings import Found, Ignored, Note, Rejected
+from speechssl.ingest.sources import find_recordings
 from speechssl.report.ingest import IngestReport, Named, read_named, read_report, save_report
 from speechssl.report.ingest_summary import duration, say, summary
+from speechssl.verbs import shard as ingest
 
 ODD = "/a  b/\ttab\nline\r\u2028\x1c.wav"
 NOTES = [Note(ODD, "wrong length", "in its\nheader"), *(Note(f"/{i}", "other", "x " * 300) for i in range(5))]

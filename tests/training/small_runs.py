@@ -12,10 +12,10 @@ import yaml
 from conftest import write_corpus
 from forked_ranks import run_ranks
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint, load_training_state
 from speechssl.training.run_log import read_log
+from speechssl.verbs import shard as ingest
 
 Config = dict[str, Any]
 

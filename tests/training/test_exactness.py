@@ -11,7 +11,7 @@ from conftest import write_corpus
 from killing import Forked, finish_as_user, kill_often, start_as_user
 from small_runs import PRETRAIN, changed, command, losses, newest_weights, spread, train
 
-from speechssl.data.listing import REPORT_FILE, UNFINISHED
+from speechssl.shards.listing import REPORT_FILE, UNFINISHED
 from speechssl.training.checkpoints import latest_checkpoint
 
 CONFIG = changed(

@@ -11,9 +11,9 @@ from http_server import FaultyServer
 from killing import Forked, kill_often, start_as_user
 from small_runs import PRETRAIN, changed, command, losses, newest_weights, spread, train
 
-from speechssl import ingest
 from speechssl.config import ShardConfig
 from speechssl.training.checkpoints import latest_checkpoint
+from speechssl.verbs import shard as ingest
 
 # Windows of a few utterances, whose shards come, are evicted and come again.
 CONFIG = changed(

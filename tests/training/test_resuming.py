@@ -14,13 +14,14 @@ import soundfile
 import torch
 from small_chain import finetune_config, pretrain_config, weights
 
-from speechssl import __version__, ingest
+from speechssl import __version__
 from speechssl.config import FinetuneConfig, NoiseConfig, PretrainConfig, ShardConfig
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import ConfigError
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint, load_training_state
 from speechssl.training.fingerprint import Samples, describe_set, difference, sample_differences
 from speechssl.verbs import finetune, pretrain
+from speechssl.verbs import shard as ingest
 
 TEXTS = ["DON’T", "YES", "GO", "IT’S"] * 3
 

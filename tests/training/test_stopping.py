@@ -32,8 +32,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from speechssl.cli import main
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data import batches
-from speechssl.data.remote.waiting import pause
 from speechssl.errors import RunStopped
+from speechssl.remote.waiting import pause
 from speechssl.tasks.ctc import FinetuneTask
 from speechssl.tasks.pretraining import PretrainTask
 from speechssl.training import checkpoints, stopping

@@ -1,0 +1,88 @@
+"""Shards that addresses, folders and globs elsewhere name, and commands."""
+
+from collections.abc import Mapping
+
+from braceexpand import braceexpand
+
+from speechssl.errors import DataError
+from speechssl.remote.failures import NotFoundError
+from speechssl.remote.store import ShardStore
+from speechssl.shards.addresses import PIPE, SCHEMES, opening_hint, shown, split_query
+from speechssl.shards.listing import REPORT_FILE, shards_in_report
+
+
+def find_remote(patterns: Mapping[int, str], store: ShardStore) -> dict[str, int]:
+    """Addresses and commands of shards, in order of path, with the number of the pattern that names each first.
+
+    Patterns are addresses of shards, of folders (ending in a slash) and, where the file system can list, globs, and
+    ``pipe:`` commands. All may have braces as in webdataset: ``shard-{000000..000099}.tar``.
+
+    Raises:
+        DataError: names every pattern that leads to no shards.
+    """
+    found: dict[str, int] = {}
+    problems = []
+    for number, pattern in patterns.items():
+        try:
+            for url in _expand_braces(pattern):
+                found = dict.fromkeys(_shards_at(url, store), number) | found
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return dict(sorted(found.items(), key=lambda item: (shown(item[0]).split("/"), item[0])))
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    try:
+        return list(braceexpand(pattern))
+    except ValueError as error:
+        raise DataError(f"{shown(pattern)}: its braces do not match ({error})") from error
+
+
+def _shards_at(url: str, store: ShardStore) -> list[str]:
+    """Addresses of the shards that one address, without braces, stands for."""
+    if url.startswith(PIPE):
+        return [url]
+    scheme, path = url.partition("://")[0].lower(), split_query(url)[0]
+    if scheme not in SCHEMES:
+        expected = "its path" if scheme == "file" else f"{', '.join(f'{known}://' for known in SCHEMES)} or pipe:"
+        raise DataError(f"{shown(url)}: shards cannot be read from {scheme}://, expected {expected}")
+    if path.endswith("/"):
+        return _shards_in(url, store)
+    if not any(mark in path.partition("://")[2].partition("/")[2] for mark in "*?["):
+        return [url]
+    if scheme in ("http", "https"):
+        raise DataError(
+            f"{shown(url)}: {scheme}:// cannot be searched; name the shards with braces, as in "
+            "shard-{000000..000099}.tar, or give their folder with a slash at its end"
+        )
+    matches = store.glob(url)
+    if not matches:
+        raise DataError(f"{shown(url)}: no shards here (not found){opening_hint(url)}")
+    return matches
+
+
+def _shards_in(folder: str, store: ShardStore) -> list[str]:
+    """Addresses of the shards that the report of a remote folder lists, or that above it for a part of a split."""
+    path, query = split_query(folder)
+    top, name = path.rstrip("/").rpartition("/")[::2]
+    bases = [(path, "")] + ([(f"{top}/", f"{name}/")] if "://" in top else [])
+    for base, prefix in bases:
+        try:
+            content = store.read(base + REPORT_FILE + query)
+        except NotFoundError:
+            continue
+        listed = shards_in_report(content)
+        names = [item.removeprefix(prefix) for item in listed if item.startswith(prefix)]
+        if shards := [item for item in names if "/" not in item]:
+            return [path + item + query for item in shards]
+        if not prefix:
+            parts = sorted({item.partition("/")[0] for item in names})
+            hint = f"give {', '.join(f'{part}/' for part in parts)} of it" if parts else "make the set again"
+            raise DataError(f"{shown(folder)}: its {REPORT_FILE} lists no shards; {hint}")
+    raise DataError(
+        f"{shown(folder)}: no {REPORT_FILE} here, which `speechssl shard` writes last: the set is not finished, or was "
+        "not copied as a whole; finish it, or name shards from elsewhere with braces, as in shard-{000000..000099}.tar"
+        f"{opening_hint(folder)}"
+    )

@@ -1,0 +1,62 @@
+"""What the members of a sample are called, and what its text members say."""
+
+import json
+from typing import Any
+
+from speechssl.errors import DataError
+from speechssl.shards.fields import columns_of, identifier_in
+from speechssl.shards.transcripts import find_transcript
+from speechssl.shards.values import text_from
+from speechssl.text.normalisation import normalize_text
+
+MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
+"""Of audio in shards; what a source may hold is more."""
+
+
+def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
+    """Content of a sample's ``json`` member; empty if it has none.
+
+    Args:
+        members: their bytes by suffix.
+        name: shard and key, for messages.
+
+    Raises:
+        DataError: not a JSON object.
+    """
+    try:
+        content = json.loads(members.get("json", b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: its .json is damaged ({error}); make the shard again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{name}: its .json is a {type(content).__name__}, expected an object; make the shard again")
+    return content
+
+
+def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: str) -> str | None:
+    """Transcript as ``speechssl shard`` would take it from these members, but for its case; None if there is none.
+
+    It is in the metadata, or else in a text member.
+
+    Raises:
+        DataError: not a text, or not in UTF-8.
+    """
+    column = columns_of(tuple(metadata)).get("text", "")
+    try:
+        text = text_from(metadata.get(column), column)
+    except ValueError as error:
+        raise DataError(f"{name}: in its .json {error}; make the shard again") from error
+    if not text:
+        try:
+            text = find_transcript(members, name.rpartition(": ")[2].rpartition("/")[2]) or ""
+        except ValueError as error:
+            raise DataError(f"{name}: its transcript {error}; make the shard again") from error
+    return normalize_text(text) or None
+
+
+def speaker_of(metadata: dict[str, Any]) -> str | None:
+    """Who speaks, as ``speechssl shard`` would take it from the metadata; None if it does not say, or no text."""
+    column = columns_of(tuple(metadata)).get("speaker", "")
+    try:
+        return identifier_in("speaker", column, metadata.get(column)) or None
+    except ValueError:
+        return None

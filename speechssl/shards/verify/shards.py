@@ -1,0 +1,86 @@
+"""One shard: its tar, its samples, its index."""
+
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from speechssl.errors import DataError
+from speechssl.shards.index import StringColumn
+from speechssl.shards.members import metadata_of, transcript_of
+from speechssl.shards.tar_scan import KEY_PATTERN, ScannedSample, scan_tar
+from speechssl.shards.tar_walk import shown
+from speechssl.shards.transcripts import transcript_suffix
+from speechssl.shards.verify.audio import ContentError, check_audio
+from speechssl.shards.verify.indexes import check_index, leave_index
+from speechssl.shards.verify.results import CheckedSample, RateUse, ShardResult
+
+
+class ShardTask(NamedTuple):
+    """What to do with one shard."""
+
+    shard: Path
+    decode: bool
+    write_index: bool
+
+
+def check_shard(task: ShardTask) -> ShardResult:
+    """Check one shard and its index; if asked to, and all is well but the index, leave a new one to be published."""
+    result = ShardResult(task.shard)
+    try:
+        _check_shard(task, result)
+    except OSError as error:
+        detail = f"cannot be read ({error.strerror or error}); check the disk and the permissions"
+        result.name("unreadable shard", detail)
+    result.findings.sort(key=lambda finding: finding.offset or 0)
+    return result
+
+
+def _check_shard(task: ShardTask, result: ShardResult) -> None:
+    scan = scan_tar(task.shard)
+    result.findings += scan.findings
+    with task.shard.open("rb") as file:
+        samples = [_check_sample(file, sample, task.decode, result) for sample in scan.samples]
+    allowed = [sample for sample in samples if KEY_PATTERN.fullmatch(sample.key)]
+    result.keys = StringColumn.of([sample.key for sample in allowed])
+    result.offsets = np.array([sample.offset for sample in allowed], dtype=np.int64)
+    result.checksums = np.array([sample.checksum for sample in allowed], dtype=np.uint32)
+    result.num_samples = len(samples)
+    for sample in samples:
+        if sample.audio is not None:
+            rate = sample.audio.sample_rate
+            result.seconds += sample.audio.num_samples / rate
+            use = result.rates.get(rate, RateUse(0, sample.key, sample.offset))
+            result.rates[rate] = use._replace(num_samples=use.num_samples + 1)
+    check_index(samples, result)
+    if task.write_index and result.index_findings and not result.findings and len(result.rates) == 1:
+        leave_index(samples, result)
+
+
+def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: ShardResult) -> CheckedSample:
+    """Read one sample, and name what is wrong with its members."""
+    file.seek(sample.offset)
+    data = file.read(sample.size)
+
+    def content(suffix: str) -> bytes:
+        start = sample.members[suffix].offset - sample.offset
+        return data[start : start + sample.members[suffix].size]
+
+    name, audio, text = f"{result.shard}: {shown(sample.key)}", None, None
+    if sample.audio_suffix is not None:
+        try:
+            audio = check_audio(content(sample.audio_suffix), decode=decode)
+        except ContentError as error:
+            result.name(error.kind, str(error), sample.key, sample.offset)
+    texts = {suffix: content(suffix) for suffix in sample.members if suffix == "json" or transcript_suffix(suffix)}
+    kind = "wrong JSON"
+    try:
+        metadata = metadata_of(texts, name=name)
+        kind = "wrong text"
+        text = transcript_of(texts, metadata, name=name) or ""
+    except DataError as error:
+        result.name(kind, str(error).removeprefix(f"{name}: "), sample.key, sample.offset)
+    place = sample.members.get(sample.audio_suffix or "")
+    start, size = (place.offset - sample.offset, place.size) if place else (0, 0)
+    return CheckedSample(sample.key, sample.offset, sample.size, zlib.crc32(data), audio, text, start, size)

@@ -1,0 +1,139 @@
+"""``speechssl verify``: prove that shards and indexes are whole, name what is not, index shards made elsewhere."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from speechssl.config import VerifyConfig
+from speechssl.errors import ConfigError, DataError
+from speechssl.outputs import check_output_file, check_output_folder, has_json, whole_file
+from speechssl.shards.listing import REPORT_FILE
+from speechssl.shards.tar_scan import Finding
+from speechssl.shards.tar_walk import shown
+from speechssl.shards.verify.indexes import partial_index, publish_index
+from speechssl.shards.verify.processes import check_in_processes
+from speechssl.shards.verify.sets import check_folder, check_set, find_all
+from speechssl.shards.verify.shards import ShardTask
+
+
+@dataclass
+class VerificationReport:
+    """Outcome over all shards."""
+
+    num_shards: int
+    num_samples: int
+    """Utterances."""
+    seconds: float
+    num_indexes_written: int
+    findings: list[Finding]
+    """In order of shard and offset."""
+
+
+def run(config: VerifyConfig) -> VerificationReport:
+    """Check every shard, and the set as a whole; write indexes if asked to.
+
+    Raises:
+        ConfigError: nothing to verify, or a report that cannot be written there.
+        DataError: something is wrong; the message is the summary.
+    """
+    shards, folders = _prepare(config)
+    decode = config.decode or config.write_index
+    tasks = [ShardTask(shard, decode, config.write_index) for shard in shards]
+    console = Console(stderr=True)
+    try:
+        checks = check_in_processes(tasks, config.num_workers)
+        progress = track(checks, total=len(tasks), description="shards", console=console)
+        results = sorted(progress, key=lambda result: result.shard)
+        check_set(results)
+        num_written = sum(publish_index(result) for result in results)
+    finally:
+        if config.write_index:
+            for shard in shards:
+                partial_index(shard).unlink(missing_ok=True)
+    findings = [finding for result in results for finding in (*result.findings, *result.index_findings)]
+    findings += dict.fromkeys(finding for folder in folders for finding in check_folder(folder))
+    report = VerificationReport(
+        len(shards), sum(r.num_samples for r in results), sum(r.seconds for r in results), num_written, findings
+    )
+    _print(report, console)
+    if config.report is not None:
+        _save(report, config.report)
+    if findings:
+        raise DataError(summary(report, config.report))
+    return report
+
+
+def _prepare(config: VerifyConfig) -> tuple[list[Path], list[Path]]:
+    """Refuse what cannot work; shards, and folders that are to be checked as a whole."""
+    if not config.shards:
+        raise ConfigError("shards is empty; name shard files, folders of shards, or globs")
+    if config.num_workers < 0:
+        raise ConfigError(f"num_workers is {config.num_workers}, expected 0 (one per core) or more")
+    shards, folders = find_all(config.shards)
+    if config.report is not None:
+        sets = {place.resolve() for shard in shards for place in (shard.parent, shard.parent.parent)}
+        if config.report.name == REPORT_FILE and config.report.parent.resolve() in sets:
+            raise ConfigError(f"report: {config.report} is where the set's own report lies; choose another name")
+        if config.report.suffix in (".tar", ".index"):
+            raise ConfigError(f"report: {config.report} would be taken for a shard or its index; give a name as x.json")
+        check_output_file(config.report, has_json("num_shards", "findings"), what="findings", key="report")
+    for folder in sorted({shard.parent for shard in shards}) if config.write_index else ():
+        check_output_folder(folder, key="write_index: the folder of the shards")
+    return shards, folders
+
+
+def summary(report: VerificationReport, path: Path | None) -> str:
+    """Every kind of problem with its count and its first three, over all shards."""
+    num_bad = len({finding.shard for finding in report.findings})
+    lines = [f"{len(report.findings)} problems in {num_bad} files; {_totals(report)} in all:"]
+    for kind, count in Counter(finding.kind for finding in report.findings).most_common():
+        lines.append(f"  {kind}: {count}")
+        examples = [finding for finding in report.findings if finding.kind == kind][:3]
+        lines += [f"    {finding.shard}: {_place(finding)}{finding.detail}" for finding in examples]
+    lines.append(f"All of them are in {path}." if path else "--report FILE writes all of them to a JSON file.")
+    return "\n".join(lines)
+
+
+def _place(finding: Finding) -> str:
+    words = [shown(finding.key)] if finding.key else []
+    words += [] if finding.offset is None else [f"at byte {finding.offset}"]
+    return f"{' '.join(words)}: " if words else ""
+
+
+def _totals(report: VerificationReport) -> str:
+    return f"{report.num_shards} shards, {report.num_samples} samples, {report.seconds / 3600:,.2f} hours"
+
+
+def _print(report: VerificationReport, console: Console) -> None:
+    """A table of the files with problems, or that all is well."""
+    if report.num_indexes_written:
+        console.print(f"wrote {report.num_indexes_written} indexes", markup=False, highlight=False)
+    if not report.findings:
+        console.print(f"{_totals(report)}: sound", markup=False, highlight=False)
+        return
+    table = Table("file", "problem", "count", "first")
+    in_order = sorted(report.findings, key=lambda finding: (finding.shard, finding.kind))
+    for (shard, kind), group in groupby(in_order, key=lambda finding: (finding.shard, finding.kind)):
+        findings = list(group)
+        names = ", ".join(_place(finding).removesuffix(": ") for finding in findings[:3])
+        table.add_row(Text(shard, overflow="fold"), kind, str(len(findings)), Text(names, overflow="fold"))
+    console.print(table)
+
+
+def _save(report: VerificationReport, path: Path) -> None:
+    content = {
+        "num_shards": report.num_shards,
+        "num_samples": report.num_samples,
+        "seconds": round(report.seconds, 3),
+        "num_indexes_written": report.num_indexes_written,
+        "findings": [finding._asdict() for finding in report.findings],
+    }
+    with whole_file(path) as file:
+        file.write(json.dumps(content, indent=2) + "\n")
