@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from conftest import RATE
 
 from speechssl.data.corpus import SampleRef, read_corpus
 from speechssl.data.reading import read_members, read_sample_audio
-from speechssl.shards.index import SampleEntry, index_path, write_index
-from speechssl.shards.members import metadata_of, speaker_of, transcript_of
+from speechssl.shards.index import index_path, write_index
+from speechssl.shards.members import identifier_of, metadata_of, transcript_of
+from speechssl.shards.table import SampleEntry
 from speechssl.shards.tar_scan import Finding
 from speechssl.shards.verify.results import ShardResult
 from speechssl.shards.verify.shards import ShardTask, check_shard
@@ -61,8 +63,18 @@ def true_entries(shard: Path) -> list[SampleEntry]:
             num_samples = soundfile.info(tar.extractfile(audio)).frames
             content = json.load(tar.extractfile(text))
             key = audio.name.partition(".")[0]
-            place = (audio.offset_data - audio.offset, audio.size)
-            rows.append(SampleEntry(key, audio.offset, end - audio.offset, num_samples, content["text"], *place))
+            rows.append(
+                SampleEntry(
+                    key=key,
+                    offset=audio.offset,
+                    size=end - audio.offset,
+                    num_samples=num_samples,
+                    audio_start=audio.offset_data - audio.offset,
+                    audio_size=audio.size,
+                    checksum=zlib.crc32(shard.read_bytes()[audio.offset : end]),
+                    text=content["text"],
+                )
+            )
     return rows
 
 
@@ -117,7 +129,7 @@ def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
     members, name = read_members(ref), f"{ref.shard}: {ref.key}"
     metadata = metadata_of(members, name=name)
     text = transcript_of(members, metadata, name=name)
-    return Sample(ref.key, read_sample_audio(ref, sample_rate), text, speaker_of(metadata))
+    return Sample(ref.key, read_sample_audio(ref, sample_rate), text, identifier_of("speaker", metadata) or None)
 
 
 def read_all(shard: Path) -> list[Sample]:

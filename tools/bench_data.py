@@ -30,7 +30,8 @@ from speechssl.config import StreamConfig
 from speechssl.data.batches import BatchLoader
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.streams import StreamPlan
-from speechssl.shards.index import SampleEntry, write_index
+from speechssl.shards.index import write_index
+from speechssl.shards.table import SampleEntry
 from speechssl.shards.writer import encode_audio
 from speechssl.verbs import shard as ingest
 
@@ -191,7 +192,7 @@ def make_index(folder: Path, hours: float) -> None:
         shard = folder / f"shard-{number:06d}.tar"
         shard.write_bytes(b"")
         entries = [
-            SampleEntry(f"speaker{i % 977:04d}-{i:08d}", 0, 0, int(lengths[i]), "", 0, 0)
+            SampleEntry(f"speaker{i % 977:04d}-{i:08d}", 0, 0, int(lengths[i]), 0, 0, 0)
             for i in range(start, min(start + per_shard, num_samples))
         ]
         write_index(shard, RATE, entries, shard.with_name(shard.name + ".index"))

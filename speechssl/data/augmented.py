@@ -13,7 +13,7 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.pools import CorpusPool, read_pool
 from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
-from speechssl.shards.index import key_hash
+from speechssl.shards.table import key_hash
 
 logger = logging.getLogger(__name__)
 

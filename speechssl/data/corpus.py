@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,31 +10,17 @@ from speechssl.errors import DataError
 from speechssl.remote.expansion import find_remote
 from speechssl.remote.store import ShardStore
 from speechssl.shards.addresses import is_remote, shown_all
-from speechssl.shards.index import NUMBERS, ShardIndex, StringColumn, read_index
+from speechssl.shards.index import ShardIndex, read_index
 from speechssl.shards.listing import find_shards, set_of
+from speechssl.shards.table import SampleEntry, SampleTable, StringColumn, joined
 
 
-class SampleRef(NamedTuple):
-    """Where one sample is, and how long."""
+@dataclass(frozen=True)
+class SampleRef(SampleEntry):
+    """Where one sample is, and how long; its key is that of the corpus."""
 
-    shard: str
+    shard: str = ""
     """Path of the tar, or its name in the store."""
-    key: str
-    """Its name in the corpus, as in ``Corpus.keys``."""
-    offset: int
-    """First byte of its first tar header."""
-    size: int
-    """Bytes of its members, headers and padding included."""
-    num_samples: int
-    """Audio samples."""
-    checksum: int
-    """CRC-32 of its bytes."""
-    audio_start: int
-    """First byte of its encoded audio, counted from offset."""
-    audio_size: int
-    """Bytes of it."""
-    text: str | None
-    """Transcript, empty if there is none; None if transcripts were not asked for."""
     store: ShardStore | None = None
     """Where the shard is read; None: at its path."""
 
@@ -45,9 +30,9 @@ class SampleRef(NamedTuple):
         return self.key.rpartition("/")[2]
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Samples of one or more shards; the columns have one row per sample, (N,), in order of shards and offsets."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus(SampleTable):
+    """Samples of one or more shards."""
 
     sample_rate: int
     """Hz."""
@@ -57,38 +42,11 @@ class Corpus:
     """Position of the pattern that named each shard first, (shards,)."""
     shard_numbers: np.ndarray
     """Position of each sample's shard in ``shards``."""
-    offsets: np.ndarray
-    sizes: np.ndarray
-    audio_starts: np.ndarray
-    audio_sizes: np.ndarray
-    num_samples: np.ndarray
-    checksums: np.ndarray
-    key_hashes: np.ndarray
-    """Of the key in the shard, and of the sample's checksum too where another set has the same key, uint64."""
-    keys: StringColumn
-    """Names that no other sample has: the key in the shard, after the name of its set and a slash where another set has
-    the same key."""
-    texts: StringColumn | None = None
-    """Transcripts, empty where there is none; None if they were not asked for."""
     store: ShardStore | None = None
     """Where shards that are not on this machine are read; None if all are."""
 
-    def __len__(self) -> int:
-        return len(self.offsets)
-
     def __getitem__(self, i: int) -> SampleRef:
-        return SampleRef(
-            self.shards[self.shard_numbers[i]],
-            self.keys[i],
-            int(self.offsets[i]),
-            int(self.sizes[i]),
-            int(self.num_samples[i]),
-            int(self.checksums[i]),
-            int(self.audio_starts[i]),
-            int(self.audio_sizes[i]),
-            None if self.texts is None else self.texts[i],
-            self.store,
-        )
+        return SampleRef(**self.row(i), shard=self.shards[self.shard_numbers[i]], store=self.store)
 
     @property
     def seconds(self) -> float:
@@ -105,10 +63,7 @@ class Corpus:
 
     def subset(self, chosen: np.ndarray) -> "Corpus":
         """Corpus of some rows, (M,), in their order."""
-        columns = {name: getattr(self, name)[chosen] for name in ("shard_numbers", *NUMBERS)}
-        keys = StringColumn.of([self.keys[i] for i in chosen])
-        texts = None if self.texts is None else StringColumn.of([self.texts[i] for i in chosen])
-        return replace(self, **columns, keys=keys, texts=texts)
+        return replace(self, **self.taken(chosen), shard_numbers=self.shard_numbers[chosen])
 
 
 def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: ShardStore | None = None) -> Corpus:
@@ -144,16 +99,12 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
 
 def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) -> Corpus:
     """Indexes of one sample rate as one corpus; ``sources`` says which pattern named each, one for all if absent."""
-    columns: dict[str, Any] = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in NUMBERS}
-    texts = [index.texts for index in indexes if index.texts is not None]
     return Corpus(
-        indexes[0].sample_rate,
-        [str(index.shard) for index in indexes],
-        np.array([0] * len(indexes) if sources is None else sources, dtype=np.int32),
-        np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes]),
-        **columns,
-        keys=StringColumn.joined([index.keys for index in indexes]),
-        texts=StringColumn.joined(texts) if len(texts) == len(indexes) else None,
+        **joined(indexes),
+        sample_rate=indexes[0].sample_rate,
+        shards=[str(index.shard) for index in indexes],
+        shard_sources=np.array([0] * len(indexes) if sources is None else sources, dtype=np.int32),
+        shard_numbers=np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes]),
     )
 
 

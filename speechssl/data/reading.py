@@ -10,16 +10,18 @@ import numpy as np
 from speechssl.audio.reading import decode_into
 from speechssl.data.corpus import SampleRef
 from speechssl.errors import DataError
-from speechssl.shards.members import metadata_of, speaker_of
+from speechssl.shards.members import identifier_of, metadata_of
 
 
 def read_speaker(ref: SampleRef) -> str | None:
-    """Who speaks in a sample, if its shard knows; nothing is decoded.
+    """Who speaks in a sample, if its index or its shard knows; nothing is decoded.
 
     Raises:
         DataError: names shard and key of what is missing or damaged.
     """
-    return speaker_of(metadata_of(read_members(ref), name=f"{ref.shard}: {ref.key}"))
+    if ref.speaker is not None:
+        return ref.speaker or None
+    return identifier_of("speaker", metadata_of(read_members(ref), name=f"{ref.shard}: {ref.key}")) or None
 
 
 def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:

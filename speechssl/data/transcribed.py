@@ -13,7 +13,7 @@ import numpy as np
 from speechssl.data.corpus import Corpus
 from speechssl.errors import DataError
 from speechssl.frames import ConvLayers, num_frames, receptive_field_samples
-from speechssl.shards.index import StringColumn
+from speechssl.shards.table import StringColumn
 from speechssl.text.characters import count_characters, list_characters, show_character
 from speechssl.text.doubtful import find_doubtful
 from speechssl.text.foreign import Foreign, find_foreign, times

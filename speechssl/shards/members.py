@@ -1,7 +1,7 @@
 """What the members of a sample are called, and what its text members say."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from speechssl.errors import DataError
 from speechssl.shards.fields import columns_of, identifier_in
@@ -53,10 +53,10 @@ def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: 
     return normalize_text(text) or None
 
 
-def speaker_of(metadata: dict[str, Any]) -> str | None:
-    """Who speaks, as ``speechssl shard`` would take it from the metadata; None if it does not say, or no text."""
-    column = columns_of(tuple(metadata)).get("speaker", "")
+def identifier_of(field: Literal["speaker", "language"], metadata: dict[str, Any]) -> str:
+    """Who speaks, or what, as ``speechssl shard`` would take it from the metadata; empty if it does not say."""
+    column = columns_of(tuple(metadata)).get(field, "")
     try:
-        return identifier_in("speaker", column, metadata.get(column)) or None
+        return identifier_in(field, column, metadata.get(column))
     except ValueError:
-        return None
+        return ""

@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -16,7 +17,9 @@ import numpy as np
 import soundfile
 
 from speechssl.outputs import PARTIAL
-from speechssl.shards.index import SampleEntry, ShardSums, index_path, write_index
+from speechssl.shards.index import index_path, write_index
+from speechssl.shards.members import identifier_of
+from speechssl.shards.table import SampleEntry
 from speechssl.shards.webdataset_alone import tar_writer_class
 
 AudioFormat = Literal["flac", "opus", "wav"]
@@ -99,10 +102,19 @@ class ShardFile:
         audio_start = self._position - num_blocks * tarfile.BLOCKSIZE - start
         self._tar.write({"__key__": sample.key, "json": metadata})
         self._sums.end_sample(self._position)
-        text = str(sample.metadata.get("text", ""))
-        size = self._position - start
         self._entries.append(
-            SampleEntry(sample.key, start, size, sample.num_samples, text, audio_start, len(sample.audio))
+            SampleEntry(
+                key=sample.key,
+                offset=start,
+                size=self._position - start,
+                num_samples=sample.num_samples,
+                audio_start=audio_start,
+                audio_size=len(sample.audio),
+                checksum=0,  # of bytes that may still be on their way
+                text=str(sample.metadata.get("text", "")),
+                speaker=identifier_of("speaker", sample.metadata),
+                language=identifier_of("language", sample.metadata),
+            )
         )
 
     def finish(self) -> tuple[int, str]:
@@ -116,11 +128,12 @@ class ShardFile:
         self._file.flush()
         os.fsync(self._file.fileno())
         index = self._path.with_name(PARTIAL + index_path(self._path).name)
-        sums = self._sums.result()
-        write_index(self._partial, self._sample_rate, self._entries, index, sums)
+        sums = zip(self._entries, self._sums.checksums, strict=True)
+        entries = [replace(entry, checksum=checksum) for entry, checksum in sums]
+        write_index(self._partial, self._sample_rate, entries, index, self._sums.sha256)
         index.replace(index_path(self._path))
         self._partial.replace(self._path)
-        return sums.num_bytes, sums.sha256
+        return self._sums.num_bytes, self._sums.sha256
 
 
 class _Sums:
@@ -132,9 +145,10 @@ class _Sums:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
-        self._num_bytes = 0
+        self.num_bytes = 0
         self._checksum = 0
-        self._checksums: list[int] = []
+        self.checksums: list[int] = []
+        """CRC-32 of each sample's bytes."""
         self._ends: deque[int] = deque()
         self.is_open = True
         """Whether what is written is wanted."""
@@ -146,20 +160,21 @@ class _Sums:
         self._file.write(data)
         self._sha256.update(data)
         left = memoryview(data)
-        while self._ends and self._ends[0] <= self._num_bytes + len(left):
-            size = self._ends.popleft() - self._num_bytes
-            self._checksums.append(zlib.crc32(left[:size], self._checksum))
+        while self._ends and self._ends[0] <= self.num_bytes + len(left):
+            size = self._ends.popleft() - self.num_bytes
+            self.checksums.append(zlib.crc32(left[:size], self._checksum))
             self._checksum = 0
-            self._num_bytes += size
+            self.num_bytes += size
             left = left[size:]
         self._checksum = zlib.crc32(left, self._checksum)
-        self._num_bytes += len(left)
+        self.num_bytes += len(left)
         return len(data)
 
     def end_sample(self, position: int) -> None:
         """A sample ends at a byte that may still be on its way; the next one has not begun."""
         self._ends.append(position)
 
-    def result(self) -> ShardSums:
-        """Of all that was written."""
-        return ShardSums(self._num_bytes, self._sha256.hexdigest(), np.array(self._checksums, dtype=np.uint32))
+    @property
+    def sha256(self) -> str:
+        """Of all that was written, hexadecimal."""
+        return self._sha256.hexdigest()

@@ -16,7 +16,8 @@ from speechssl.data.batches import Quarantine, SampleCache, load_batch
 from speechssl.data.corpus import Corpus, distinct_ends, join, read_corpus
 from speechssl.data.streams import StreamPlan, epoch_batches
 from speechssl.errors import DataError
-from speechssl.shards.index import key_hash, read_index
+from speechssl.shards.index import read_index
+from speechssl.shards.table import key_hash
 from speechssl.verbs import evaluate
 from speechssl.verbs import shard as ingest
 from speechssl.verbs.verify import run as verify

@@ -24,7 +24,8 @@ from speechssl.data.streams import (
     split_sources,
 )
 from speechssl.errors import ConfigError, DataError
-from speechssl.shards.index import ShardIndex, StringColumn, key_hash
+from speechssl.shards.index import ShardIndex
+from speechssl.shards.table import SampleEntry, columns_of_entries
 
 RATE = 100
 
@@ -36,22 +37,12 @@ def corpus(lengths: list[int], num_shards: int = 1) -> Corpus:
 
 def made_index(name: str, samples: list[tuple[int, int]]) -> ShardIndex:
     """Index of a shard that does not exist, of samples given by number and length."""
-    keys = [f"k{i}" for i, _ in samples]
-    return ShardIndex(
-        Path(name),
-        RATE,
-        0,
-        "",
-        offsets=np.zeros(len(keys), np.int64),
-        sizes=np.zeros(len(keys), np.int64),
-        audio_starts=np.zeros(len(keys), np.int64),
-        audio_sizes=np.zeros(len(keys), np.int64),
-        num_samples=np.array([n for _, n in samples], np.int64),
-        checksums=np.zeros(len(keys), np.uint32),
-        key_hashes=np.array([key_hash(key) for key in keys], np.uint64),
-        keys=StringColumn.of(keys),
-        texts=None,
-    )
+    entries = [
+        SampleEntry(key=f"k{i}", offset=0, size=0, num_samples=length, audio_start=0, audio_size=0, checksum=0)
+        for i, length in samples
+    ]
+    columns = columns_of_entries(entries) | {"texts": None, "speakers": None, "languages": None}
+    return ShardIndex(shard=Path(name), sample_rate=RATE, shard_bytes=0, sha256="", **columns)
 
 
 def one_epoch(plan: StreamPlan, stream: int, epoch: int = 0) -> list[BatchSpec]:

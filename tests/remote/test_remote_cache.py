@@ -3,6 +3,7 @@
 import resource
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_a_shard_that_rots_in_the_cache_is_fetched_again(
     file.write_bytes(bytes(file.stat().st_size))
     np.testing.assert_array_equal(read_sample(corpus[0], RATE).audio, read_sample(local[0], RATE).audio)
     assert "damaged in the cache" in caplog.text
-    wrong = corpus[0]._replace(checksum=1)
+    wrong = replace(corpus[0], checksum=1)
     with pytest.raises(DataError, match=r"are not the .* that were indexed"):
         read_sample(wrong, RATE)
     assert len(server.asked(FIRST)) == 2, "what is whole is not fetched again for an index that is wrong"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from shards_to_verify import (
 
 from speechssl.config import VerifyConfig
 from speechssl.errors import DataError
-from speechssl.shards.index import METADATA_KEY, NUMBERS, index_path, key_hash, read_index, write_index
+from speechssl.shards.index import METADATA_KEY, index_path, read_index, write_index
+from speechssl.shards.table import COLUMNS, key_hash
 from speechssl.shards.verify.indexes import publish_index
 from speechssl.verbs.verify import run
 
@@ -61,12 +63,17 @@ def other_key(columns: Columns, facts: Facts) -> None:
     columns["keys"][3] = ord("9")
 
 
+def other_speaker(columns: Columns, facts: Facts) -> None:
+    columns["speakers"] = np.frombuffer(b"X", np.uint8)
+    columns["speaker_ends"] = np.array([1, 1, 1, 1])
+
+
 def no_utf8(columns: Columns, facts: Facts) -> None:
     columns["keys"][3] = 0xFF
 
 
 def swapped_rows(columns: Columns, facts: Facts) -> None:
-    for name in NUMBERS:
+    for name in (column.name for column in COLUMNS if column.metadata["dtype"]):
         columns[name] = columns[name][[1, 0, 2, 3]]
     columns["keys"][[1, 3]] = columns["keys"][[3, 1]]
     columns["texts"] = np.frombuffer("NOYESÄ B".encode(), np.uint8)
@@ -86,6 +93,7 @@ def put(name: str, value: object) -> Change:
         (add_one("checksums"), "wrong index row", "u1", "CRC-32"),
         (add_one("key_hashes"), "wrong index row", "u1", "key hash"),
         (other_text, "wrong index row", "u0", "text 'ZES', expected 'YES'"),
+        (other_speaker, "wrong index row", "u0", "speaker 'X', expected ''"),
         (other_key, "wrong index row", "u1", "in the shard, but not in its index"),
         (swapped_rows, "wrong index row", "", "not in the order of the shard"),
         (no_utf8, "unreadable index", "", "not an index ('utf-8' codec"),
@@ -115,13 +123,25 @@ def test_an_index_that_does_not_match_is_named_and_mended(
     assert_same(read_all(shard), expected)
 
 
+def test_an_index_without_speakers_as_it_was_once_is_read_and_sound(shard: Path) -> None:
+    def without(columns: Columns, facts: Facts) -> None:
+        for name in ("speakers", "speaker_ends", "languages", "language_ends"):
+            del columns[name]
+
+    expected = read_all(shard)
+    edit_index(shard, without)
+    assert read_index(shard).speakers is None
+    assert findings_of(check(shard)) == []
+    assert_same(read_all(shard), expected)
+
+
 def test_rows_that_are_missing_from_the_index_or_too_many_are_named(shard: Path, tmp_path: Path) -> None:
     rows = true_entries(shard)
     write_index(shard, RATE, rows[:2] + rows[3:], index_path(shard))
     assert [(f.key, f.detail.split(";")[0]) for f in findings_of(check(shard))] == [
         ("u2", "in the shard, but not in its index")
     ]
-    write_index(shard, RATE, [*rows, rows[0]._replace(key="ghost")], index_path(shard))
+    write_index(shard, RATE, [*rows, replace(rows[0], key="ghost")], index_path(shard))
     assert [(f.key, f.offset) for f in findings_of(check(shard))] == [("ghost", 0)]
     write_index(shard, RATE, [*rows, rows[0]], index_path(shard))
     assert "or one is there twice" in findings_of(check(shard))[0].detail

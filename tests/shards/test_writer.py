@@ -38,7 +38,12 @@ def test_a_shard_is_the_tar_that_webdataset_writes_and_its_index_says_where_all_
     sizes = (0, 1, 511, 512, 513, 10_239, 10_240, 10_241, 9728, 70_001)
     keys = ["a", *("k" * length for length in (94, 95, 96, 97, 300)), *"bcdefghij"]
     samples = [
-        EncodedSample(key, bytes([i]) * sizes[i % len(sizes)], i, {"text": "NA\u00cfVE " * i})
+        EncodedSample(
+            key,
+            bytes([i]) * sizes[i % len(sizes)],
+            i,
+            {"language": "fr", "speaker": f"s{i}", "text": "NA\u00cfVE " * i},
+        )
         for i, key in enumerate(keys)
     ]
     with ShardFile(tmp_path / "shard.tar", RATE, audio_format) as shard:
@@ -48,7 +53,12 @@ def test_a_shard_is_the_tar_that_webdataset_writes_and_its_index_says_where_all_
     with webdataset.TarWriter(str(tmp_path / "expected.tar"), "speechssl", "speechssl", mtime=0) as tar:
         for sample in samples:
             tar.write({"__key__": sample.key, audio_format: sample.audio})
-            tar.write({"__key__": sample.key, "json": json.dumps(sample.metadata, ensure_ascii=False).encode()})
+            tar.write(
+                {
+                    "__key__": sample.key,
+                    "json": json.dumps(sample.metadata, ensure_ascii=False).encode(),
+                }
+            )
     content = (tmp_path / "shard.tar").read_bytes()
     assert content == (tmp_path / "expected.tar").read_bytes()
     assert (num_bytes, sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -64,6 +74,7 @@ def test_a_shard_is_the_tar_that_webdataset_writes_and_its_index_says_where_all_
         assert (row.key, member.name) == (sample.key, f"{sample.key}.{audio_format}")
         assert (row.offset + row.audio_start, row.audio_size) == (member.offset_data, len(sample.audio))
         assert row.text == sample.metadata["text"]
+        assert (row.speaker, row.language) == (sample.metadata["speaker"], "fr")
     sums = [zlib.crc32(content[row.offset : row.offset + row.size]) for row in index.entries()]
     assert index.checksums.tolist() == sums
 

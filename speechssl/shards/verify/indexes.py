@@ -5,17 +5,12 @@ from pathlib import Path
 
 from speechssl.errors import DataError
 from speechssl.outputs import PARTIAL
-from speechssl.shards.index import (
-    SampleEntry,
-    ShardIndex,
-    StringColumn,
-    file_sha256,
-    index_path,
-    key_hash,
-    read_index,
-    write_index,
-)
+from speechssl.shards.index import ShardIndex, file_sha256, index_path, read_index, write_index
+from speechssl.shards.table import COLUMNS, SampleEntry
 from speechssl.shards.verify.results import CheckedSample, ShardResult
+
+_NAMES = {"offset": "offset", "size": "size", "checksum": "CRC-32"}
+_AUDIO_NAMES = {"num_samples": "number of audio samples", "audio_start": "audio start", "audio_size": "audio size"}
 
 
 def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
@@ -26,7 +21,7 @@ def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
     try:
         index = read_index(result.shard)
         _check_types(index)
-        rows = list(zip(index.entries(), index.checksums.tolist(), index.key_hashes.tolist(), strict=True))
+        rows = list(zip(index.entries(), index.key_hashes.tolist(), strict=True))
     except (DataError, ValueError, AttributeError) as error:
         # Damage is what read_index found in another error; by itself it finds only that the sizes differ.
         if isinstance(error, DataError) and error.__cause__ is None:
@@ -47,69 +42,60 @@ def _check_types(index: ShardIndex) -> None:
     """Raise ValueError for another type than is written, which would be a wrong number sooner or later."""
     if type(index.sample_rate) is not int:
         raise ValueError(f"a sample rate {index.sample_rate!r}, expected a whole number")
-    texts = index.texts or StringColumn.of([])
-    types = {
-        "int64": (
-            *(index.offsets, index.sizes, index.audio_starts, index.audio_sizes),
-            *(index.num_samples, index.keys.ends, texts.ends),
-        ),
-        "uint64": (index.key_hashes,),
-        "uint32": (index.checksums,),
-        "uint8": (index.keys.data, texts.data),
-    }
-    for expected, columns in types.items():
-        for column in columns:
-            if column.dtype != expected:
-                raise ValueError(f"a column of type {column.dtype}, expected {expected}")
+    for column in COLUMNS:
+        values, expected = getattr(index, column.name), column.metadata["dtype"]
+        typed = [(values, expected)] if expected else [(values.data, "uint8"), (values.ends, "int64")] if values else []
+        for part, dtype in typed:
+            if part.dtype != dtype:
+                raise ValueError(f"a column of type {part.dtype}, expected {dtype}")
 
 
 def _compare_rows(
     samples: Sequence[CheckedSample],
-    rows: list[tuple[SampleEntry, int, int]],
+    rows: list[tuple[SampleEntry, int]],
     result: ShardResult,
     *,
     is_same_file: bool,
 ) -> None:
     """Compare row by row; a sample that was changed after it was indexed is the shard's fault, not the index's."""
     num_before = len(result.findings) + len(result.index_findings)
-    row_of_key = {entry.key: (entry, checksum, hashed) for entry, checksum, hashed in rows}
+    row_of_key = {entry.key: (entry, hashed) for entry, hashed in rows}
     for sample in samples:
-        row = row_of_key.pop(sample.key, None)
+        true = sample.entry
+        row = row_of_key.pop(true.key, None)
         if row is None:
-            result.name_in_index("wrong index row", "in the shard, but not in its index", sample.key, sample.offset)
+            result.name_in_index("wrong index row", "in the shard, but not in its index", true.key, true.offset)
             continue
-        entry, checksum, hashed = row
-        if not is_same_file and entry[1:3] == sample[1:3] and checksum != sample.checksum:
+        entry, hashed = row
+        is_in_place = (entry.offset, entry.size) == (true.offset, true.size)
+        if not is_same_file and is_in_place and entry.checksum != true.checksum:
             detail = (
                 "its bytes are not those that were indexed, though in the same place: the shard is damaged or was "
                 "edited; restore it, or delete the index if the change is wanted"
             )
-            result.name("changed since indexed", detail, sample.key, sample.offset)
+            result.name("changed since indexed", detail, true.key, true.offset)
             continue
-        if differences := _differences(sample, entry, checksum, hashed):
-            result.name_in_index("wrong index row", ", ".join(differences), sample.key, sample.offset)
-    for entry, _, _ in row_of_key.values():
+        if differences := _differences(sample, entry, hashed):
+            result.name_in_index("wrong index row", ", ".join(differences), true.key, true.offset)
+    for entry, _ in row_of_key.values():
         detail = "in the index, but not in the shard as far as it can be read"
         result.name_in_index("wrong index row", detail, entry.key, entry.offset)
-    in_order = [entry.key for entry, _, _ in rows] == [sample.key for sample in samples]
+    in_order = [entry.key for entry, _ in rows] == [sample.entry.key for sample in samples]
     if not in_order and num_before == len(result.findings) + len(result.index_findings):
         result.name_in_index("wrong index row", "its rows are not in the order of the shard, or one is there twice")
 
 
-def _differences(sample: CheckedSample, entry: SampleEntry, checksum: int, hashed: int) -> list[str]:
+def _differences(sample: CheckedSample, entry: SampleEntry, hashed: int) -> list[str]:
     """Fields of an index row that are not as in the shard."""
-    pairs: list[tuple[str, object, object]] = [
-        ("offset", entry.offset, sample.offset),
-        ("size", entry.size, sample.size),
-        ("CRC-32", checksum, sample.checksum),
-        ("key hash", hashed, key_hash(entry.key)),
-    ]
+    true = sample.entry
+    names = dict(_NAMES)
     if sample.audio is not None:
-        pairs.append(("number of audio samples", entry.num_samples, sample.audio.num_samples))
-        pairs.append(("audio start", entry.audio_start, sample.audio_start))
-        pairs.append(("audio size", entry.audio_size, sample.audio_size))
-    if sample.text is not None:
-        pairs.append(("text", entry.text, sample.text))
+        names |= _AUDIO_NAMES
+    pairs = [(name, getattr(entry, field), getattr(true, field)) for field, name in names.items()]
+    pairs.insert(len(_NAMES), ("key hash", hashed, true.key_hash))
+    if sample.is_readable:
+        texts = ((field, getattr(entry, field), getattr(true, field)) for field in ("text", "speaker", "language"))
+        pairs += [pair for pair in texts if pair[1] is not None]
     return [f"{name} {_short(found)}, expected {_short(wanted)}" for name, found, wanted in pairs if found != wanted]
 
 
@@ -120,19 +106,7 @@ def _short(value: object) -> str:
 
 def leave_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
     """Write the index under its partial name: the set as a whole may still have a say."""
-    entries = [
-        SampleEntry(
-            sample.key,
-            sample.offset,
-            sample.size,
-            sample.audio.num_samples,
-            sample.text or "",
-            sample.audio_start,
-            sample.audio_size,
-        )
-        for sample in samples
-        if sample.audio is not None
-    ]
+    entries = [sample.entry for sample in samples if sample.audio is not None]
     try:
         write_index(result.shard, next(iter(result.rates)), entries, partial_index(result.shard))
     except OSError as error:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.shards.index import StringColumn
+from speechssl.shards.table import SampleEntry, StringColumn
 from speechssl.shards.tar_scan import Finding
 
 MAKE_AGAIN = "make the shard again"
@@ -61,14 +61,9 @@ class AudioFacts(NamedTuple):
 
 
 class CheckedSample(NamedTuple):
-    key: str
-    offset: int
-    size: int
-    checksum: int
+    entry: SampleEntry
+    """What its row of the index should be, but for what cannot be known."""
     audio: AudioFacts | None
     """None if there is none that can be used."""
-    text: str | None
-    """None if it cannot be read."""
-    audio_start: int
-    """First byte of its audio, counted from offset."""
-    audio_size: int
+    is_readable: bool
+    """Whether its text members can be read."""

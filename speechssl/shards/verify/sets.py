@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from speechssl.outputs import PARTIAL
-from speechssl.shards.index import INDEX_SUFFIX, key_hash
+from speechssl.shards.index import INDEX_SUFFIX
 from speechssl.shards.listing import REPORT_FILE, UNFINISHED, find_shards, set_of
+from speechssl.shards.table import key_hash
 from speechssl.shards.tar_scan import Finding
 from speechssl.shards.verify.results import ShardResult
 

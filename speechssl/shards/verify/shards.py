@@ -2,13 +2,13 @@
 
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from speechssl.errors import DataError
-from speechssl.shards.index import StringColumn
-from speechssl.shards.members import metadata_of, transcript_of
+from speechssl.shards.members import identifier_of, metadata_of, transcript_of
+from speechssl.shards.table import SampleEntry, StringColumn
 from speechssl.shards.tar_scan import KEY_PATTERN, ScannedSample, scan_tar
 from speechssl.shards.tar_walk import shown
 from speechssl.shards.transcripts import transcript_suffix
@@ -42,16 +42,16 @@ def _check_shard(task: ShardTask, result: ShardResult) -> None:
     result.findings += scan.findings
     with task.shard.open("rb") as file:
         samples = [_check_sample(file, sample, task.decode, result) for sample in scan.samples]
-    allowed = [sample for sample in samples if KEY_PATTERN.fullmatch(sample.key)]
-    result.keys = StringColumn.of([sample.key for sample in allowed])
-    result.offsets = np.array([sample.offset for sample in allowed], dtype=np.int64)
-    result.checksums = np.array([sample.checksum for sample in allowed], dtype=np.uint32)
+    allowed = [sample.entry for sample in samples if KEY_PATTERN.fullmatch(sample.entry.key)]
+    result.keys = StringColumn.of([entry.key for entry in allowed])
+    result.offsets = np.array([entry.offset for entry in allowed], dtype=np.int64)
+    result.checksums = np.array([entry.checksum for entry in allowed], dtype=np.uint32)
     result.num_samples = len(samples)
-    for sample in samples:
-        if sample.audio is not None:
-            rate = sample.audio.sample_rate
-            result.seconds += sample.audio.num_samples / rate
-            use = result.rates.get(rate, RateUse(0, sample.key, sample.offset))
+    for entry, audio, _ in samples:
+        if audio is not None:
+            rate = audio.sample_rate
+            result.seconds += audio.num_samples / rate
+            use = result.rates.get(rate, RateUse(0, entry.key, entry.offset))
             result.rates[rate] = use._replace(num_samples=use.num_samples + 1)
     check_index(samples, result)
     if task.write_index and result.index_findings and not result.findings and len(result.rates) == 1:
@@ -67,7 +67,8 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
         start = sample.members[suffix].offset - sample.offset
         return data[start : start + sample.members[suffix].size]
 
-    name, audio, text = f"{result.shard}: {shown(sample.key)}", None, None
+    name = f"{result.shard}: {shown(sample.key)}"
+    audio, metadata, text = None, dict[str, Any](), None
     if sample.audio_suffix is not None:
         try:
             audio = check_audio(content(sample.audio_suffix), decode=decode)
@@ -82,5 +83,16 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
     except DataError as error:
         result.name(kind, str(error).removeprefix(f"{name}: "), sample.key, sample.offset)
     place = sample.members.get(sample.audio_suffix or "")
-    start, size = (place.offset - sample.offset, place.size) if place else (0, 0)
-    return CheckedSample(sample.key, sample.offset, sample.size, zlib.crc32(data), audio, text, start, size)
+    entry = SampleEntry(
+        key=sample.key,
+        offset=sample.offset,
+        size=sample.size,
+        num_samples=audio.num_samples if audio else 0,
+        audio_start=place.offset - sample.offset if place else 0,
+        audio_size=place.size if place else 0,
+        checksum=zlib.crc32(data),
+        text=text or "",
+        speaker=identifier_of("speaker", metadata),
+        language=identifier_of("language", metadata),
+    )
+    return CheckedSample(entry, audio, text is not None)
