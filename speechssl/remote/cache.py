@@ -65,8 +65,10 @@ class ShardCache:
 
     def keep(self, keys: set[str]) -> None:
         """Say which shards this process works on: what is fetched ahead does not evict them. Replaces what was said."""
-        with disk_errors_named(self.folder):
-            self._own_use.work_on(keys)
+        if keys != self._own_use.keys:
+            self.make_folder()
+            with self.lock("evict", always=True):
+                self._own_use.work_on(keys)
 
     @contextmanager
     def room(self, num_bytes: int, key: str, *, must: bool) -> Iterator[bool]:
@@ -83,14 +85,16 @@ class ShardCache:
             yield granted
         finally:
             if granted:
-                with disk_errors_named(self.folder):
+                with self.lock("evict", always=True):
                     self._own_use.release(key)
 
     def _make_room(self, num_bytes: int, key: str, *, must: bool) -> bool | None:
         """Evict until a shard fits, and reserve its room; None if others have to be fetched before it does."""
         with self.lock("evict"):
             files, use = cached_files(self.folder), use_of_all(self.folder)
-            on_its_way = _missing(use.fetching | {key: num_bytes}, files)
+            arrived = {file.key: file.num_bytes for file in files if file.path.suffix == ".tar"}
+            expected = use.fetching | {key: num_bytes}
+            on_its_way = sum(max(0, size - arrived.get(other, 0)) for other, size in expected.items())
             excess = sum(file.num_bytes for file in files) + on_its_way - self._limit
             others = use.fetching.keys() - {key}
             files = sorted((file for file in files if file.key not in {key, *others}), key=lambda file: file.last_used)
@@ -100,8 +104,9 @@ class ShardCache:
             excess -= _evict(idle, excess)
             if excess > 0 and must:
                 self._warn_once()
-                in_use = [file for file in files if file.key in use.keys and file.path.suffix == ".tar"]
-                excess -= _evict(in_use, excess)
+                excess -= _evict(
+                    [file for file in files if file.key in use.keys and file.path.suffix == ".tar"], excess
+                )
             if excess > 0 and (others or not must):
                 return None if must else False
             self._own_use.reserve(key, num_bytes)
@@ -117,13 +122,9 @@ class ShardCache:
             )
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold a lock against other threads and processes, be it of a shard, by its key."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.folder / f"{name}.lock"))
-            except OSError as error:
-                raise cache_problem(self.folder, error) from error
+    def lock(self, name: str, *, always: bool = False) -> Iterator[None]:
+        """Hold a lock against other threads and processes, be it of a shard, by its key; errors are of the disk."""
+        with disk_errors_named(self.folder), locked(self.folder / f"{name}.lock", always=always):
             yield
 
     def make_folder(self) -> None:
@@ -152,12 +153,6 @@ def cached_files(folder: Path) -> list[CachedFile]:
     return files
 
 
-def _missing(fetching: dict[str, int], files: list[CachedFile]) -> int:
-    """Bytes that have not arrived yet of the shards that are being fetched."""
-    arrived = {file.key: file.num_bytes for file in files if file.path.suffix == ".tar"}
-    return sum(max(0, num_bytes - arrived.get(key, 0)) for key, num_bytes in fetching.items())
-
-
 def _evict(files: list[CachedFile], num_bytes: float) -> int:
     """Remove files from the cache, the first ones first, until so many bytes are free; returns how many are."""
     freed = 0
@@ -173,23 +168,13 @@ def _evict(files: list[CachedFile], num_bytes: float) -> int:
     return freed
 
 
-def sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 @contextmanager
 def disk_errors_named(folder: Path) -> Iterator[None]:
     """Tell errors of this machine's disk from those of the network."""
     try:
         yield
     except OSError as error:
-        raise cache_problem(folder, error) from error
-
-
-def cache_problem(folder: Path, error: Exception) -> ShardError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return ShardError(
-        f"{folder}: the cache of shards cannot be used ({reason}); free some space, lower cache_gigabytes, or choose "
-        "another folder with the option cache"
-    )
+        raise ShardError(
+            f"{folder}: the cache of shards cannot be used ({error.strerror or str(error) or type(error).__name__}); "
+            "free some space, lower cache_gigabytes, or choose another folder with the option cache"
+        ) from error

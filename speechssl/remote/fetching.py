@@ -12,15 +12,8 @@ from typing import NamedTuple, TypeVar
 
 from speechssl.errors import DataError
 from speechssl.outputs import PARTIAL
-from speechssl.remote.cache import ShardCache, disk_errors_named, sync
-from speechssl.remote.failures import (
-    InterruptedFetchError,
-    MismatchError,
-    ShardError,
-    failure,
-    judge,
-    status_of,
-)
+from speechssl.remote.cache import ShardCache, disk_errors_named
+from speechssl.remote.failures import InterruptedFetchError, MismatchError, ShardError, failure, judge, status_of
 from speechssl.remote.opening import CHUNK, CommandOutput, Opened, open_address
 from speechssl.remote.outages import Outages
 from speechssl.remote.waiting import abandonable, check_wanted, pause
@@ -47,10 +40,14 @@ class RemoteShard(NamedTuple):
     """Address with its credentials, or ``pipe:`` and a command."""
     key: str
     """Name of its files in the cache."""
-    num_bytes: int
+    num_bytes: int = 0
     """Size of the tar; 0 if it is not known yet."""
-    sha256: str
+    sha256: str = ""
     """Checksum of the tar; empty if it is not known yet."""
+
+    @property
+    def is_command(self) -> bool:
+        return self.url.startswith(PIPE)
 
 
 class Fetcher:
@@ -78,7 +75,7 @@ class Fetcher:
         if path.is_file():
             return True
         self._cache.make_folder()
-        with self._cache.lock(shard.key), disk_errors_named(self._cache.folder):
+        with self._cache.lock(shard.key):
             if path.is_file():
                 return True
             failed_at, error = self._failures.get(shard.name, (0.0, None))
@@ -87,42 +84,38 @@ class Fetcher:
             with self._cache.room(shard.num_bytes, shard.key, must=must) as has_room:
                 if not has_room:
                     return False
-                self._fetch_whole(shard, path)
+                partial = path.with_name(PARTIAL + path.name)
+                self._fetch_checked(shard, partial)
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+                partial.replace(path)
             if not shard.num_bytes:  # a command's, whose size is known only now
                 with self._cache.room(0, shard.key, must=True):
                     pass
         return True
 
-    def _fetch_whole(self, shard: RemoteShard, path: Path) -> None:
-        partial = path.with_name(PARTIAL + path.name)
-        try:
-            self._fetch_checked(shard, partial)
-        except ShardError as error:
-            if not isinstance(error, InterruptedFetchError):
-                self._failures[shard.name] = (time.monotonic(), error)
-            raise
-        sync(partial)
-        partial.replace(path)
-
     def _fetch_checked(self, shard: RemoteShard, partial: Path) -> None:
         """Fetch until what has arrived is what the index describes; another body than that gets a second chance."""
-        for is_last in (False, True):
-            try:
-                self._download(shard, partial)
-                if shard.sha256 and (found := file_sha256(partial)) != shard.sha256:
-                    raise MismatchError(f"its SHA-256 is {found}, expected {shard.sha256}")
-                break
-            except MismatchError as error:
-                partial.unlink(missing_ok=True)
-                if is_last:
-                    raise self._mismatch(shard, error) from error
-                logger.warning("%s: %s; it is fetched once more", shard.name, error)
-        if not shard.sha256:
-            make_index(partial, shard.name)
-            index_path(partial).replace(index_path(self._cache.path(shard.key)))
+        try:
+            for is_last in (False, True):
+                try:
+                    self._download(shard, partial)
+                    break
+                except MismatchError as error:
+                    if is_last:
+                        raise self._mismatch(shard, error) from error
+                    logger.warning("%s: %s; it is fetched once more", shard.name, error)
+            if not shard.sha256:
+                make_index(partial, shard.name)
+                index_path(partial).replace(index_path(self._cache.path(shard.key)))
+        except InterruptedFetchError:
+            raise
+        except ShardError as error:
+            self._failures[shard.name] = (time.monotonic(), error)
+            raise
 
     def _mismatch(self, shard: RemoteShard, error: MismatchError) -> ShardError:
-        if shard.url.startswith(PIPE):
+        if shard.is_command:
             index_path(self._cache.path(shard.key)).unlink(missing_ok=True)
             return ShardError(f"{shard.name}: gives another shard than before: {error}; start again to have that one")
         return ShardError(
@@ -131,20 +124,25 @@ class Fetcher:
         )
 
     def _download(self, shard: RemoteShard, partial: Path) -> None:
-        """Fetch what is missing of the partial file."""
+        """Fetch what is missing of the partial file, and check it; what is another shard is deleted."""
         partial.touch()
-        is_command = shard.url.startswith(PIPE)
-        if is_command or partial.stat().st_size > shard.num_bytes:
+        if shard.is_command or partial.stat().st_size > shard.num_bytes:
             os.truncate(partial, 0)
 
         def attempt() -> None:
-            if is_command or partial.stat().st_size < shard.num_bytes:
+            if shard.is_command or partial.stat().st_size < shard.num_bytes:
                 _append(shard, partial)
 
         def size() -> int:  # a command begins anew each time, so that what it had written counts for nothing
-            return 0 if is_command else partial.stat().st_size
+            return 0 if shard.is_command else partial.stat().st_size
 
-        self.retry(shard.name, attempt, size)
+        try:
+            self.retry(shard.name, attempt, size)
+            if shard.sha256 and (found := file_sha256(partial)) != shard.sha256:
+                raise MismatchError(f"its SHA-256 is {found}, expected {shard.sha256}")
+        except MismatchError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def retry(self, name: str, attempt: Callable[[], Result], size: Callable[[], int] = lambda: 0) -> Result:
         """Try until it works, or has failed ATTEMPTS times without anything new having arrived.
@@ -152,12 +150,13 @@ class Fetcher:
         Raises:
             NotFoundError, UnreachableError, ShardError: with the address, the attempts and the last cause.
         """
-        failures, largest = 0, size()
+        failures, largest, answered = 0, size(), False
         try:
             while True:
                 try:
                     result = attempt()
-                    break
+                    answered = True
+                    return result
                 except (DataError, MismatchError):
                     raise
                 except Exception as error:  # file systems raise anything
@@ -166,30 +165,20 @@ class Fetcher:
                     largest = max(largest, size())
                     if verdict.is_absent or not verdict.is_transient or failures == ATTEMPTS:
                         raise failure(name, verdict, failures) from error
-                delay = max(self._backoff(failures), verdict.retry_after)
+                backoff = min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
+                delay = max(backoff * self._draws.uniform(0.5, 1), verdict.retry_after)
                 message = f"attempt {failures} of {ATTEMPTS} failed ({verdict.reason}); the next one in {delay:.1f} s"
                 self._outages.failed(name, message)
                 pause(delay)
-        except BaseException:
-            self._outages.given_up(name)
-            raise
-        self._outages.answered(name)
-        return result
-
-    def _backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures."""
-        return min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS) * self._draws.uniform(0.5, 1)
+        finally:
+            self._outages.ended(name, answered=answered)
 
 
 def make_index(shard: Path, name: str) -> None:
     """Give a tar without an index one, beside it.
 
-    Args:
-        shard: the tar.
-        name: of it, for messages.
-
     Raises:
-        ShardError: names what is wrong with it.
+        ShardError: says what is wrong with the tar, under the name for messages.
     """
     index_path(shard).unlink(missing_ok=True)
     result = check_shard(ShardTask(shard, decode=True, write_index=True))
@@ -204,13 +193,12 @@ def make_index(shard: Path, name: str) -> None:
 
 def _append(shard: RemoteShard, partial: Path) -> None:
     """One attempt to fetch what is missing of a partial file."""
-    command = shard.url.removeprefix(PIPE) if shard.url.startswith(PIPE) else None
-    start = 0 if command is not None else partial.stat().st_size
+    start = 0 if shard.is_command else partial.stat().st_size
     try:
-        if command is None:
-            opened = abandonable(lambda: open_address(shard.url, start))
+        if shard.is_command:
+            opened = Opened(CommandOutput(shard.url.removeprefix(PIPE)), 0, None)
         else:
-            opened = Opened(CommandOutput(command), 0, None)
+            opened = abandonable(lambda: open_address(shard.url, start))
     except Exception as error:
         if status_of(error) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise MismatchError(f"it has {start} bytes or fewer, expected {shard.num_bytes}") from error
@@ -222,7 +210,7 @@ def _append(shard: RemoteShard, partial: Path) -> None:
         received = opened.start
         file.seek(received)
         file.truncate()
-        while chunk := body.read(CHUNK) if command is not None else abandonable(lambda: body.read(CHUNK)):
+        while chunk := body.read(CHUNK) if shard.is_command else abandonable(lambda: body.read(CHUNK)):
             check_wanted()
             with disk_errors_named(partial.parent):
                 written = 0
@@ -231,7 +219,7 @@ def _append(shard: RemoteShard, partial: Path) -> None:
             received += len(chunk)
             if shard.num_bytes and received > shard.num_bytes:
                 raise MismatchError(f"it has more than the {shard.num_bytes} bytes expected")
-    if command is not None and shard.num_bytes and received < shard.num_bytes:  # and it says that this was all
+    if shard.is_command and received < shard.num_bytes:  # and it says that this was all
         raise MismatchError(f"it has {received} bytes, expected {shard.num_bytes}")
     if received < shard.num_bytes:
         raise EOFError(f"it ended after {received} of {shard.num_bytes} bytes")

@@ -33,38 +33,31 @@ class FileLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_at_path(descriptor):
+                if os.path.samestat(os.fstat(descriptor), self._path.stat()):
                     self._descriptor = descriptor
                     return True
+            except FileNotFoundError:
+                continue
             except BlockingIOError:
                 return False
             finally:
                 if self._descriptor != descriptor:
                     os.close(descriptor)
 
-    def acquire(self) -> None:
-        """Wait for the lock, for as long as this thread is wanted."""
-        while not self.try_acquire():
-            time.sleep(_POLL_SECONDS)
-            check_wanted()
-
     def release(self) -> None:
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def _is_at_path(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
-        except FileNotFoundError:
-            return False
-
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, once it is free."""
+def locked(path: Path, *, always: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, once it is free; unless ``always``, only as long as this thread is wanted."""
     lock = FileLock(path)
-    lock.acquire()
+    while not lock.try_acquire():
+        time.sleep(_POLL_SECONDS)
+        if not always:
+            check_wanted()
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ as new as what the address would give, since a shard may be replaced between two
 it, as the first process of a run that starts the others, or if another one has since this process was started.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -20,13 +21,7 @@ NOTE_SUFFIX = ".note"
 
 
 def leave_note(path: Path, key: str, began: float) -> None:
-    """Say under which key the index of an address is in the cache.
-
-    Args:
-        path: of the file for that address.
-        key: of the shard.
-        began: when it was asked for, in seconds since the epoch.
-    """
+    """Say under which key the index of an address is in the cache, and when it was asked for (since the epoch)."""
     partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}{NOTE_SUFFIX}")
     partial.write_text(json.dumps({"key": key, "process": os.getpid(), "began": began}))
     partial.replace(path)
@@ -46,11 +41,9 @@ def find_note(path: Path) -> str | None:
 
 def forget_old_notes(folder: Path) -> None:
     for path in folder.glob(f"*{NOTE_SUFFIX}"):
-        try:
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
             if time.time() - path.stat().st_mtime > FRESH_SECONDS:
                 path.unlink()
-        except FileNotFoundError:
-            pass  # another process was faster
 
 
 def _process_start() -> float:

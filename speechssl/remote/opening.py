@@ -86,22 +86,16 @@ class CommandOutput:
         self._hidden = [word for i, word in words if len(word) > 3 and shown_word(word, is_first=i == 0) != word]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the command
         # A group of its own, so that the command can be ended with all that it started.
-        self._process = subprocess.Popen(
-            command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": self._errors}
+        self._process = subprocess.Popen(command, shell=True, start_new_session=True, **pipes)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
 
     def read(self, size: int) -> bytes:
         """Bytes that are there, at least one unless the command has ended."""
-        assert self._process.stdout is not None
-        output = self._process.stdout.fileno()
-        while not select.select([output], [], [], POLL_SECONDS)[0]:
+        while not select.select([self._output], [], [], POLL_SECONDS)[0]:
             check_wanted()
-        data = os.read(output, size)
+        data = os.read(self._output.fileno(), size)
         if not data and (status := self._process.wait()):
             raise CommandError(status, self._said())
         return data
@@ -121,6 +115,5 @@ class CommandOutput:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._output.close()
         self._errors.close()

@@ -16,36 +16,23 @@ class Outages:
         self._waiting: dict[str, set[str]] = {}  # names of what waits, by server
 
     def failed(self, name: str, attempt: str) -> None:
-        """An attempt has failed that will be followed by another.
-
-        Args:
-            name: of what was wanted.
-            attempt: what to say of it.
-        """
-        server = _server_of(name)
+        """An attempt at what is called so has failed, and will be followed by another."""
         with self._mutex:
-            is_first = server not in self._waiting
-            self._waiting.setdefault(server, set()).add(name)
-        level = logging.WARNING if is_first else logging.INFO
-        logger.log(level, "%s: %s", name, attempt)
+            is_first = _server_of(name) not in self._waiting
+            self._waiting.setdefault(_server_of(name), set()).add(name)
+        logger.log(logging.WARNING if is_first else logging.INFO, "%s: %s", name, attempt)
 
-    def answered(self, name: str) -> None:
-        """What was wanted has come."""
-        server = _server_of(name)
-        with self._mutex:
-            if name not in self._waiting.get(server, ()):
-                return
-            del self._waiting[server]
-        logger.warning("%s: answers again", server)
-
-    def given_up(self, name: str) -> None:
-        """Nobody waits for it any more."""
+    def ended(self, name: str, *, answered: bool) -> None:
+        """What was wanted has come, or nobody waits for it any more."""
         server = _server_of(name)
         with self._mutex:
             names = self._waiting.get(server, set())
+            is_again = answered and name in names
             names.discard(name)
-            if not names:
+            if is_again or not names:
                 self._waiting.pop(server, None)
+        if is_again:
+            logger.warning("%s: answers again", server)
 
 
 def _server_of(name: str) -> str:

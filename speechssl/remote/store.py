@@ -5,6 +5,7 @@ the old one. Addresses go through fsspec: credentials belong into its configurat
 address has them, messages do not.
 """
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -21,7 +22,7 @@ from typing import BinaryIO
 from speechssl.config import EvaluationSetConfig, StreamConfig
 from speechssl.errors import DataError
 from speechssl.outputs import PARTIAL
-from speechssl.remote.cache import ShardCache, disk_errors_named
+from speechssl.remote.cache import ShardCache
 from speechssl.remote.failures import NotFoundError, UnreachableError
 from speechssl.remote.fetching import Fetcher, RemoteShard
 from speechssl.remote.notes import NOTE_SUFFIX, find_note, forget_old_notes, leave_note
@@ -66,11 +67,11 @@ class ShardStore:
         """
 
         def content() -> bytes:
-            opened = open_address(url, 0)
-            with closing(opened.body) as body:
+            body, _, total = open_address(url, 0)
+            with closing(body):
                 whole = b"".join(iter(functools.partial(body.read, CHUNK), b""))
-            if opened.total not in (None, len(whole)):
-                raise EOFError(f"{len(whole)} of {opened.total} bytes")
+            if total not in (None, len(whole)):
+                raise EOFError(f"{len(whole)} of {total} bytes")
             return whole
 
         return self._fetcher.retry(shown(url), lambda: abandonable(content))
@@ -94,33 +95,25 @@ class ShardStore:
         Raises:
             DataError: names those that have none, or a damaged one.
         """
-        names = self._name(urls)
         leaving = threading.Event()
         pool = ThreadPoolExecutor(min(INDEXES_AT_ONCE, len(urls)), initializer=heed, initargs=(leaving,))
-        futures = {pool.submit(self._add, *item, with_texts): item[1] for item in zip(urls, names, strict=True)}
-        indexes: dict[str, ShardIndex] = {}
-        problems: dict[str, str] = {}
+        futures = [pool.submit(self._add, *item, with_texts) for item in zip(urls, self._name(urls), strict=True)]
         try:
             pending = set(futures)
             while pending:
                 check_wanted()
                 done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    try:
-                        indexes[futures[future]] = future.result()
-                    except UnreachableError:
-                        raise  # the others would wait as long, and in vain
-                    except DataError as error:
-                        problems[futures[future]] = str(error)
+                    if isinstance(error := future.exception(), UnreachableError) or not isinstance(error, DataError):
+                        future.result()  # the others would wait as long, and in vain
         finally:
             leaving.set()
             pool.shutdown(cancel_futures=True)
-        if problems:
-            listed = [problems[name] for name in names if name in problems]
-            more = [f"and {len(listed) - 5} more shards"] if len(listed) > 5 else []
-            raise DataError("\n".join(listed[:5] + more))
+        if problems := [str(error) for future in futures if (error := future.exception())]:
+            more = [f"and {len(problems) - 5} more shards"] if len(problems) > 5 else []
+            raise DataError("\n".join(problems[:5] + more))
         forget_old_notes(self.folder)
-        return [indexes[name] for name in names]
+        return [future.result() for future in futures]
 
     def open(self, name: str) -> BinaryIO:
         """Open a shard for reading, once it is in the cache; a name that was not added is a path.
@@ -160,7 +153,7 @@ class ShardStore:
         if shard is None:
             return False
         path = self._cache.path(shard.key)
-        with self._cache.lock(shard.key), disk_errors_named(self.folder):
+        with self._cache.lock(shard.key):
             if path.is_file() and file_sha256(path) == shard.sha256:
                 return False
             path.unlink(missing_ok=True)
@@ -185,7 +178,7 @@ class ShardStore:
 
     def _add_address(self, url: str, name: str, with_texts: bool) -> ShardIndex:
         note = self.folder / f"{_digest(shown(url))}{NOTE_SUFFIX}"
-        with self._cache.lock(note.stem), disk_errors_named(self.folder):
+        with self._cache.lock(note.stem):
             index = self._index_of_others(note, url, name, with_texts)
             if index is None:
                 began = time.time()
@@ -196,14 +189,11 @@ class ShardStore:
 
     def _index_of_others(self, note: Path, url: str, name: str, with_texts: bool) -> ShardIndex | None:
         """The index of an address, if a process that was started with this one has fetched it."""
-        key = find_note(note)
-        if key is None:
-            return None
-        try:
-            index = load_index(index_path(self._cache.path(key)), name, with_texts=with_texts)
-        except (DataError, FileNotFoundError):
-            return None
-        return index if _key(url, index) == key else None
+        if key := find_note(note):
+            with contextlib.suppress(DataError, FileNotFoundError):
+                index = load_index(index_path(self._cache.path(key)), name, with_texts=with_texts)
+                return index if _key(url, index) == key else None
+        return None
 
     def _fetch_index(self, url: str, name: str, with_texts: bool) -> ShardIndex:
         path, query = split_query(url)
@@ -227,7 +217,7 @@ class ShardStore:
     def _add_command(self, url: str, name: str, with_texts: bool) -> ShardIndex:
         """Run the command, unless the cache has the index of its shard: only the shard says what it holds."""
         key = _digest(url)
-        self._shards[name] = RemoteShard(name, url, key, 0, "")
+        self._shards[name] = RemoteShard(name, url, key)
         path = self._cache.path(key)
         while True:
             if not index_path(path).is_file():

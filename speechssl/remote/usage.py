@@ -1,17 +1,15 @@
 """What the processes that share a cache are doing with it, for each other to see.
 
-``ID.using`` says what a process works on and what it fetches, for as long as it holds ``ID.alive``.
+``ID.using`` says what a process works on and what it fetches, and is locked for as long as that process lives. Files
+are written and read by who holds the lock of the whole cache.
 """
 
 import contextlib
 import json
-import threading
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from speechssl.outputs import PARTIAL
 from speechssl.remote.locks import FileLock
 
 
@@ -25,64 +23,58 @@ class Use(NamedTuple):
 
 
 class OwnUse:
-    """What this process does. Threads may share it.
+    """What this process does.
 
     Args:
         folder: of the cache.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._using = folder / f"{uuid.uuid4().hex}.using"
-        self._alive: FileLock | None = None
-        self._mutex = threading.Lock()
+        self._path = folder / f"{uuid.uuid4().hex}.using"  # a name that nobody else has
+        self._lock: FileLock | None = None
         self._use = Use(set(), {})
 
-    def work_on(self, keys: Iterable[str]) -> None:
-        """Replaces what was said before."""
-        with self._mutex:
-            self._publish(Use(set(keys), self._use.fetching))
+    @property
+    def keys(self) -> set[str]:
+        """Shards that this process works on."""
+        return self._use.keys
+
+    def work_on(self, keys: set[str]) -> None:
+        """Say which shards this process works on. Replaces what was said before."""
+        self._publish(Use(set(keys), self._use.fetching))
 
     def reserve(self, key: str, num_bytes: int) -> None:
         """Say that a shard is being fetched that will have so many bytes."""
-        with self._mutex:
-            self._publish(Use(self._use.keys, {**self._use.fetching, key: num_bytes}))
+        self._publish(Use(self._use.keys, {**self._use.fetching, key: num_bytes}))
 
     def release(self, key: str) -> None:
         """Say that it is not any more."""
-        with self._mutex:
-            others = {other: size for other, size in self._use.fetching.items() if other != key}
-            self._publish(Use(self._use.keys, others))
+        self._publish(Use(self._use.keys, {other: size for other, size in self._use.fetching.items() if other != key}))
 
     def _publish(self, use: Use) -> None:
         if use == self._use:
             return
-        if self._alive is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            alive = FileLock(self._using.with_suffix(".alive"))
-            alive.try_acquire()  # a name that nobody else has
-            self._alive = alive
+        if self._lock is None:
+            lock = FileLock(self._path)
+            lock.try_acquire()
+            self._lock = lock
         if use.keys or use.fetching:
-            partial = self._using.with_name(PARTIAL + self._using.name)
-            partial.write_text(json.dumps({"keys": sorted(use.keys), "fetching": use.fetching}))
-            partial.replace(self._using)
+            self._path.write_text(json.dumps({"keys": sorted(use.keys), "fetching": use.fetching}))
         else:
-            self._using.unlink(missing_ok=True)
-            self._alive.release()
-            self._alive = None
+            self._lock.release()
+            self._lock = None
         self._use = use
 
 
 def use_of_all(folder: Path) -> Use:
     """What living processes do with a cache, this one among them; what dead ones have left is removed."""
     use = Use(set(), {})
-    for path in folder.glob("[!.]*.using"):  # a hidden one is being written by its living owner
-        alive = FileLock(path.with_suffix(".alive"))
-        if alive.try_acquire():
-            path.unlink(missing_ok=True)
-            alive.release()
+    for path in folder.glob("*.using"):
+        owner = FileLock(path)
+        if owner.try_acquire():
+            owner.release()
             continue
-        with contextlib.suppress(OSError, ValueError):  # it has ended in this moment
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a disk that was full when it was written
             said = json.loads(path.read_text())
             use.keys.update(said["keys"])
             use.fetching.update(said["fetching"])

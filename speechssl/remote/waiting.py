@@ -24,11 +24,7 @@ class Unwanted(Protocol):
     def is_set(self) -> bool: ...
 
 
-class _Thread(threading.local):
-    unwanted: Unwanted | None = None
-
-
-_thread = _Thread()
+_thread = threading.local()
 
 
 def heed(unwanted: Unwanted | None) -> None:
@@ -37,7 +33,8 @@ def heed(unwanted: Unwanted | None) -> None:
 
 
 def check_wanted() -> None:
-    if _thread.unwanted is not None and _thread.unwanted.is_set():
+    unwanted: Unwanted | None = getattr(_thread, "unwanted", None)
+    if unwanted is not None and unwanted.is_set():
         raise InterruptedFetchError("fetching a shard was interrupted")
 
 

@@ -21,6 +21,7 @@ from remote_site import (
 
 from speechssl.data.corpus import Corpus
 from speechssl.remote.cache import cached_files
+from speechssl.remote.locks import FileLock
 from speechssl.remote.usage import use_of_all
 
 
@@ -75,7 +76,7 @@ def test_what_is_fetched_ahead_evicts_nothing_in_use_and_what_is_read_what_was_u
     assert caplog.text.count("do not fit into cache_gigabytes") == 1
     store.keep([])
     assert store.prefetch(corpus.shards[4])
-    assert not [path for path in store.folder.iterdir() if path.suffix in (".lock", ".using", ".alive")]
+    assert not [path for path in store.folder.iterdir() if path.suffix in (".lock", ".using")]
 
 
 def test_room_is_reserved_for_what_is_on_its_way(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
@@ -187,7 +188,11 @@ def test_leftovers_of_dead_processes_are_evicted_too(folder: Path, server: Fault
 
 
 def test_a_list_that_is_being_written_is_left_to_its_owner(tmp_path: Path) -> None:
-    partial = tmp_path / ".partial_0123.using"
-    partial.write_text("[]")
+    path = tmp_path / "0123.using"
+    owner = FileLock(path)
+    assert owner.try_acquire()
+    path.write_text("[")
     assert use_of_all(tmp_path).keys == set()
-    assert partial.exists()
+    assert path.exists()
+    owner.release()
+    assert not path.exists()

@@ -101,7 +101,8 @@ def test_a_window_is_kept_until_its_last_batch_is_decoded(server: FaultyServer, 
     fewest = len(keys)
     for update, (batch,) in enumerate(loader):
         spec = loader._plan.batch(update + 1, 0)
-        in_use = use_of_all(store.folder).keys
+        with store._cache.lock("evict"):  # as who reads it does
+            in_use = use_of_all(store.folder).keys
         if update < 59:
             assert {keys[ref.shard] for ref in spec.refs} <= in_use
         fewest = min(fewest, len(in_use))
