@@ -1,7 +1,5 @@
 """Archives among recordings: compressed ones, and tars that hold what lies unpacked beside them."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH119, PTH120, PTH122, PTH123, PTH202
 import os
 from collections.abc import Mapping, Sequence
 

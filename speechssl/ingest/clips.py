@@ -193,7 +193,7 @@ def _inspect(recording: Recording, path: Path, config: ShardConfig) -> Inspectio
     if is_file or recording.member is not None:
         begin_seconds = BEGIN_SECONDS if is_file and config.deduplicate else 0.0
         return inspect(path, begin_seconds=begin_seconds, judges_channels=judges_channels)
-    status = os.stat(path)  # noqa: PTH116
+    status = os.stat(path)
     return _inspect_again(path, status.st_mtime_ns, status.st_size, judges_channels)
 
 
@@ -305,7 +305,7 @@ def read_member(path: str, member: Member) -> bytes:
         DataError: the tar is gone, or shorter than it was.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123, a Path per member costs more than the read
+        with open(path, "rb") as file:
             file.seek(member.offset)
             data = file.read(member.size)
     except OSError as error:

@@ -1,7 +1,5 @@
 """Corpora that are recognised by the names of their folders and files, wherever in a tree they lie."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH118, PTH119, PTH120, PTH123
 import os
 import re
 from collections.abc import Collection

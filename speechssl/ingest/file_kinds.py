@@ -1,7 +1,5 @@
 """What a file of a source is: audio, a list of recordings, a tar, or something that is passed over with a reason."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH116, PTH119, PTH122, PTH123
 import os
 import stat
 from typing import Literal, NamedTuple

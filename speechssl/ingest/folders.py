@@ -1,7 +1,5 @@
 """Recordings of folders, each with what lies beside it; whatever else is there is a list, a tar, or ignored by name."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH110, PTH118, PTH122, PTH123
 import os
 import unicodedata
 from collections.abc import Mapping

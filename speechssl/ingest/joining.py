@@ -1,7 +1,5 @@
 """What files, lists and tars say of the same recordings, put together; keys that are unique."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH120
 import hashlib
 import math
 import os

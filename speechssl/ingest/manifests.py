@@ -1,7 +1,5 @@
 """Recordings of manifests: lists of any format with a file, or a part of one, in each of their rows."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH112, PTH118, PTH122
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -9,9 +7,9 @@ from typing import TextIO
 
 from speechssl.ingest.lists import headerless, json_lists, kaldi, lhotse
 from speechssl.ingest.lists.formats import Format, sniff
-from speechssl.ingest.lists.listed import Listed, Row
 from speechssl.ingest.lists.opening import open_list
-from speechssl.ingest.lists.reading import read_listed
+from speechssl.ingest.lists.placing import read_listed
+from speechssl.ingest.lists.rows import Listed, Row
 from speechssl.ingest.lists.tables import table_rows
 from speechssl.ingest.recordings import Findings
 

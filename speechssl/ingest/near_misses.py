@@ -1,7 +1,5 @@
 """What is offered for a source that is not there."""
 
-# Strings and os.path throughout, as in all that lists sources.
-# ruff: noqa: PTH112, PTH118, PTH122
 import os
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Transcripts in a folder of their own, as ``txt/p225/p225_001.txt`` of ``wav/p225/p225_001.wav``."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH119, PTH122, PTH123, PTH206
 import os
 import re
 from collections.abc import Mapping, Sequence

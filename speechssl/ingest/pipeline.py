@@ -74,7 +74,7 @@ def make_fingerprint(found: Found, config: ShardConfig) -> str:
 def file_size(path: str) -> int:
     """Bytes of a file; -1 if it is gone, which is told when it is read."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116, a Path per file costs more than the call
+        return os.stat(path).st_size
     except OSError:
         return -1
 

@@ -1,7 +1,5 @@
 """What is known of a recording before it is decoded, and what is found on the way to a list of them."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH100, PTH116, PTH118, PTH206
 import hashlib
 import os
 import re

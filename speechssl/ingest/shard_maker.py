@@ -232,7 +232,7 @@ def metadata_of(clip: Clip, seconds: float) -> dict[str, Any]:
     """What is written beside the audio."""
     metadata: dict[str, Any] = {
         "seconds": round(seconds, 4),
-        "source": os.path.basename(clip.member.name if clip.member else clip.path),  # noqa: PTH119, it is no Path
+        "source": os.path.basename(clip.member.name if clip.member else clip.path),
     }
     if clip.start_frame:
         metadata["start_seconds"] = round(clip.start_frame / clip.sample_rate, 4)

@@ -1,7 +1,5 @@
 """Recordings of webdataset tars: members, of which one is audio and the others say what is known of it."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH116, PTH122, PTH123
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Folders with all below them: every file is a recording, says something of recordings, or is ignored by its name."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH116, PTH119, PTH122
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -215,7 +213,7 @@ def _audio_by_name(found: Findings) -> dict[str, list[str]]:
 
 def _why_not(tar: str, paths: Mapping[str, Sequence[str]]) -> str:
     """Why a tar among audio is not read; empty if it is."""
-    if os.path.exists(tar + INDEX_SUFFIX):  # noqa: PTH110
+    if os.path.exists(tar + INDEX_SUFFIX):
         return "shard of speechssl among audio"
     members = audio_of_tar(tar)
     return "archive of what lies beside it" if members and is_unpacked(tar, members, paths) else ""

@@ -1,6 +1,5 @@
 """The names in a folder, by what other spellings of them have in common."""
 
-# ruff: noqa: PTH122
 import difflib
 import os
 import unicodedata

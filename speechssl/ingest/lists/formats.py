@@ -1,6 +1,5 @@
 """Which format a list is in, by what is in it."""
 
-# ruff: noqa: PTH119, PTH120, PTH122
 import io
 import os
 import zlib

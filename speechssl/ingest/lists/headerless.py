@@ -1,6 +1,5 @@
 """Lists without a header: fairseq's, those of Multilingual LibriSpeech, and rows of an id and a text."""
 
-# ruff: noqa: PTH112, PTH113, PTH118, PTH119, PTH120, PTH122
 import difflib
 import os
 import re
@@ -8,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from speechssl.ingest.lists.listed import Listed, Row
 from speechssl.ingest.lists.opening import open_list
 from speechssl.ingest.lists.paths import Paths, looks_like_audio
+from speechssl.ingest.lists.rows import Listed, Row
 from speechssl.ingest.lists.tables import Table
 from speechssl.ingest.recordings import Findings
 from speechssl.shards.fields import columns_of

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from speechssl.ingest.lists.listed import Row
+from speechssl.ingest.lists.rows import Row
 from speechssl.shards.fields import columns_of
 from speechssl.shards.values import read_json
 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
 _EXPECTED = "expected one object on each line"
+_EXPECTED_ARRAY = "expected an array of objects"
 
 
 def first_records(head: str) -> tuple[str, list[Mapping[str, Any]]]:
@@ -55,6 +56,10 @@ def _first_of_array(text: str, start: int) -> list[Mapping[str, Any]]:
     return [first] if isinstance(first, dict) else []
 
 
+def _is_array_of_records(text: str, place: int) -> bool:
+    return text.startswith("[", place) and any(map(_has_path, _first_of_array(text, place)))
+
+
 def _first_of_object(text: str, start: int) -> tuple[list[Mapping[str, Any]], bool]:
     """The first record in an object that may go on for long, and whether records are in arrays in it."""
     place = start
@@ -64,7 +69,7 @@ def _first_of_object(text: str, start: int) -> tuple[list[Mapping[str, Any]], bo
         if not isinstance(key, str) or not text.startswith(":", place):
             break
         place = _skip(text, place + 1)
-        if text.startswith("[", place) and any(map(_has_path, _first_of_array(text, place))):
+        if _is_array_of_records(text, place):
             return _first_of_array(text, place), True
         value, place = _decode(text, place)
         if _has_path(value):
@@ -102,14 +107,14 @@ def line_rows(file: TextIO) -> Iterator[Row]:
 
 def object_rows(text: str) -> Iterator[Row]:
     """Rows of objects one after another, over several lines each."""
-    return _Walk(text).values(until="", expected="expected objects")
+    return _Walk(text).rows(until="", expected="expected objects")
 
 
 def array_rows(text: str) -> Iterator[Row]:
     """Rows of an array of objects."""
     walk = _Walk(text)
-    walk.open()
-    yield from walk.values(until="]", expected="expected an array of objects")
+    walk.place = _skip(text, 0) + 1
+    yield from walk.rows(until="]", expected=_EXPECTED_ARRAY)
     yield from walk.rest()
 
 
@@ -117,8 +122,8 @@ def keyed_rows(text: str) -> Iterator[Row]:
     """Rows of an object of objects by their ids, as SpeechBrain writes them; or of the arrays of objects in it."""
     walk = _Walk(text)
     _, in_arrays = _first_of_object(text, _skip(text, 0))
-    walk.open()
-    yield from walk.arrays() if in_arrays else walk.objects()
+    walk.place = _skip(text, 0) + 1
+    yield from walk.arrays() if in_arrays else walk.rows("}", "expected an object for each id", has_keys=True)
     yield from walk.rest()
 
 
@@ -140,16 +145,49 @@ class _Walk:
         self._line, self._counted = 1, 0
         self._is_damaged = False
 
-    def open(self) -> None:
-        """Go into an array or object."""
-        self.place = _skip(self.text, self.place) + 1
-
     @property
     def line(self) -> int:
         """Line of the place."""
         self._line += self.text.count("\n", self._counted, self.place)
         self._counted = self.place
         return self._line
+
+    def rows(self, until: str, expected: str, *, has_keys: bool = False) -> Iterator[Row]:
+        """Values one after another, up to a character, or the end of the text; their keys, if any, are their ids."""
+        while not self._is_at_end(until):
+            line = self.line
+            try:
+                key = self._key() if has_keys else ""
+                values = self._next()
+            except (ValueError, RecursionError) as error:
+                yield self._damage(line, error)
+                return
+            if has_keys and isinstance(values, dict) and "id" not in columns_of(tuple(values)):
+                values = {"id": key, **values}
+            yield _row(line, values, expected)
+        yield from self._end(until)
+
+    def arrays(self) -> Iterator[Row]:
+        """Values of the arrays of records in an object; what else is in it is about all of them."""
+        while not self._is_at_end("}"):
+            line = self.line
+            try:
+                self._key()
+                if not _is_array_of_records(self.text, self.place):
+                    self._next()
+                    continue
+            except (ValueError, RecursionError) as error:
+                yield self._damage(line, error)
+                return
+            self.place += 1
+            yield from self.rows("]", _EXPECTED_ARRAY)
+        yield from self._end("}")
+
+    def rest(self) -> Iterator[Row]:
+        """What follows the list, which is none of its rows."""
+        self.place = _skip(self.text, self.place)
+        if self.place < len(self.text):
+            yield Row(self.line, problem="more follows the end of the list; give each list a file of its own")
 
     def _is_at_end(self, until: str) -> bool:
         while self.place < len(self.text) and self.text[self.place] in _SPACE + ",":
@@ -160,68 +198,19 @@ class _Walk:
         value, self.place = _DECODER.raw_decode(self.text, self.place)
         return value
 
-    def _damage(self, line: int, error: Exception) -> Row:
-        self.place = len(self.text)
-        self._is_damaged = True
-        return Row(line, problem=f"is not JSON from here on ({error}); what follows is lost, write the list again")
-
-    def values(self, until: str, expected: str) -> Iterator[Row]:
-        """Values one after another, up to a character, or the end of the text."""
-        while not self._is_at_end(until):
-            line = self.line
-            try:
-                yield _row(line, self._next(), expected)
-            except (ValueError, RecursionError) as error:
-                yield self._damage(line, error)
-                return
-        if until:
-            yield from self._check_end(until)
-
-    def _check_end(self, until: str) -> Iterator[Row]:
-        if self.text.startswith(until, self.place):
-            self.place += 1
-        elif not self._is_damaged:
-            self._is_damaged = True
-            yield Row(self.line, problem=f"the file ends before its {until}: it is cut off; write the list again")
-
-    def rest(self) -> Iterator[Row]:
-        """What follows the list, which is none of its rows."""
-        self.place = _skip(self.text, self.place)
-        if self.place < len(self.text):
-            yield Row(self.line, problem="more follows the end of the list; give each list a file of its own")
-
     def _key(self) -> str:
         key = self._next()
         self.place = _skip(self.text, _skip(self.text, self.place) + 1)
         return str(key)
 
-    def objects(self) -> Iterator[Row]:
-        """Values of an object with their keys as ids."""
-        while not self._is_at_end("}"):
-            line = self.line
-            try:
-                key, values = self._key(), self._next()
-            except (ValueError, RecursionError) as error:
-                yield self._damage(line, error)
-                return
-            if isinstance(values, dict) and "id" not in columns_of(tuple(values)):
-                values = {"id": key, **values}
-            yield _row(line, values, "expected an object for each id")
-        yield from self._check_end("}")
+    def _damage(self, line: int, error: Exception) -> Row:
+        self.place = len(self.text)
+        self._is_damaged = True
+        return Row(line, problem=f"is not JSON from here on ({error}); what follows is lost, write the list again")
 
-    def arrays(self) -> Iterator[Row]:
-        """Values of the arrays of records in an object; what else is in it is about all of them."""
-        while not self._is_at_end("}"):
-            line = self.line
-            try:
-                self._key()
-                first = _first_of_array(self.text, self.place) if self.text.startswith("[", self.place) else []
-                if any(map(_has_path, first)):
-                    self.place += 1
-                    yield from self.values("]", "expected an array of objects")
-                else:
-                    self._next()
-            except (ValueError, RecursionError) as error:
-                yield self._damage(line, error)
-                return
-        yield from self._check_end("}")
+    def _end(self, until: str) -> Iterator[Row]:
+        if self.text.startswith(until, self.place):
+            self.place += len(until)
+        elif not self._is_damaged:
+            self._is_damaged = True
+            yield Row(self.line, problem=f"the file ends before its {until}: it is cut off; write the list again")

@@ -1,13 +1,12 @@
 """Kaldi's data folders: wav.scp, and beside it text, utt2spk, segments and the like, one entry a line."""
 
-# ruff: noqa: PTH113, PTH118, PTH120
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from speechssl.ingest.lists.listed import Listed, Row
 from speechssl.ingest.lists.opening import open_list
+from speechssl.ingest.lists.rows import Listed, Row
 from speechssl.ingest.recordings import Findings
 
 _ARCHIVE = re.compile(r".+\.ark(:[0-9]+)?")

@@ -1,13 +1,12 @@
 """lhotse's manifests: cuts, and recordings with supervisions, as lines of JSON."""
 
-# ruff: noqa: PTH113, PTH118, PTH119
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from speechssl.ingest.lists.json_lists import line_rows
-from speechssl.ingest.lists.listed import Listed, Row
 from speechssl.ingest.lists.opening import open_list
+from speechssl.ingest.lists.rows import Listed, Row
 from speechssl.ingest.recordings import Findings
 
 _FIELDS = ("path", "id", "text", "speaker", "language", "recording", "channel", "frames", "start", "end", "duration")

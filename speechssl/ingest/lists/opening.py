@@ -1,6 +1,6 @@
 """Lists as text: with a byte order mark or without, in UTF-8 or UTF-16, compressed or not."""
 
-# ruff: noqa: PTH123, SIM115
+# ruff: noqa: SIM115
 import gzip
 import io
 from typing import BinaryIO, NamedTuple, TextIO, cast

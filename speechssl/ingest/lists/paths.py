@@ -1,7 +1,5 @@
 """Files that a list names: those that are there under the very name, and those that are nearly so called."""
 
-# Strings and os.path throughout: a Path per file costs more time and memory than finding it.
-# ruff: noqa: PTH111, PTH112, PTH113, PTH116, PTH117, PTH118, PTH119, PTH120, PTH122, PTH206
 import os
 import re
 import unicodedata

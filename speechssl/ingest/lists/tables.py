@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, TextIO
 
-from speechssl.ingest.lists.listed import Row
 from speechssl.ingest.lists.paths import looks_like_audio
+from speechssl.ingest.lists.rows import Row
 from speechssl.shards.fields import columns_of
 
 DELIMITERS = ("\t", ",", ";", "|")
