@@ -11,7 +11,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -82,24 +81,6 @@ def name_of(item: Recording | Clip) -> str:
     return f"{item.path}: {item.member.name}" if item.member else item.path
 
 
-@dataclass
-class Found:
-    """What has been found of one recording so far."""
-
-    clips: list[Clip] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    dropped_seconds: float = 0.0
-
-    def add(self, clip: Clip, config: ShardConfig) -> None:
-        """Add a clip, or that its length is not wanted."""
-        reason = too_short_or_long(clip, config)
-        if reason is None:
-            self.clips.append(clip)
-        else:
-            self.rejected.append(reason)
-
-
 class Scanned(NamedTuple):
     """What one recording gives."""
 
@@ -122,12 +103,12 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
         DataError: this machine has no room or no handles left, which is no recording's fault.
     """
     text = normalize_text(recording.text, config.text_case)
-    if config.require_text and not text:
-        return _nothing(Rejected(name_of(recording), "no transcript", "none is given for it", recording.key))
     try:
+        if config.require_text and not text:
+            raise AudioError("none is given for it", "no transcript")
         return _scan(recording, text, config)
     except Exception as error:
-        return _nothing(failure(recording, error))
+        return Scanned([], [failure(recording, error)], 0, 0, "", 0.0, [])
 
 
 def failure(item: Recording | Clip, error: Exception) -> Rejected:
@@ -152,17 +133,15 @@ def failure(item: Recording | Clip, error: Exception) -> Rejected:
     return Rejected(name, "could not be read", f"{type(error).__name__}: {error}".strip(": "), item.key)
 
 
-def _nothing(rejected: Rejected) -> Scanned:
-    return Scanned([], [rejected], 0, 0, "", 0.0, [])
-
-
 def _scan(recording: Recording, text: str, config: ShardConfig) -> Scanned:
-    name, found = name_of(recording), Found()
+    name = name_of(recording)
+    dropped_seconds = 0.0
     with audio_file(recording.path, recording.member) as path:
         inspection = _inspect(recording, path, config)
         info = inspection.info
+        found = Scanned([], [], info.sample_rate, info.num_channels, info.format, 0.0, [])
         span = span_of(recording, info, has_text=bool(text))
-        found.notes += [Note(name, kind, detail) for kind, detail in span.notes]
+        found.notes.extend(Note(name, kind, detail) for kind, detail in span.notes)
         last = span.stop / info.sample_rate if recording.stop_seconds is not None else math.inf
         for finding in inspection.findings:
             if text and finding.spoils(span.start / info.sample_rate, last):
@@ -175,16 +154,8 @@ def _scan(recording: Recording, text: str, config: ShardConfig) -> Scanned:
                 info.sample_rate, text, recording.speaker, recording.language, recording.split, recording.recording,
                 samples_hash(begin) if len(begin) else "", *choice,
             )  # fmt: skip
-            add_pieces(found, whole, path, info, config)
-    return Scanned(
-        found.clips,
-        found.rejected,
-        info.sample_rate,
-        info.num_channels,
-        info.format,
-        found.dropped_seconds,
-        found.notes,
-    )
+            dropped_seconds += add_pieces(found, whole, path, info, config)
+    return found._replace(dropped_seconds=dropped_seconds)
 
 
 def _inspect(recording: Recording, path: Path, config: ShardConfig) -> Inspection:
@@ -229,22 +200,35 @@ def choices_of(
     return [(f"-ch{number}", best._replace(channels=(number,))) for number in range(num_channels)]
 
 
-def add_pieces(found: Found, whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> None:
-    """Add a recording, or its pieces if it is a long file without transcript, or why they are left out."""
+def add_pieces(found: Scanned, whole: Clip, path: Path, info: AudioInfo, config: ShardConfig) -> float:
+    """Add a recording, or its pieces if it is a long file without transcript, or why they are left out.
+
+    Returns:
+        Seconds between the pieces.
+    """
     is_file = whole.num_frames == info.num_frames
     if whole.text or not is_file or whole.seconds <= config.cut_above_seconds:
-        found.add(whole, config)
-        return
+        _add(whole, found, config)
+        return 0.0
     cuts = cut(path, info, config.segmentation, choice=whole.choice)
-    found.notes += [Note(whole.name, finding.kind, finding.detail) for finding in cuts.findings]
+    found.notes.extend(Note(whole.name, finding.kind, finding.detail) for finding in cuts.findings)
     if not cuts.segments:
         found.rejected.append(_without_speech(whole, cuts, config))
-        return
+        return 0.0
     for number, segment in enumerate(cuts.segments):
         key = f"{whole.key}-{number:05d}"
         piece = whole._replace(key=key, start_frame=segment.start_frame, num_frames=segment.num_frames, begin="")
-        found.add(piece, config)
-    found.dropped_seconds += whole.seconds - sum(segment.num_frames for segment in cuts.segments) / info.sample_rate
+        _add(piece, found, config)
+    return whole.seconds - sum(segment.num_frames for segment in cuts.segments) / info.sample_rate
+
+
+def _add(clip: Clip, found: Scanned, config: ShardConfig) -> None:
+    """Add a clip, or that its length is not wanted."""
+    reason = too_short_or_long(clip, config)
+    if reason is None:
+        found.clips.append(clip)
+    else:
+        found.rejected.append(reason)
 
 
 def _without_speech(whole: Clip, cuts: Cuts, config: ShardConfig) -> Rejected:
@@ -268,15 +252,15 @@ def _without_speech(whole: Clip, cuts: Cuts, config: ShardConfig) -> Rejected:
 def too_short_or_long(clip: Clip, config: ShardConfig) -> Rejected | None:
     """Why a clip is left out for its length, if it is."""
     if clip.seconds < config.min_seconds:
-        detail = f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}"
-        return Rejected(clip.name, "too short", detail, clip.key)
-    if clip.seconds * config.sample_rate < 1:
+        reason, detail = "too short", f"{clip.seconds:.2f} s, min_seconds is {config.min_seconds:g}"
+    elif clip.seconds * config.sample_rate < 1:
+        reason = "too short"
         detail = f"{clip.num_frames} samples at {clip.sample_rate} Hz are none at {config.sample_rate} Hz"
-        return Rejected(clip.name, "too short", detail, clip.key)
-    if clip.seconds > config.max_seconds:
-        detail = f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}"
-        return Rejected(clip.name, "too long", detail, clip.key)
-    return None
+    elif clip.seconds > config.max_seconds:
+        reason, detail = "too long", f"{clip.seconds:.2f} s, max_seconds is {config.max_seconds:g}"
+    else:
+        return None
+    return Rejected(clip.name, reason, detail, clip.key)
 
 
 @contextmanager

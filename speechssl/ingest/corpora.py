@@ -13,7 +13,7 @@ _SUBSET = re.compile(r"(train|dev|test)([-_].*)?")
 _CHAPTER = re.compile(r"([^-]+-[^-]+)\.trans")
 _VCTK_SPEAKER = re.compile(r"[ps]\d+")
 _COMMON_VOICE_PARTS = ("train.tsv", "dev.tsv", "test.tsv")
-_ALL_OF_COMMON_VOICE = frozenset({"validated.tsv", "other.tsv", *_COMMON_VOICE_PARTS, *NO_LISTS})
+COMMON_VOICE_SPLITS = frozenset({*_COMMON_VOICE_PARTS, "validated.tsv", "other.tsv", "invalidated.tsv"})
 
 
 class SpeakerFolder(NamedTuple):
@@ -109,7 +109,7 @@ def common_voice_tables(names: Collection[str]) -> list[str]:
 
 def is_common_voice_table(name: str) -> bool:
     """Whether a file beside clips/ is one of Common Voice's tables, be it one that is not read."""
-    return name in _ALL_OF_COMMON_VOICE
+    return name in COMMON_VOICE_SPLITS or name in NO_LISTS
 
 
 def _split_of(folder: str) -> str:

@@ -5,33 +5,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from speechssl.cores import end_with_parent, num_cores
 from speechssl.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Engine(Protocol):
-    """Applies a function to many items; to be closed."""
-
-    num_workers: int
-
-    def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, is_small: bool
-    ) -> Iterator[tuple[int, Result]]:
-        """Position and result of each item, as they come; function and items must be picklable.
-
-        Args:
-            function: what to do.
-            items: with what.
-            is_small: whether starting processes would take longer than the work.
-        """
-
-    def close(self) -> None:
-        """Let go of what was started."""
 
 
 class LocalEngine:
@@ -48,6 +28,13 @@ class LocalEngine:
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, is_small: bool
     ) -> Iterator[tuple[int, Result]]:
+        """Position and result of each item, as they come; function and items must be picklable.
+
+        Args:
+            function: what to do.
+            items: with what.
+            is_small: whether starting processes would take longer than the work.
+        """
         if self.num_workers == 1 or len(items) <= 1:
             yield from ((i, function(item)) for i, item in enumerate(items))
             return
@@ -91,9 +78,14 @@ class RayEngine:
     """
 
     def __init__(self, num_workers: int) -> None:
-        self._ray = _import_ray()
+        try:
+            import ray  # an extra, and seconds to import
+        except ImportError as error:
+            raise ConfigError("engine is ray, but Ray is not installed; pip install 'speechssl[ray]'") from error
+        self._ray: Any = ray
         if not self._ray.is_initialized():
-            self._ray.init(num_cpus=None if _is_cluster() else num_workers or None, log_to_driver=False)
+            is_cluster = "RAY_ADDRESS" in os.environ
+            self._ray.init(num_cpus=None if is_cluster else num_workers or None, log_to_driver=False)
         self.num_workers = num_workers or int(self._ray.cluster_resources().get("CPU", 1))
 
     def map(
@@ -118,16 +110,7 @@ def _apply(function: Callable[[Item], Result], item: Item) -> Result:
     return function(item)
 
 
-def _is_cluster() -> bool:
-    return "RAY_ADDRESS" in os.environ
-
-
-def _import_ray() -> Any:
-    try:
-        import ray  # an extra, and seconds to import
-    except ImportError as error:
-        raise ConfigError("engine is ray, but Ray is not installed; pip install 'speechssl[ray]'") from error
-    return ray
+Engine = LocalEngine | RayEngine
 
 
 def make_engine(name: str, num_workers: int) -> Engine:
@@ -136,8 +119,4 @@ def make_engine(name: str, num_workers: int) -> Engine:
     Raises:
         ConfigError: its package is not installed.
     """
-    match name:
-        case "ray":
-            return RayEngine(num_workers)
-        case _:
-            return LocalEngine(num_workers or num_cores())
+    return RayEngine(num_workers) if name == "ray" else LocalEngine(num_workers or num_cores())

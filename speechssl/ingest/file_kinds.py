@@ -5,10 +5,20 @@ import stat
 from typing import Literal, NamedTuple
 
 from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, begins_as_audio
-from speechssl.ingest.archives import archive_reason
 from speechssl.ingest.lists.formats import LIST_SUFFIXES, list_format
 from speechssl.ingest.sidecars import field_of
 
+_COMPRESSED_TARS = (".tar.gz", ".tgz", ".taz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+UNPACKED_WITH = {
+    **dict.fromkeys((*_COMPRESSED_TARS, ".tar.z", ".tar.lz", ".tar.lz4", ".tar.lzma"), "tar -xf"),
+    ".zip": "unzip",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+    ".gz": "gunzip",
+    ".bz2": "bunzip2",
+    ".xz": "unxz",
+    ".zst": "unzstd",
+}
 _LISTS_WITHOUT_SUFFIX = frozenset({"text", "segments"})
 """Kaldi's."""
 _NEVER_AUDIO = frozenset(
@@ -31,6 +41,11 @@ class FileKind(NamedTuple):
     """Why it is passed over, short and the same for all of its kind."""
 
 
+def archive_suffix(name: str) -> str:
+    """How the name of an archive that must be unpacked ends; empty if it is none."""
+    return next((suffix for suffix in UNPACKED_WITH if name.lower().endswith(suffix)), "")
+
+
 def kind_of_name(name: str) -> FileKind | None:
     """What a file is, by its name; None if only its content tells."""
     suffix = os.path.splitext(name)[1].lower()
@@ -42,8 +57,7 @@ def kind_of_name(name: str) -> FileKind | None:
         return FileKind("other", suffix)
     if may_be_list(name):
         return None
-    reason = archive_reason(name)
-    return FileKind("other", reason) if reason else None
+    return FileKind("other", _archive(name)) if archive_suffix(name) else None
 
 
 def may_be_list(name: str) -> bool:
@@ -68,7 +82,7 @@ def kind_of_file(path: str) -> FileKind:
             if list_format(path) is not None:
                 return FileKind("list")
             if suffix:
-                return FileKind("other", archive_reason(name) or f"{suffix}, {_no_list(suffix)}")
+                return FileKind("other", _archive(name) or f"{suffix}, {_no_list(suffix)}")
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
@@ -84,3 +98,8 @@ def kind_of_file(path: str) -> FileKind:
 
 def _no_list(suffix: str) -> str:
     return "neither a list nor beside audio" if field_of(suffix[1:]) else "no list of recordings"
+
+
+def _archive(name: str) -> str:
+    suffix = archive_suffix(name)
+    return f"archive {suffix}, to be unpacked with {UNPACKED_WITH[suffix]}" if suffix else ""

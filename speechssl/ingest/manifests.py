@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+from speechssl.ingest.corpora import COMMON_VOICE_SPLITS
 from speechssl.ingest.lists import headerless, json_lists, kaldi, lhotse
 from speechssl.ingest.lists.formats import Format, sniff
 from speechssl.ingest.lists.opening import open_list
@@ -12,8 +13,6 @@ from speechssl.ingest.lists.placing import read_listed
 from speechssl.ingest.lists.rows import Listed, Row
 from speechssl.ingest.lists.tables import table_rows
 from speechssl.ingest.recordings import Findings
-
-_COMMON_VOICE_PARTS = frozenset({"train.tsv", "dev.tsv", "test.tsv", "validated.tsv", "other.tsv", "invalidated.tsv"})
 
 
 def read_manifest(path: str, source: str, found: Findings) -> None:
@@ -28,7 +27,7 @@ def read_manifest(path: str, source: str, found: Findings) -> None:
     folder, name = os.path.split(path)
     num_problems = found.num_problems
     # Common Voice's tables have the names of the parts they are, and clips/ beside them.
-    is_common_voice = name in _COMMON_VOICE_PARTS and os.path.isdir(os.path.join(folder, "clips"))
+    is_common_voice = name in COMMON_VOICE_SPLITS and os.path.isdir(os.path.join(folder, "clips"))
     split = os.path.splitext(name)[0] if is_common_voice else ""
     num_rows = 0
     try:

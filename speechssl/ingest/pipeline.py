@@ -7,9 +7,9 @@ set is finished when ``report.json`` is there, which is written last.
 import hashlib
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from speechssl.ingest.accounting import check_bad_share, settle
 from speechssl.ingest.clips import Clip, Scanned, audio_hash, scan, split_duplicates
 from speechssl.ingest.engines import Engine
 from speechssl.ingest.packing import ShardPlan, plan_shards
-from speechssl.ingest.recordings import Found, Member, Note, Recording, Rejected
+from speechssl.ingest.recordings import Found, Member, Note, Recording, Rejected, file_size
 from speechssl.ingest.set_folder import prepare_folder
 from speechssl.ingest.shard_maker import ShardOutcome, make_shard
 from speechssl.outputs import write_whole
@@ -69,14 +69,6 @@ def make_fingerprint(found: Found, config: ShardConfig) -> str:
     for item in found.rejected:
         digest.update(json.dumps(item.reason).encode())
     return digest.hexdigest()
-
-
-def file_size(path: str) -> int:
-    """Bytes of a file; -1 if it is gone, which is told when it is read."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 def make_set(config: ShardConfig, found: Found, mark: str, engine: Engine, console: Console) -> Made:
@@ -171,16 +163,8 @@ def read_scan(path: Path) -> dict[int, list[Scanned]]:
 def scanned_from(values: list[Any]) -> Scanned:
     """What a recording gave, back from plain values."""
     clips, rejected, *facts, notes = values
-    sample_rate, num_channels, audio_format, dropped_seconds = facts
-    return Scanned(
-        [clip_from(x) for x in clips],
-        [Rejected(*x) for x in rejected],
-        sample_rate,
-        num_channels,
-        audio_format,
-        dropped_seconds,
-        [Note(*x) for x in notes],
-    )
+    clips, rejected, notes = map(clip_from, clips), (Rejected(*x) for x in rejected), (Note(*x) for x in notes)
+    return Scanned._make([list(clips), list(rejected), *facts, list(notes)])
 
 
 def clip_from(values: list[Any]) -> Clip:
@@ -223,7 +207,7 @@ def make_and_note(plan: ShardPlan, output: Path, config: ShardConfig, num_thread
     outcome = make_shard(plan, output, config, num_threads)
     path = outcome_path(output / UNFINISHED, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(outcome.to_json()))
+    write_whole(path, json.dumps(asdict(outcome)))
     return outcome
 
 

@@ -184,6 +184,14 @@ def is_usable(path: str, origin: str, found: Findings, status: os.stat_result | 
     return False
 
 
+def file_size(path: str) -> int:
+    """Bytes of a file; -1 if it is gone, which is told when it is read."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
 def key_of(identity: str) -> str:
     """A path without its suffix, or an id, in characters that keys may have.
 

@@ -6,7 +6,7 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +58,11 @@ class ShardOutcome:
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {
-            "rejected": [list(item) for item in self.rejected],
-            "notes": [list(item) for item in self.notes],
-        }
-
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ShardOutcome":
         """Back from plain values."""
-        lists = {
-            "rejected": [Rejected(*item) for item in content["rejected"]],
-            "notes": [Note(*item) for item in content["notes"]],
-        }
-        return cls(**(content | lists))
+        rejected = [Rejected(*item) for item in content["rejected"]]
+        return cls(**(content | {"rejected": rejected, "notes": [Note(*item) for item in content["notes"]]}))
 
 
 def make_shard(plan: ShardPlan, output: Path, config: ShardConfig, num_threads: int) -> ShardOutcome:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.errors import DataError
-from speechssl.ingest.archives import unpacking_command
-from speechssl.ingest.file_kinds import kind_of_file
+from speechssl.ingest.file_kinds import UNPACKED_WITH, archive_suffix, kind_of_file
 from speechssl.ingest.folders import add_recordings, list_folder
 from speechssl.ingest.joining import join
+from speechssl.ingest.lists.folder_names import holds, nearest_path
 from speechssl.ingest.lists.formats import list_format, why_no_list
 from speechssl.ingest.manifests import read_manifest
-from speechssl.ingest.near_misses import holds, nearest
 from speechssl.ingest.recordings import Findings, Found, absolute, printable
 from speechssl.ingest.tars import read_tar
 from speechssl.ingest.trees import FolderId, folder_id, read_list, read_tree
@@ -106,7 +105,7 @@ def _read_glob(source: str, output: _Output | None, found: Findings) -> list[str
     root = absolute(_fixed_part(source))
     if not matches:
         if not os.path.isdir(root):
-            near = nearest(root)
+            near = nearest_path(root)
             return [f"{source}: a glob that matches nothing, {root} is no folder{_offer(near)}"]
         inside = holds(root)
         return [f"{source}: a glob that matches nothing{f'; in {root} are {inside}' if inside else ''}"]
@@ -161,9 +160,8 @@ def _refuse(path: str, source: str, detail: str, found: Findings, *, is_alone: b
 
 
 def _not_usable(path: str, source: str, reason: str) -> str:
-    command = unpacking_command(path)
-    if command:
-        return f"an archive; unpack it ({command} {source}) and give the folder, or a .tar"
+    if suffix := archive_suffix(path):
+        return f"an archive; unpack it ({UNPACKED_WITH[suffix]} {source}) and give the folder, or a .tar"
     return f"neither audio, nor a list of it, nor a tar ({reason})"
 
 
@@ -171,10 +169,9 @@ def _not_found(source: str) -> str:
     if re.match(r"[a-z][a-z0-9+.-]+://", source):
         return f"{source}: an address; copy it to this machine"
     if source.startswith("~"):
-        return (
-            f"{source}: not found, the shell leaves ~ as it is in quotes{_offer(nearest(os.path.expanduser(source)))}"
-        )
-    return f"{source}: not found{_offer(nearest(source))}"
+        near = nearest_path(os.path.expanduser(source))
+        return f"{source}: not found, the shell leaves ~ as it is in quotes{_offer(near)}"
+    return f"{source}: not found{_offer(nearest_path(source))}"
 
 
 def _offer(near: str) -> str:

@@ -6,19 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from speechssl.ingest.archives import is_unpacked
 from speechssl.ingest.corpora import common_voice_tables, is_common_voice_table
 from speechssl.ingest.file_kinds import FileKind, kind_of_file, kind_of_name, may_be_list
 from speechssl.ingest.folders import Listing, add_recordings, list_folder
 from speechssl.ingest.manifests import read_manifest
 from speechssl.ingest.parallel_texts import add_parallel_texts
-from speechssl.ingest.recordings import Findings
+from speechssl.ingest.recordings import Findings, Member, file_size
 from speechssl.ingest.sidecars import field_of
 from speechssl.ingest.tars import audio_of_tar, read_tar
 from speechssl.shards.index import INDEX_SUFFIX
 from speechssl.shards.listing import REPORT_FILE
 
 _CLIPS = "clips"
+_MEMBERS_COMPARED = 8
+_BYTES_COMPARED = 1 << 16
+
+
 _REPORTS = frozenset({"report.png", "rejected.tsv", "notes.tsv", "ignored.tsv"})
 """Of speechssl, beside its shards and their report.json; the tables have the columns of a list."""
 
@@ -216,4 +219,42 @@ def _why_not(tar: str, paths: Mapping[str, Sequence[str]]) -> str:
     if os.path.exists(tar + INDEX_SUFFIX):
         return "shard of speechssl among audio"
     members = audio_of_tar(tar)
-    return "archive of what lies beside it" if members and is_unpacked(tar, members, paths) else ""
+    return "archive of what lies beside it" if members and _is_unpacked(tar, members, paths) else ""
+
+
+def _is_unpacked(tar: str, members: Sequence[Member], paths_by_name: Mapping[str, Sequence[str]]) -> bool:
+    """Whether all audio of a tar lies unpacked where it would be, by names and sizes, and by bytes of some.
+
+    Args:
+        tar: absolute path.
+        members: its audio.
+        paths_by_name: audio files of the folder that the tar is in, by the last part of their paths.
+    """
+    places = [_place_of(tar, member, paths_by_name) for member in members]
+    if not members or not all(places):
+        return False
+    step = max(1, len(members) // _MEMBERS_COMPARED)
+    try:
+        with open(tar, "rb") as file:
+            for member, place in list(zip(members, places, strict=True))[::step]:
+                file.seek(member.offset)
+                with open(place, "rb") as other:
+                    size = min(member.size, _BYTES_COMPARED)
+                    if file.read(size) != other.read(size):
+                        return False
+    except OSError:
+        return False
+    return True
+
+
+def _place_of(tar: str, member: Member, paths_by_name: Mapping[str, Sequence[str]]) -> str:
+    """File that a member was unpacked to; empty if there is none of its name and size."""
+    name = member.name.lstrip("/")
+    folder, _, inside = name.partition("/")
+    # Whoever unpacks into a folder of the archive's name often leaves out the archive's own.
+    endings = [f"/{name}", *([f"{os.path.dirname(tar)}/{inside}"] if inside else [])]
+    endings += [f"{os.path.splitext(tar)[0]}/{inside}"] if inside and folder else []
+    for path in paths_by_name.get(os.path.basename(name), ()):
+        if path.endswith(tuple(endings)) and file_size(path) == member.size:
+            return path
+    return ""

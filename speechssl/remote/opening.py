@@ -86,8 +86,14 @@ class CommandOutput:
         self._hidden = [word for i, word in words if len(word) > 3 and shown_word(word, is_first=i == 0) != word]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the command
         # A group of its own, so that the command can be ended with all that it started.
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": self._errors}
-        self._process = subprocess.Popen(command, shell=True, start_new_session=True, **pipes)
+        self._process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
         assert self._process.stdout is not None
         self._output = self._process.stdout
 

@@ -31,16 +31,24 @@ class Finding(NamedTuple):
     """What was found, what was expected, what to do."""
 
 
-class ScannedSample(NamedTuple):
+@dataclass
+class ScannedSample:
     """Adjacent members of one key."""
 
     key: str
     offset: int
     """First byte of its first tar header."""
-    size: int
-    """Bytes of its members, headers and padding included."""
-    members: dict[str, MemberRange]
+    end: int
+    """First byte after the padding of its last member."""
+    members: dict[str, MemberRange] = field(default_factory=dict)
     """By what follows the key and its dot, in lower case, in order of the tar."""
+    dotted_name: str = ""
+    """First member whose name has more than one dot."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its members, headers and padding included."""
+        return self.end - self.offset
 
     @property
     def audio_suffix(self) -> str | None:
@@ -55,38 +63,29 @@ class TarScan(NamedTuple):
     findings: list[Finding]
 
 
-@dataclass
-class _Group:
-    key: str
-    offset: int
-    end: int
-    members: dict[str, MemberRange] = field(default_factory=dict)
-    dotted_name: str = ""
-
-
 def scan_tar(shard: Path) -> TarScan:
     """Walk over all members of a shard, reading their headers only.
 
     Raises:
         OSError: the shard cannot be read.
     """
-    groups: list[_Group] = []
+    samples: list[ScannedSample] = []
     findings: list[Finding] = []
     with shard.open("rb") as file:
         try:
             for member in walk_members(file, shard.stat().st_size):
-                _add(member, groups, findings, str(shard))
+                _add(member, samples, findings, str(shard))
         except DamageError as damage:
             findings.append(Finding(str(shard), damage.kind, "", damage.offset, str(damage)))
-    findings += _judge_groups(groups, str(shard))
+    findings += _judge(samples, str(shard))
     findings.sort(key=lambda finding: finding.offset or 0)
-    if not groups and not findings:
+    if not samples and not findings:
         findings.append(Finding(str(shard), "no samples", "", 0, "an empty archive, expected samples; make it again"))
-    return TarScan([ScannedSample(g.key, g.offset, g.end - g.offset, g.members) for g in groups], findings)
+    return TarScan(samples, findings)
 
 
-def _add(member: TarMember, groups: list[_Group], findings: list[Finding], shard: str) -> None:
-    """Put a member into the last group, or begin one; name it if readers would pass over it."""
+def _add(member: TarMember, samples: list[ScannedSample], findings: list[Finding], shard: str) -> None:
+    """Put a member into the last sample, or begin one; name it if readers would pass over it."""
     if member.kind == "folder" or is_reserved(member.name):
         return
     key, suffix = split_name(member.name)
@@ -94,24 +93,24 @@ def _add(member: TarMember, groups: list[_Group], findings: list[Finding], shard
         detail = f"{shown(member.name)} is not a file named KEY.SUFFIX and readers pass over it; rename or remove it"
         findings.append(Finding(shard, "skipped member", "", member.offset, detail))
         return
-    if not groups or groups[-1].key != key or suffix in groups[-1].members:
-        groups.append(_Group(key, member.offset, member.end))
-    group = groups[-1]
-    group.end = member.end
-    group.members[suffix] = member.content
+    if not samples or samples[-1].key != key or suffix in samples[-1].members:
+        samples.append(ScannedSample(key, member.offset, member.end))
+    sample = samples[-1]
+    sample.end = member.end
+    sample.members[suffix] = member.content
     if "." in suffix and not transcript_suffix(suffix):
-        group.dotted_name = group.dotted_name or member.name
+        sample.dotted_name = sample.dotted_name or member.name
 
 
-def _judge_groups(groups: list[_Group], shard: str) -> list[Finding]:
+def _judge(samples: list[ScannedSample], shard: str) -> list[Finding]:
     """Name half-samples, repeated keys and keys that are not allowed."""
-    by_key: dict[str, list[_Group]] = {}
-    for group in groups:
-        by_key.setdefault(group.key, []).append(group)
+    by_key: dict[str, list[ScannedSample]] = {}
+    for sample in samples:
+        by_key.setdefault(sample.key, []).append(sample)
     findings = []
     for key, same in by_key.items():
-        suffixes = [suffix for group in same for suffix in group.members]
-        dotted_name = next((group.dotted_name for group in same if group.dotted_name), "")
+        suffixes = [suffix for sample in same for suffix in sample.members]
+        dotted_name = next((sample.dotted_name for sample in same if sample.dotted_name), "")
         verdicts = [_judge_key(key, dotted_name), _judge_audio(suffixes, dotted_name)]
         if len(same) > 1:
             verdicts.append(_judge_repetition(same, is_interleaved=len(set(suffixes)) == len(suffixes)))
@@ -141,8 +140,8 @@ def _judge_audio(suffixes: list[str], dotted_name: str) -> tuple[str, str] | Non
     return None
 
 
-def _judge_repetition(same: list[_Group], *, is_interleaved: bool) -> tuple[str, str]:
-    where = f"at bytes {', '.join(str(group.offset) for group in same[:3])}"
+def _judge_repetition(same: list[ScannedSample], *, is_interleaved: bool) -> tuple[str, str]:
+    where = f"at bytes {', '.join(str(sample.offset) for sample in same[:3])}"
     if is_interleaved:
         detail = (
             f"its members are not adjacent ({where}), so that readers see {len(same)} parts of a sample; "

@@ -10,9 +10,9 @@ from shards_to_verify import read_sample
 
 from speechssl.audio.augmentation import Augmenter
 from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
-from speechssl.data import pools
+from speechssl.data import augmented
+from speechssl.data.augmented import CorpusPool, read_pool
 from speechssl.data.corpus import Corpus, SampleRef, read_corpus
-from speechssl.data.pools import CorpusPool, read_pool
 from speechssl.data.reading import read_sample_audio
 from speechssl.errors import DataError
 from speechssl.verbs import shard as ingest
@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         keys.append(ref.key)
         return read_sample_audio(ref, sample_rate)
 
-    monkeypatch.setattr(pools, "read_sample_audio", counted)
+    monkeypatch.setattr(augmented, "read_sample_audio", counted)
     return keys
 
 

@@ -1,9 +1,10 @@
-"""The names in a folder, by what other spellings of them have in common."""
+"""The names in a folder, by what other spellings of them have in common; what is offered for what is not there."""
 
 import difflib
 import os
 import unicodedata
 from bisect import bisect
+from collections import Counter
 
 from speechssl.audio.formats import AUDIO_SUFFIXES
 
@@ -19,7 +20,7 @@ def rank_of(kind: str) -> int:
     return KINDS.index(kind) if kind else -1
 
 
-class Listing:
+class FolderNames:
     """Names in a folder; none if it cannot be listed."""
 
     def __init__(self, folder: str) -> None:
@@ -69,3 +70,37 @@ def _difference(name: str, other: str) -> str:
 
 def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def nearest_path(path: str) -> str:
+    """Path of what is there and is called almost the same; empty if there is none.
+
+    Of a path whose folders are misspelt too, the first part that is not there decides.
+    """
+    above, name = os.path.split(path.rstrip(os.sep))
+    missing = ""
+    while above and name and not os.path.isdir(above):
+        missing = os.path.join(name, missing) if missing else name
+        above, name = os.path.split(above)
+    found = _nearest_name(above or os.curdir, name)
+    if not found:
+        return ""
+    whole = os.path.join(above, found, missing) if missing else os.path.join(above, found)
+    return whole if os.path.lexists(whole) else os.path.join(above, found)
+
+
+def _nearest_name(folder: str, name: str) -> str:
+    """Name in a folder, the same but for case, Unicode form and suffix sooner than one with a wrong letter."""
+    listing = FolderNames(folder)
+    return next((other for _, other in listing.like(name)), "") or listing.nearest(name)
+
+
+def holds(folder: str) -> str:
+    """What lies directly in a folder, by suffix, most often first; empty if it is not there or empty."""
+    counts: Counter[str] = Counter()
+    for name in FolderNames(folder).names:
+        if not name.startswith("."):
+            is_folder = os.path.isdir(os.path.join(folder, name))
+            counts["folders" if is_folder else os.path.splitext(name)[1] or "without suffix"] += 1
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
+    return ", ".join(f"{count} {suffix}" for suffix, count in most)

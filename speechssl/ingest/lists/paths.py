@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from speechssl.audio.formats import AUDIO_SUFFIXES
-from speechssl.ingest.lists.folder_names import Listing, rank_of
+from speechssl.ingest.lists.folder_names import FolderNames, rank_of
 from speechssl.ingest.recordings import absolute
 
 AUDIO_FOLDERS = ("clips", "wavs", "wav", "audio")
@@ -26,7 +26,7 @@ class Near(NamedTuple):
 
     path: str
     kind: str
-    """How they differ, one of ``listings.KINDS``; empty if they do not, once a variable in the path is left out."""
+    """How they differ, one of ``folder_names.KINDS``; empty if they do not, once a variable in the path is left out."""
     inside: str
     """Path relative to where the list's paths begin."""
 
@@ -67,7 +67,7 @@ class Paths:
         self.folder = folder
         beside = (os.path.join(folder, name) for name in AUDIO_FOLDERS)
         self.bases = [folder, *(path for path in beside if os.path.isdir(path))]
-        self._listings: dict[str, Listing] = {}
+        self._names: dict[str, FolderNames] = {}
         self._places: dict[str, list[_Place]] = {}
 
     def exact(self, name: str) -> tuple[str, os.stat_result | None] | None:
@@ -95,7 +95,7 @@ class Paths:
         cleaned, kind = _cleaned(name)
         found: dict[tuple[int, int], dict[str, Near]] = {}
         for place in self._places_of(os.path.dirname(cleaned)):
-            for file_kind, file in self._listing(place.folder).like(os.path.basename(cleaned)):
+            for file_kind, file in self._names_in(place.folder).like(os.path.basename(cleaned)):
                 path = os.path.join(place.folder, file)
                 if os.path.isfile(path):
                     worst = max(kind, place.kind, file_kind, key=rank_of)
@@ -108,13 +108,13 @@ class Paths:
         path, missing = os.path.join(self.folder, _cleaned(name)[0]), ""
         while not os.path.isdir(path) and path != os.path.dirname(path):
             path, missing = os.path.dirname(path), os.path.basename(path)
-        like = self._listing(path).nearest(missing)
+        like = self._names_in(path).nearest(missing)
         return f"{os.path.join(path, like)} is there" if like else ""
 
-    def _listing(self, folder: str) -> Listing:
-        if folder not in self._listings:
-            self._listings[folder] = Listing(folder)
-        return self._listings[folder]
+    def _names_in(self, folder: str) -> FolderNames:
+        if folder not in self._names:
+            self._names[folder] = FolderNames(folder)
+        return self._names[folder]
 
     def _places_of(self, folder: str) -> list[_Place]:
         """Folders that a path's folder may mean, each once."""
@@ -136,7 +136,7 @@ class Paths:
                     trails = [
                         (max(kind, other, key=rank_of), os.path.join(path, name))
                         for kind, path in trails
-                        for other, name in self._listing(path).like(part)
+                        for other, name in self._names_in(path).like(part)
                         if other != "suffix"
                     ]
             for kind, path in trails:

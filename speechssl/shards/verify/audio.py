@@ -2,17 +2,16 @@
 
 import hashlib
 import io
-import zlib
 
 import numpy as np
 import soundfile
 
+from speechssl.audio.ogg import read_page
 from speechssl.shards.verify.results import MAKE_AGAIN, AudioFacts
 
 _DECODED_AT_ONCE = 1 << 18
 # Programs that write a WAV file to a pipe put the largest number there is, signed or not, less some header.
 _LENGTH_UNKNOWN = 0x7FFF0000
-_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class ContentError(Exception):
@@ -85,23 +84,14 @@ def _check_length(data: bytes) -> None:
 
 def _check_pages(data: bytes) -> None:
     """Check CRC-32 and number of every page of an Ogg file (RFC 3533, section 6)."""
-    position, next_number = 0, dict[bytes, int]()
+    position, next_number = 0, dict[int, int]()
     while position < len(data):
-        num_segments = data[position + 26] if position + 27 <= len(data) else 0
-        size = 27 + num_segments + sum(data[position + 27 : position + 27 + num_segments])
-        page = data[position : position + size]
-        serial, number = page[14:18], int.from_bytes(page[18:22], "little")
-        if page[:4] != b"OggS" or len(page) < size or _page_checksum(page) != page[22:26]:
+        page = read_page(data, position, len(data))
+        if page is None:
             raise ContentError("corrupt audio", f"its Ogg page at byte {position} is damaged; {MAKE_AGAIN}")
-        if number != next_number.get(serial, number):
-            detail = f"Ogg page {number} at byte {position}, expected page {next_number[serial]}; {MAKE_AGAIN}"
+        number = int.from_bytes(data[position + 18 : position + 22], "little")
+        if number != next_number.get(page.stream, number):
+            detail = f"Ogg page {number} at byte {position}, expected page {next_number[page.stream]}; {MAKE_AGAIN}"
             raise ContentError("corrupt audio", detail)
-        next_number[serial] = number + 1
-        position += size
-
-
-def _page_checksum(page: bytes) -> bytes:
-    """Ogg's CRC-32: zlib's polynomial with the bits of all bytes reversed, starting from 0, not inverted at the end."""
-    reversed_page = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
-    checksum = zlib.crc32(reversed_page, 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return checksum.to_bytes(4, "big").translate(_REVERSED_BITS)
+        next_number[page.stream] = number + 1
+        position += page.size
