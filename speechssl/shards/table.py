@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ class SampleEntry:
     """Bytes of it."""
     checksum: int
     """CRC-32 of its bytes."""
-    text: str | None = ""
-    """Transcript, empty if there is none; None if transcripts were not asked for, as the two that follow."""
-    speaker: str | None = ""
-    """None too if the index is of a time when they had none."""
-    language: str | None = ""
+    text: str | None = None
+    """Transcript, empty if there is none; None if it is not known, as texts were not asked for."""
+    speaker: str | None = None
+    """The same; nor does an index of an earlier time know it."""
+    language: str | None = None
 
     @property
     def key_hash(self) -> int:
@@ -68,6 +69,9 @@ class StringColumn:
     def __getitem__(self, i: int) -> str:
         start = self.ends[i - 1] if i else 0
         return self.data[start : self.ends[i]].tobytes().decode()
+
+    item = __getitem__
+    """As arrays have it."""
 
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
@@ -113,13 +117,14 @@ class SampleTable:
         """Every row."""
         return [SampleEntry(**self.row(i)) for i in range(len(self))]
 
+    @cached_property
+    def _columns(self) -> list[tuple[str, Any]]:
+        columns = ((of, getattr(self, name)) for name, of in _OF_ENTRIES)
+        return [(of, column) for of, column in columns if column is not None]
+
     def row(self, i: int) -> dict[str, Any]:
-        """One row, by the names that a sample has for it."""
-        found: dict[str, Any] = {}
-        for name, of in _OF_ENTRIES:
-            column = getattr(self, name)
-            found[of] = int(column[i]) if isinstance(column, np.ndarray) else None if column is None else column[i]
-        return found
+        """What is known of one row, by the names that a sample has for it."""
+        return {of: column.item(i) for of, column in self._columns}
 
     def taken(self, rows: np.ndarray) -> dict[str, Any]:
         """Columns of some rows, (M,), in their order."""
