@@ -14,7 +14,7 @@ import soundfile
 from conftest import RATE
 
 from speechssl.data.corpus import SampleRef, read_corpus
-from speechssl.data.reading import read_members, read_sample_audio
+from speechssl.data.samples import read_members, read_sample_audio
 from speechssl.shards.index import index_path, write_index
 from speechssl.shards.members import identifier_of, metadata_of, transcript_of
 from speechssl.shards.table import SampleEntry

@@ -13,7 +13,7 @@ from speechssl.config import AugmentationConfig
 from speechssl.data.array_cache import ArrayCache
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.reading import read_sample_audio
+from speechssl.data.samples import read_sample_audio
 from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
 from speechssl.shards.table import key_hash

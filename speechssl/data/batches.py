@@ -16,7 +16,7 @@ from torch import Tensor
 from speechssl.data.array_cache import ArrayCache
 from speechssl.data.corpus import SampleRef
 from speechssl.data.prefetching import Prefetcher
-from speechssl.data.reading import read_audio_into, read_sample_audio
+from speechssl.data.samples import read_audio_into, read_sample_audio
 from speechssl.data.streams import BatchSpec, StreamPlan
 from speechssl.errors import DataError
 from speechssl.remote.failures import ShardError

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechssl.data.corpus import SampleRef, join
-from speechssl.data.reading import read_audio_into
+from speechssl.data.samples import read_audio_into
 from speechssl.shards.index import read_index
 
 # Samples that are read to find a quiet and a loud one among them, and how much of each at most.

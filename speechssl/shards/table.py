@@ -29,7 +29,7 @@ class SampleEntry:
     audio_start: int
     """First byte of its encoded audio, counted from offset."""
     audio_size: int
-    """Bytes of it."""
+    """Bytes of its encoded audio."""
     checksum: int
     """CRC-32 of its bytes."""
     text: str | None = None
@@ -40,7 +40,7 @@ class SampleEntry:
 
     @property
     def key_hash(self) -> int:
-        """Of its key."""
+        """Hash of its key."""
         return key_hash(self.key)
 
 

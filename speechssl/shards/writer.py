@@ -176,5 +176,5 @@ class _Sums:
 
     @property
     def sha256(self) -> str:
-        """Of all that was written, hexadecimal."""
+        """Checksum of all that was written, hexadecimal."""
         return self._sha256.hexdigest()

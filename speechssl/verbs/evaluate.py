@@ -15,7 +15,7 @@ from speechssl import __version__
 from speechssl.config import EvaluateConfig
 from speechssl.config_files import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.reading import read_speaker
+from speechssl.data.samples import read_speaker
 from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
 from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import ConfigError, DataError

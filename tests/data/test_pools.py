@@ -13,7 +13,7 @@ from speechssl.config import AugmentationConfig, NoiseConfig, ShardConfig
 from speechssl.data import augmented
 from speechssl.data.augmented import CorpusPool, read_pool
 from speechssl.data.corpus import Corpus, SampleRef, read_corpus
-from speechssl.data.reading import read_sample_audio
+from speechssl.data.samples import read_sample_audio
 from speechssl.errors import DataError
 from speechssl.verbs import shard as ingest
 

@@ -9,7 +9,7 @@ from shards_to_verify import Members, encoded, read_sample, write_shard
 
 from speechssl.config import ShardConfig, VerifyConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.reading import read_speaker
+from speechssl.data.samples import read_speaker
 from speechssl.verbs import shard as ingest
 from speechssl.verbs.verify import run as verify
 
