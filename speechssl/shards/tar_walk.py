@@ -6,7 +6,7 @@ tar is lost without a word. Here the walk must reach the end mark (two blocks of
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple
 
 BLOCK = tarfile.BLOCKSIZE
@@ -54,14 +54,6 @@ class DamageError(Exception):
         self.offset = offset
 
 
-class _Extension(NamedTuple):
-    """What a GNU or pax header says of the next member."""
-
-    name: str = ""
-    target: str = ""
-    size: int | None = None
-
-
 def shown(name: str) -> str:
     """A key or member name for a message: as it is if it is plain, else quoted with its odd characters escaped."""
     return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else ascii(name)
@@ -80,15 +72,10 @@ def walk_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
     """
     offset = 0
     while (header := _read_header(file, offset, end)) is not None:
-        start, extended = offset, _Extension()
+        start, extended = offset, dict[str, str]()
         while header.type in _EXTENSIONS:
-            found = _read_extension(file, header, offset, end)
             # Of several extensions the first wins: tarfile applies it last.
-            extended = _Extension(
-                extended.name or found.name,
-                extended.target or found.target,
-                found.size if extended.size is None else extended.size,
-            )
+            extended = _read_extension(file, header, offset, end) | extended
             offset += BLOCK + _padded(header.size)
             following = _read_header(file, offset, end)
             if following is None:
@@ -136,28 +123,29 @@ def _damaged(offset: int, end: int, reason: str) -> DamageError:
     )
 
 
-def _read_extension(file: BinaryIO, header: tarfile.TarInfo, offset: int, end: int) -> _Extension:
-    """What a GNU or pax header says of the next member."""
+def _read_extension(file: BinaryIO, header: tarfile.TarInfo, offset: int, end: int) -> dict[str, str]:
+    """What a GNU or pax header says of the next member, under the keywords of pax."""
     if offset + BLOCK + _padded(header.size) > end:
         raise DamageError("truncated inside a header", end, f"cut off inside a long name; {_MAKE_AGAIN}")
     if header.size > _MAX_EXTENSION_BYTES:
         raise _damaged(offset, end, f"a long name of {header.size} bytes")
     data = file.read(header.size)
     if header.type in _LONG_NAMES:
-        name = _decoded(data.partition(b"\0")[0])
-        return _Extension(name) if header.type == tarfile.GNUTYPE_LONGNAME else _Extension(target=name)
-    try:
-        records = _pax_records(data)
-        size = int(records[b"size"]) if b"size" in records else None
-    except ValueError as error:
-        raise _damaged(offset, end, f"a pax header with {error}") from error
-    is_global = header.type == tarfile.XGLTYPE and records.keys() & {b"path", b"linkpath", b"size"}
-    if is_global or (size or 0) < 0 or any(keyword.startswith(b"GNU.sparse") for keyword in records):
-        raise _damaged(offset, end, "a pax header of a kind that shards do not have")
-    return _Extension(_decoded(records.get(b"path", b"")), _decoded(records.get(b"linkpath", b"")), size)
+        keyword = "path" if header.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
+        records = {keyword: _decoded(data.partition(b"\0")[0])}
+    else:
+        try:
+            records = _pax_records(data)
+            size = int(records.get("size", 0))
+        except ValueError as error:
+            raise _damaged(offset, end, f"a pax header with {error}") from error
+        is_global = header.type == tarfile.XGLTYPE and records.keys() & {"path", "linkpath", "size"}
+        if is_global or size < 0 or any(keyword.startswith("GNU.sparse") for keyword in records):
+            raise _damaged(offset, end, "a pax header of a kind that shards do not have")
+    return {keyword: value for keyword, value in records.items() if value}
 
 
-def _pax_records(data: bytes) -> dict[bytes, bytes]:
+def _pax_records(data: bytes) -> dict[str, str]:
     """Records "LENGTH KEYWORD=VALUE\\n" of a pax header; LENGTH counts the whole record."""
     records, position = {}, 0
     while position < len(data):
@@ -165,20 +153,18 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
         stop = position + int(match[1]) if match else 0
         if match is None or stop <= match.end() or data[stop - 1 : stop] != b"\n":
             raise ValueError(f"no whole record at its byte {position}")
-        records[match[2]] = data[match.end() : stop - 1]
+        records[_decoded(match[2])] = _decoded(data[match.end() : stop - 1])
         position = stop
     return records
 
 
-def _member(header: tarfile.TarInfo, extended: _Extension, start: int, offset: int) -> TarMember:
+def _member(header: tarfile.TarInfo, extended: Mapping[str, str], start: int, offset: int) -> TarMember:
     # As tarfile has it: folders and links have no data whatever their size field says, unknown types have.
     has_data = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
-    size = (header.size if extended.size is None else extended.size) if has_data else 0
-    content = MemberRange(offset + BLOCK, size)
-    target = (extended.target or header.linkname) if header.islnk() or header.issym() else ""
-    return TarMember(
-        extended.name or header.name, _kind_of(header), target, start, content, content.offset + _padded(size)
-    )
+    content = MemberRange(offset + BLOCK, int(extended.get("size", header.size)) if has_data else 0)
+    target = extended.get("linkpath", header.linkname) if header.islnk() or header.issym() else ""
+    name, end = extended.get("path", header.name), content.offset + _padded(content.size)
+    return TarMember(name, _kind_of(header), target, start, content, end)
 
 
 def _kind_of(header: tarfile.TarInfo) -> Literal["file", "folder", "hard link", "symbolic link", "other"]:
