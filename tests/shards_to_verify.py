@@ -20,7 +20,7 @@ from speechssl.shards.members import identifier_of, metadata_of, transcript_of
 from speechssl.shards.table import SampleEntry
 from speechssl.shards.tar_scan import Finding
 from speechssl.shards.verify.results import ShardResult
-from speechssl.shards.verify.shards import ShardTask, check_shard
+from speechssl.shards.verify.shards import check_shard
 
 BLOCK = 512
 Members = dict[str, bytes]
@@ -96,11 +96,11 @@ def shard(original: Path, tmp_path: Path) -> Path:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check shards in this process: starting others takes most of a second."""
     here = "speechssl.verbs.verify.check_in_processes"
-    monkeypatch.setattr(here, lambda tasks, num_workers: map(check_shard, tasks))
+    monkeypatch.setattr(here, lambda check, shards, num_workers: map(check, shards))
 
 
 def check(shard: Path, *, decode: bool = True, write_index: bool = False) -> ShardResult:
-    return check_shard(ShardTask(shard, decode, write_index))
+    return check_shard(shard, decode=decode, write_index=write_index)
 
 
 def findings_of(result: ShardResult) -> list[Finding]:

@@ -20,7 +20,7 @@ from speechssl.remote.waiting import abandonable, check_wanted, pause
 from speechssl.shards.addresses import PIPE
 from speechssl.shards.index import file_sha256, index_path
 from speechssl.shards.verify.indexes import publish_index
-from speechssl.shards.verify.shards import ShardTask, check_shard
+from speechssl.shards.verify.shards import check_shard
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def make_index(shard: Path, name: str) -> None:
         ShardError: says what is wrong with the tar, under the name for messages.
     """
     index_path(shard).unlink(missing_ok=True)
-    result = check_shard(ShardTask(shard, decode=True, write_index=True))
+    result = check_shard(shard, decode=True, write_index=True)
     if publish_index(result):
         return
     problems = [f"{finding.key or finding.kind}: {finding.detail}" for finding in result.findings[:5]]

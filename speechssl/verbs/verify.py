@@ -1,8 +1,8 @@
 """``speechssl verify``: prove that shards and indexes are whole, name what is not, index shards made elsewhere."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from rich.text import Text
 
 from speechssl.config import VerifyConfig
 from speechssl.errors import ConfigError, DataError
-from speechssl.outputs import check_output_file, check_output_folder, has_json, whole_file
+from speechssl.outputs import check_output_file, check_output_folder, has_json, write_json
 from speechssl.shards.listing import REPORT_FILE
 from speechssl.shards.tar_scan import Finding
 from speechssl.shards.tar_walk import shown
 from speechssl.shards.verify.indexes import partial_index, publish_index
 from speechssl.shards.verify.processes import check_in_processes
 from speechssl.shards.verify.sets import check_folder, check_set, find_all
-from speechssl.shards.verify.shards import ShardTask
+from speechssl.shards.verify.shards import check_shard
 
 
 @dataclass
@@ -44,12 +44,11 @@ def run(config: VerifyConfig) -> VerificationReport:
         DataError: something is wrong; the message is the summary.
     """
     shards, folders = _prepare(config)
-    decode = config.decode or config.write_index
-    tasks = [ShardTask(shard, decode, config.write_index) for shard in shards]
+    check = partial(check_shard, decode=config.decode or config.write_index, write_index=config.write_index)
     console = Console(stderr=True)
     try:
-        checks = check_in_processes(tasks, config.num_workers)
-        progress = track(checks, total=len(tasks), description="shards", console=console)
+        checks = check_in_processes(check, shards, config.num_workers)
+        progress = track(checks, total=len(shards), description="shards", console=console)
         results = sorted(progress, key=lambda result: result.shard)
         check_set(results)
         num_written = sum(publish_index(result) for result in results)
@@ -64,7 +63,8 @@ def run(config: VerifyConfig) -> VerificationReport:
     )
     _print(report, console)
     if config.report is not None:
-        _save(report, config.report)
+        listed = [finding._asdict() for finding in findings]
+        write_json(config.report, vars(report) | {"seconds": round(report.seconds, 3), "findings": listed})
     if findings:
         raise DataError(summary(report, config.report))
     return report
@@ -125,15 +125,3 @@ def _print(report: VerificationReport, console: Console) -> None:
         names = ", ".join(_place(finding).removesuffix(": ") for finding in findings[:3])
         table.add_row(Text(shard, overflow="fold"), kind, str(len(findings)), Text(names, overflow="fold"))
     console.print(table)
-
-
-def _save(report: VerificationReport, path: Path) -> None:
-    content = {
-        "num_shards": report.num_shards,
-        "num_samples": report.num_samples,
-        "seconds": round(report.seconds, 3),
-        "num_indexes_written": report.num_indexes_written,
-        "findings": [finding._asdict() for finding in report.findings],
-    }
-    with whole_file(path) as file:
-        file.write(json.dumps(content, indent=2) + "\n")

@@ -12,7 +12,7 @@ from shards_to_verify import BLOCK, check, findings_of, kinds, samples_of, true_
 from speechssl.shards.tar_scan import scan_tar
 from speechssl.shards.verify.processes import check_in_processes
 from speechssl.shards.verify.results import ShardResult
-from speechssl.shards.verify.shards import ShardTask, check_shard
+from speechssl.shards.verify.shards import check_shard
 
 
 def test_nothing_is_found_in_a_sound_shard_however_it_is_checked(shard: Path) -> None:
@@ -67,16 +67,16 @@ def test_a_shard_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "Is a directory" in finding.detail
 
 
-def kill_at_b(task: ShardTask) -> ShardResult:
+def kill_at_b(shard: Path) -> ShardResult:
     """Check a shard, or end the process as the kernel does when memory runs out."""
-    if task.shard.name == "b.tar":
+    if shard.name == "b.tar":
         os.kill(os.getpid(), signal.SIGKILL)
-    return check_shard(task)
+    return check_shard(shard, decode=True, write_index=False)
 
 
 def test_a_shard_that_kills_its_process_is_named_and_the_others_are_checked(tmp_path: Path) -> None:
-    tasks = [ShardTask(write_shard(tmp_path / f"{n}.tar", samples_of(1, n)), True, False) for n in "bc"]
-    results = {result.shard.stem: result for result in check_in_processes(tasks, 1, kill_at_b)}
+    shards = [write_shard(tmp_path / f"{n}.tar", samples_of(1, n)) for n in "bc"]
+    results = {result.shard.stem: result for result in check_in_processes(kill_at_b, shards, 1)}
     [finding] = results["b"].findings
     assert (finding.kind, finding.shard) == ("killed its process", str(tmp_path / "b.tar"))
     assert "memory ran out" in finding.detail

@@ -10,35 +10,34 @@ from queue import SimpleQueue
 
 from speechssl.cores import end_with_parent, num_cores
 from speechssl.shards.verify.results import MAKE_AGAIN, ShardResult
-from speechssl.shards.verify.shards import ShardTask, check_shard
 
 
 def check_in_processes(
-    tasks: Sequence[ShardTask], num_workers: int, check: Callable[[ShardTask], ShardResult] = check_shard
+    check: Callable[[Path], ShardResult], shards: Sequence[Path], num_workers: int
 ) -> Iterator[ShardResult]:
     """Check shards in so many processes (0: one per core), and yield the results as they come.
 
     A process checks one shard at a time and is replaced if it dies, so that the shard that killed it is known.
     """
-    count = min(num_workers or num_cores(), len(tasks))
+    count = min(num_workers or num_cores(), len(shards))
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
     for _ in range(count):
         idle.put(_new_process())
 
-    def check_next(task: ShardTask) -> ShardResult:
+    def check_next(shard: Path) -> ShardResult:
         process = idle.get()
         try:
-            return process.submit(check, task).result()
+            return process.submit(check, shard).result()
         except BrokenProcessPool:
             process.shutdown(wait=False)
             process = _new_process()
-            return _killed(task.shard)
+            return _killed(shard)
         finally:
             idle.put(process)
 
     threads = ThreadPoolExecutor(count)
     try:
-        for future in as_completed([threads.submit(check_next, task) for task in tasks]):
+        for future in as_completed([threads.submit(check_next, shard) for shard in shards]):
             yield future.result()
     finally:
         threads.shutdown(cancel_futures=True)

@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,19 +17,14 @@ from speechssl.shards.verify.indexes import check_index, leave_index
 from speechssl.shards.verify.results import CheckedSample, RateUse, ShardResult
 
 
-class ShardTask(NamedTuple):
-    """What to do with one shard."""
-
-    shard: Path
-    decode: bool
-    write_index: bool
-
-
-def check_shard(task: ShardTask) -> ShardResult:
+def check_shard(shard: Path, *, decode: bool, write_index: bool) -> ShardResult:
     """Check one shard and its index; if asked to, and all is well but the index, leave a new one to be published."""
-    result = ShardResult(task.shard)
+    result = ShardResult(shard)
     try:
-        _check_shard(task, result)
+        samples = _check_samples(decode, result)
+        check_index(samples, result)
+        if write_index and result.index_findings and not result.findings and len(result.rates) == 1:
+            leave_index(samples, result)
     except OSError as error:
         detail = f"cannot be read ({error.strerror or error}); check the disk and the permissions"
         result.name("unreadable shard", detail)
@@ -37,11 +32,12 @@ def check_shard(task: ShardTask) -> ShardResult:
     return result
 
 
-def _check_shard(task: ShardTask, result: ShardResult) -> None:
-    scan = scan_tar(task.shard)
+def _check_samples(decode: bool, result: ShardResult) -> list[CheckedSample]:
+    """Check the tar and its samples."""
+    scan = scan_tar(result.shard)
     result.findings += scan.findings
-    with task.shard.open("rb") as file:
-        samples = [_check_sample(file, sample, task.decode, result) for sample in scan.samples]
+    with result.shard.open("rb") as file:
+        samples = [_check_sample(file, sample, decode, result) for sample in scan.samples]
     allowed = [sample.entry for sample in samples if KEY_PATTERN.fullmatch(sample.entry.key)]
     result.keys = StringColumn.of([entry.key for entry in allowed])
     result.offsets = np.array([entry.offset for entry in allowed], dtype=np.int64)
@@ -53,9 +49,7 @@ def _check_shard(task: ShardTask, result: ShardResult) -> None:
             result.seconds += audio.num_samples / rate
             use = result.rates.get(rate, RateUse(0, entry.key, entry.offset))
             result.rates[rate] = use._replace(num_samples=use.num_samples + 1)
-    check_index(samples, result)
-    if task.write_index and result.index_findings and not result.findings and len(result.rates) == 1:
-        leave_index(samples, result)
+    return samples
 
 
 def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: ShardResult) -> CheckedSample:
