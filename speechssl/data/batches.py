@@ -185,7 +185,8 @@ class BatchLoader:
     def __iter__(self) -> Generator[list[Batch], None, None]:
         if self._num_workers == 0:
             with self._prefetching():
-                yield from self._timed(self._load(update) for update in self._updates)
+                loaded = (self._released(self._decode(self._specs(i), i), i) for i in self._updates)
+                yield from self._timed(loaded)
             return
         leaving = Event()
         with (
@@ -253,9 +254,6 @@ class BatchLoader:
         if self._augment is not None:
             batches = [self._augment(batch, update) for batch in batches]
         return [pinned(batch) for batch in batches] if self._pin else batches
-
-    def _load(self, update: int) -> list[Batch]:
-        return self._released(self._decode(self._specs(update), update), update)
 
 
 def pinned(batch: Batch) -> Batch:

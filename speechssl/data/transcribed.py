@@ -124,7 +124,9 @@ def check_transcripts(
         elif needed > available:
             found = f"transcript needs {needed} frames, the audio has {available}"
             unusual.append(Unusual(row, "transcript longer than its frames", found))
-    return Transcribed(name, _with_texts(corpus, texts), unusual, removed)
+    if list(corpus.texts or ()) != texts:
+        corpus = replace(corpus, texts=StringColumn.of(texts))
+    return Transcribed(name, corpus, unusual, removed)
 
 
 def say_how_scored(checked: Transcribed) -> None:
@@ -155,7 +157,3 @@ def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
 def frames_needed(labels: Sequence[object]) -> int:
     """Fewest frames that CTC can spread labels over: one each, and a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-
-
-def _with_texts(corpus: Corpus, texts: list[str]) -> Corpus:
-    return corpus if list(corpus.texts or ()) == texts else replace(corpus, texts=StringColumn.of(texts))

@@ -141,7 +141,10 @@ def _read_path(
     elif known.kind == "tar":
         read_tar(path, source, found, is_alone=is_alone)
     elif known.kind == "unreadable":
-        return _refuse(path, source, f"cannot be read ({known.reason})", found, is_alone=is_alone)
+        detail = f"cannot be read ({known.reason})"
+        if not is_alone:
+            found.reject(path, "unreadable file", f"{detail}; make it readable, or leave it out")
+        return [f"{source}: {detail}"]
     elif known.kind == "list" and not is_alone:
         read_list(path, source, found)
     elif known.kind == "list" or (is_alone and (suffix in MANIFEST_SUFFIXES or list_format(path) is not None)):
@@ -151,12 +154,6 @@ def _read_path(
             found.ignore(path, known.reason)
         return [f"{source}: {why_no_list(path) or _not_usable(path, source, known.reason)}"]
     return []
-
-
-def _refuse(path: str, source: str, detail: str, found: Findings, *, is_alone: bool) -> list[str]:
-    if not is_alone:
-        found.reject(path, "unreadable file", f"{detail}; make it readable, or leave it out")
-    return [f"{source}: {detail}"]
 
 
 def _not_usable(path: str, source: str, reason: str) -> str:

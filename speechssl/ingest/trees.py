@@ -20,8 +20,6 @@ from speechssl.shards.listing import REPORT_FILE
 _CLIPS = "clips"
 _MEMBERS_COMPARED = 8
 _BYTES_COMPARED = 1 << 16
-
-
 _REPORTS = frozenset({"report.png", "rejected.tsv", "notes.tsv", "ignored.tsv"})
 """Of speechssl, beside its shards and their report.json; the tables have the columns of a list."""
 
