@@ -12,7 +12,7 @@ from speechssl.remote.store import ShardStore
 from speechssl.shards.addresses import is_remote, shown_all
 from speechssl.shards.index import ShardIndex, read_index
 from speechssl.shards.listing import find_shards, set_of
-from speechssl.shards.table import SampleEntry, SampleTable, StringColumn, joined
+from speechssl.shards.table import SampleEntry, SampleTable, StringColumn, equal_rows, joined
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,8 @@ def _check_repetitions(corpus: Corpus, rows: np.ndarray, set_numbers: np.ndarray
 
 def _equal_pairs(corpus: Corpus, rows: np.ndarray, columns: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     """Pairs of rows with one key whose values in some columns are the same, in order of the corpus."""
-    keys = [column[rows] for column in (*columns, corpus.key_hashes)]
-    order = np.lexsort(keys)
-    same = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
-    pairs = [(int(rows[order[i]]), int(rows[order[i + 1]])) for i in np.flatnonzero(same)]
-    return sorted(pair for pair in pairs if corpus.keys[pair[0]] == corpus.keys[pair[1]])
+    pairs = rows[equal_rows(*(column[rows] for column in (*columns, corpus.key_hashes)))].tolist()
+    return sorted((one, other) for one, other in pairs if corpus.keys[one] == corpus.keys[other])
 
 
 def _named(corpus: Corpus, pairs: Sequence[tuple[int, int]]) -> str:

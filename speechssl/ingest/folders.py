@@ -1,7 +1,6 @@
 """Recordings of folders, each with what lies beside it; whatever else is there is a list, a tar, or ignored by name."""
 
 import os
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -215,7 +214,7 @@ class _SidecarsOf:
             inner, suffix = os.path.splitext(stem)  # SA1.WAV.wav, of which there is SA1.TXT
             bases = [inner] if suffix.lower() in AUDIO_SUFFIXES and inner in sidecars else []
         if not bases and self._near:
-            bases = self._near.get(_folded(stem), [])
+            bases = self._near.get(composed_form(stem).casefold(), [])
         names: dict[str, str] = {}
         for base in bases:
             for suffix, other in sidecars[base].items():
@@ -231,12 +230,9 @@ class _SidecarsOf:
         near: dict[str, list[str]] = {}
         for base in listing.sidecars.keys() - taken:
             stem, suffix = os.path.splitext(base)
-            near.setdefault(_folded(stem if suffix.lower() in AUDIO_SUFFIXES else base), []).append(base)
+            stem = stem if suffix.lower() in AUDIO_SUFFIXES else base
+            near.setdefault(composed_form(stem).casefold(), []).append(base)
         return {folded: bases for folded, bases in near.items() if len(bases) == 1}
-
-
-def _folded(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem).casefold()
 
 
 def _describe(

@@ -162,3 +162,10 @@ def _joined(parts: Sequence[Any]) -> Column | None:
     shifts = np.cumsum([0, *(part.data.size for part in parts[:-1])])
     ends = [part.ends + shift for part, shift in zip(parts, shifts, strict=True)]
     return StringColumn(np.concatenate([part.data for part in parts]), np.concatenate(ends))
+
+
+def equal_rows(*columns: np.ndarray) -> np.ndarray:
+    """Pairs of rows that are the same in all of some columns, (N,), each row with the next one: (P, 2)."""
+    order = np.lexsort(columns)
+    same = np.all([column[order][1:] == column[order][:-1] for column in columns], axis=0)
+    return np.stack([order[:-1], order[1:]], axis=1)[same]

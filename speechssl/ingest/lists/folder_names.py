@@ -2,11 +2,11 @@
 
 import difflib
 import os
-import unicodedata
 from bisect import bisect
 from collections import Counter
 
 from speechssl.audio.formats import AUDIO_SUFFIXES
+from speechssl.ingest.recordings import composed_form
 
 KINDS = (
     *("spaces", "address of a file", "percent signs", "backslashes", "Unicode form", "case", "suffix"),
@@ -57,19 +57,15 @@ def _stem(name: str) -> str:
     """What spellings of a name have in common: no case, one Unicode form, no suffix of audio."""
     stem, suffix = os.path.splitext(name)
     stem = stem if suffix.lower() in AUDIO_SUFFIXES else name
-    return stem.lower() if stem.isascii() else _composed(_composed(stem).casefold())
+    return stem.lower() if stem.isascii() else composed_form(composed_form(stem).casefold())
 
 
 def _difference(name: str, other: str) -> str:
     """How two names of one stem differ."""
     if name == other:
         return ""
-    one, two = _composed(name), _composed(other)
+    one, two = composed_form(name), composed_form(other)
     return "Unicode form" if one == two else "case" if one.casefold() == two.casefold() else "suffix"
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def nearest_path(path: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from speechssl.outputs import PARTIAL
 from speechssl.shards.index import INDEX_SUFFIX
 from speechssl.shards.listing import REPORT_FILE, UNFINISHED, find_shards, set_of
-from speechssl.shards.table import key_hash
+from speechssl.shards.table import equal_rows, key_hash
 from speechssl.shards.tar_scan import Finding
 from speechssl.shards.verify.results import ShardResult
 
@@ -76,10 +76,7 @@ def _check_shared_keys(results: Sequence[ShardResult]) -> None:
         (sets[owners], True, "key in two shards", "a key must occur once in a set: rename or remove one"),
         (checksums, False, "sample in two sets", "with the same bytes: remove one, it would be learned from twice"),
     ):
-        order = np.lexsort((column, hashes))
-        pairs = np.stack([order[:-1], order[1:]])
-        same = (hashes[pairs[0]] == hashes[pairs[1]]) & (column[pairs[0]] == column[pairs[1]])
-        for pair in pairs.T[same]:
+        for pair in equal_rows(column, hashes):
             (one, row), (other, other_row) = [(results[owners[n]], int(n - starts[owners[n]])) for n in pair]
             key, is_one_set = one.keys[row], sets[owners[pair[0]]] == sets[owners[pair[1]]]
             if one is not other and key == other.keys[other_row] and is_one_set == are_of_one_set:
