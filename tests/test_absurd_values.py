@@ -16,7 +16,7 @@ from speechssl.config_schema import schema_of
 from speechssl.interop import exporting
 
 WORK = {
-    "shard": "speechssl.ingest.make_set",
+    "shard": "speechssl.verbs.shard.make_set",
     "verify": "speechssl.verbs.verify.check_in_processes",
     "plan": "speechssl.verbs.plan.probe_machine",
     "pretrain": "speechssl.verbs.pretrain.train",
