@@ -46,6 +46,11 @@ def units_config(objective: AnyObjective) -> UnitsConfig | None:
             return objective.units
 
 
+def min_frames(objective: AnyObjective) -> int:
+    """Frames of the shortest crop: in fewer, masks leave no room for spans, or no distractors."""
+    return 2 * objective.masking.time_length
+
+
 def objective_problems(objective: AnyObjective) -> list[str]:
     """What is inconsistent in the configuration of a task."""
     share = objective.masking.time_prob

@@ -74,11 +74,6 @@ class ContrastiveModel(nn.Module):
         self.project_targets = nn.Linear(objective.quantizer.dim, objective.final_dim)
         self.project_context = nn.Linear(config.context.dim, objective.final_dim)
 
-    @property
-    def min_frames(self) -> int:
-        """With fewer there would be no room for spans, or no distractors."""
-        return 2 * self.objective.masking.time_length
-
     def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> ContrastiveDraw:
         """Draw masks and negatives for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking

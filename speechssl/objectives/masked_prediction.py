@@ -75,11 +75,6 @@ class MaskedPredictionModel(nn.Module):
             for num in objective.codebooks
         )
 
-    @property
-    def min_frames(self) -> int:
-        """With fewer there would be no room for spans."""
-        return 2 * self.objective.masking.time_length
-
     def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> MaskedPredictionDraw:
         """Draw masks for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking

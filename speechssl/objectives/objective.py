@@ -46,8 +46,6 @@ class Objective(Protocol):
 
     encoder: Encoder
     """What fine-tuning takes."""
-    min_frames: int
-    """Frames of the shortest crop that its masks leave something to learn from."""
 
     def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> Any:
         """The random choices of a micro-batch, on the CPU: a tuple of tensors, numbers and None.

@@ -7,7 +7,7 @@ from speechssl.config_limits import check_limits
 from speechssl.errors import ConfigError
 from speechssl.frames import samples_for_frames
 from speechssl.model.feature_encoder import count_empty_bands
-from speechssl.objectives.build import objective_problems
+from speechssl.objectives.build import min_frames, objective_problems
 from speechssl.training.layout import training_problems
 from speechssl.training.optimizers import schedule_problems
 
@@ -17,14 +17,12 @@ logger = logging.getLogger(__name__)
 def check_pretraining(config: PretrainConfig) -> None:
     """Raise ConfigError, naming everything that cannot work; crops become long enough for masks."""
     check_limits(config)
-    masking = config.objective.masking
     problems = run_problems(config, data=config.data.shards) + objective_problems(config.objective)
-    problems += mask_problems("objective.masking", masking, config.model)
+    problems += mask_problems("objective.masking", config.objective.masking, config.model)
     if problems:
         raise ConfigError("\n".join(problems))
-    shortest = samples_for_frames(2 * masking.time_length, config.model.feature_encoder.conv_layers)
+    shortest = samples_for_frames(min_frames(config.objective), config.model.feature_encoder.conv_layers)
     if config.data.min_seconds * config.model.sample_rate < shortest:
-        # Shorter crops would leave no room for spans, or no distractors.
         config.data.min_seconds = shortest / config.model.sample_rate
 
 

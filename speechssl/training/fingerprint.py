@@ -45,8 +45,8 @@ class RunData(NamedTuple):
     """Digest of the weights that ``init`` brought; empty if they are random."""
 
 
-def describe_run(data: RunData) -> dict[str, Any]:
-    """Data and initial weights of a run."""
+def describe_run(data: RunData, precision: str, device: torch.device) -> dict[str, Any]:
+    """Data and initial weights of a run, and what sums are made by, and draws."""
     plan, pools = data.plan, data.augment.pools if data.augment is not None else {}
     return {
         "plan": {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds},
@@ -54,7 +54,10 @@ def describe_run(data: RunData) -> dict[str, Any]:
         "dev": None if data.dev is None else describe_set(data.dev),
         "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
         "origin": data.origin,
-    }
+        "arithmetic": {
+            "precision": precision, "device": device.type, "torch": str(torch.__version__), "numpy": np.__version__
+        },
+    }  # fmt: skip
 
 
 def describe_corpus(corpus: Corpus, *, in_order: bool = False) -> dict[str, Any]:
@@ -66,11 +69,6 @@ def describe_set(corpus: Corpus) -> dict[str, Any]:
     """The samples of a set that is learned from or scored; each of them, if there are transcripts."""
     content = describe_corpus(corpus)
     return content if corpus.texts is None else {**content, "samples": pack_samples(corpus)}
-
-
-def describe_arithmetic(precision: str, device: torch.device) -> dict[str, Any]:
-    """What sums are made by, and draws."""
-    return {"precision": precision, "device": device.type, "torch": str(torch.__version__), "numpy": np.__version__}
 
 
 def pack_samples(corpus: Corpus) -> bytes:

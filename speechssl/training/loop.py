@@ -30,7 +30,7 @@ from speechssl.training.checkpoints import (
     load_training_state,
     read_best,
 )
-from speechssl.training.fingerprint import RunData, describe_arithmetic, describe_run
+from speechssl.training.fingerprint import RunData, describe_run
 from speechssl.training.machine import resolve_precision
 from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
@@ -132,8 +132,7 @@ class Trainer:
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the configuration, as plain values."""
         device = self.fabric.device
-        precision = resolve_precision(self.training.precision, device.type)
-        return {**describe_run(self.data), "arithmetic": describe_arithmetic(precision, device)}
+        return describe_run(self.data, resolve_precision(self.training.precision, device.type), device)
 
     def set_up(self, optimizer_state: dict[str, Any] | None) -> tuple[Any, Any]:
         """Module and optimizer on the devices; the optimizer comes second, because shards are new parameters."""

@@ -145,7 +145,8 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
     except RunStopped:
         # All have agreed to stop. Fabric kills the first rank of a machine when one that it has started ends with a
         # status other than 0, before it can give its own.
-        if is_started_by_another(fabric):
+        environment = getattr(fabric.strategy.launcher, "cluster_environment", None)
+        if isinstance(environment, RunEnvironment) and environment.place.launcher == OWN_LAUNCHER:
             raise SystemExit(0) from None
         wait_for_ends(started)
         raise
@@ -159,12 +160,6 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
                 f"the system stopped it, as for lack of memory ({first_line})"
             ) from error
         raise
-
-
-def is_started_by_another(fabric: Fabric) -> bool:
-    """Whether the first process of this machine has started this one."""
-    environment = getattr(fabric.strategy.launcher, "cluster_environment", None)
-    return isinstance(environment, RunEnvironment) and environment.place.launcher == OWN_LAUNCHER
 
 
 def wait_for_ends(processes: Sequence[subprocess.Popen]) -> None:

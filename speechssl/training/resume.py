@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.config import ScheduleConfig
 from speechssl.config_files import from_dict, schema_of, to_dict
 from speechssl.errors import ConfigError
 from speechssl.shards.addresses import without_credentials
@@ -74,7 +73,7 @@ def check_same_run(
         raise ConfigError(f"{run} holds {found}, and this is {wanted}; give another --output")
     earlier_fields = with_defaults(type(config), earlier_fields, source=f"the configuration of the run in {run}")
     parts = _Parts(now, before, fields, earlier_fields)
-    parts.compare_fields(has_constant_rate=is_constant(config.schedule))
+    parts.compare_fields(has_constant_rate=config.schedule.decay == "none" and config.schedule.warmup == 0)
     parts.compare_data(checkpoint)
     parts.compare_pools()
     parts.compare_weights()
@@ -209,11 +208,6 @@ def with_defaults(cls: type, before: Mapping[str, Any], *, source: str) -> dict[
     """
     known = {name: value for name, value in before.items() if name in schema_of(cls).leaves}
     return {**before, **flatten(without_credentials(to_dict(from_dict(cls, known, source=source))))}
-
-
-def is_constant(schedule: ScheduleConfig) -> bool:
-    """Whether the learning rate is the same in every update, however many there are."""
-    return schedule.decay == "none" and schedule.warmup == 0
 
 
 def free(name: str) -> bool:

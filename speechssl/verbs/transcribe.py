@@ -1,12 +1,11 @@
-"""Transcribe audio files of any format, rate, channel count and length."""
+"""``speechssl transcribe``: audio files of any format, rate, channel count and length to text."""
 
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import track
@@ -41,7 +40,7 @@ def run(config: TranscribeConfig) -> None:
     for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):
         release_after_new_shapes(module)
     problems: list[str] = []
-    with result_file(config.output) as file:
+    with nullcontext(sys.stdout) if config.output is None else whole_file(config.output) as file:
         lines = Lines(file, are_json=config.format == "jsonl")
         console = Console(stderr=True)
         shown = track(paths, "transcribing", console=console, disable=config.output is None, transient=True)
@@ -80,16 +79,6 @@ def path_of(line: str) -> str | None:
     content = json.loads(line)
     is_ours = isinstance(content, dict) and content.keys() == {"path", "text", "seconds", "confidence"}
     return content["path"] if is_ours else None
-
-
-@contextmanager
-def result_file(output: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that has its name when it is whole."""
-    if output is None:
-        yield sys.stdout
-        return
-    with whole_file(output) as file:
-        yield file
 
 
 def find_audio(sources: list[Path]) -> list[Path]:
