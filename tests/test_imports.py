@@ -54,3 +54,7 @@ def test_imports_run_downwards() -> None:
             if layer_of(other) > layer_of(own) or (own, other) in STRANGERS:
                 wrong.append(f"{path} imports {other}")
     assert wrong == []
+
+
+def test_no_verb_imports_another() -> None:
+    assert [path for path in (PACKAGE / "verbs").glob("*.py") if "speechssl.verbs" in path.read_text()] == []
