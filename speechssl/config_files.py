@@ -20,6 +20,8 @@ from speechssl.errors import ConfigError
 
 Config = TypeVar("Config")
 
+_GIVEN = "_given"
+
 
 def parse(cls: type[Config], argv: Sequence[str], *, positionals: Sequence[str] = ()) -> Config:
     """The configuration that a command line describes.
@@ -78,7 +80,14 @@ def build(cls: type[Config], sources: Sources, *, limited: bool = True) -> Confi
         f"{key} is missing: give it as --{key}, or in a --config file" for key in missing if key not in refused
     ]
     _raise(problems)
+    vars(config)[_GIVEN] = frozenset(values)
     return typing.cast(Config, config)
+
+
+def is_given(config: Any, section: str) -> bool:
+    """Whether something of a section was written down, even if it says what the default is; False of what was made in
+    Python."""
+    return any(key.startswith(f"{section}.") for key in vars(config).get(_GIVEN, ()))
 
 
 def partial_yaml(cls: type, sources: Sources) -> str:

@@ -22,6 +22,7 @@ from speechssl.config import (
     OptimizerConfig,
     ShardConfig,
 )
+from speechssl.config_files import parse
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
@@ -125,6 +126,18 @@ def test_the_head_has_its_own_learning_rate(shards: Path, tmp_path: Path) -> Non
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, p in model.named_parameters():
         assert rates[id(p)] == pytest.approx(0.1 if name.startswith("encoder.") else 0.3), name
+
+
+@pytest.mark.parametrize("given", [["--model", "base"], ["--model.context.num_layers", "12"]])
+def test_a_model_that_was_written_down_is_not_replaced_even_if_it_is_the_default(
+    shards: Path, tmp_path: Path, pretrained: Path, given: list[str]
+) -> None:
+    argv = ["--output", str(tmp_path / "run"), "--init", str(pretrained), "--train.shards", str(shards)]
+    argv += ["--training.max_updates", "1"]
+    config = parse(FinetuneConfig, [*argv, "--dev.shards", str(shards), *given])
+    with pytest.raises(ConfigError, match="model differs from the encoder in"):
+        finetune.run(config)
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, pretrained: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 from torch import Tensor
 
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
-from speechssl.config_files import from_dict
+from speechssl.config_files import from_dict, is_given
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.objectives.build import continue_objective
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
@@ -66,7 +66,7 @@ def take_model(config: PretrainConfig | FinetuneConfig, checkpoint: Checkpoint, 
     """
     warn_unfinished(checkpoint)
     model = from_dict(ModelConfig, checkpoint.config["model"])
-    if config.model not in (model, ModelConfig()):
+    if config.model != model and (is_given(config, "model") or config.model != ModelConfig()):
         raise ConfigError(f"model differs from {named}")
     config.model = model
 
