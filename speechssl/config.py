@@ -451,7 +451,8 @@ class HealthConfig:
     """Updates a pretraining run may stay at chance, or its codebook collapsed, before it is named; and a fine-tuning,
     after its warm-up and frozen updates, with empty dev outputs or a dev WER of 100%."""
     min_accuracy_over_chance: float = 2.0
-    """Contrastive accuracy, as a multiple of chance, below which a run is "at chance"."""
+    """Accuracy of the pretext task, as a multiple of chance, below which a run is "at chance"; where chance is high,
+    errors fewer by this factor are enough."""
     min_perplexity_share: float = 0.05
     """Code perplexity, as a share of the entries of a group, below which the group is "collapsed"."""
 

@@ -155,7 +155,7 @@ def _of_other_kinds(cls: type, settings: Sequence[Setting], values: dict[str, An
                 others = [kind.name for kind in kinds if key in schema_of(kind).leaves]
                 problems.append(
                     f"{setting.source}: {setting.key} is a key of {item.name}.name {' and '.join(others)}, the name is "
-                    f"{name}; leave it out, or give --{item.name}.name {others[0]}"
+                    f"{name}; take it out of there, or give --{item.name}.name {others[0]}"
                 )
         for key in [key for key in values if key.startswith(f"{item.name}.") and key not in own]:
             del values[key]

@@ -8,16 +8,19 @@ import pytest
 
 from speechssl import config as config_module
 from speechssl.config import (
+    ContrastiveConfig,
     EvaluateConfig,
     EvaluationSetConfig,
     ExportConfig,
     FinetuneConfig,
     ImportConfig,
+    MaskedPredictionConfig,
     ModelConfig,
     PretrainConfig,
     ReportConfig,
     ShardConfig,
     TranscribeConfig,
+    UnitsConfig,
     VerifyConfig,
 )
 from speechssl.config_files import from_dict, parse, read_arguments, schema_of, to_dict, to_yaml
@@ -417,3 +420,19 @@ def test_file_of_a_section_is_named_as_one(tmp_path):
     assert found == f"command line: --config: {path} holds the keys of the section model; give --model {path}"
     mixed = write(tmp_path / "mixed.yaml", "sample_rate: 8000\noutput: x\n")
     assert "unknown key sample_rate" in problem_of(PretrainConfig, "--config", str(mixed))
+
+
+def test_a_section_of_several_kinds_has_the_keys_of_the_one_that_is_named(tmp_path):
+    named = ["--objective.name", "masked_prediction"]
+    found = parse(PretrainConfig, [*named, "--objective.units.num_entries", "50", "200"]).objective
+    assert found == MaskedPredictionConfig(units=UnitsConfig(num_entries=[50, 200]))
+    assert from_dict(PretrainConfig, {"objective": to_dict(found)}).objective == found
+    assert parse(PretrainConfig, ["--objective.num_negatives", "7"]).objective == ContrastiveConfig(num_negatives=7)
+    path = tmp_path / "run.yaml"
+    path.write_text("objective: {num_negatives: 7, masking: {time_length: 3}}")
+    with pytest.raises(ConfigError) as caught:
+        parse(PretrainConfig, ["--config", str(path), *named])
+    assert str(caught.value) == (
+        f"{path}: objective.num_negatives is a key of objective.name contrastive, the name is masked_prediction; "
+        "take it out of there, or give --objective.name contrastive"
+    )
