@@ -31,6 +31,8 @@ MIN_FRAMES_PER_ENTRY = 10
 class LogMelChunks(nn.Module):
     """What an encoder frame hears, as log-mel energies every 10 ms, of zero mean and unit variance over the utterance.
 
+    A frame that hears less than a window of 25 ms, as at high sample rates, stands in the middle of one.
+
     Args:
         config: of the encoder whose frames these are.
     """
@@ -43,7 +45,9 @@ class LogMelChunks(nn.Module):
         layers = config.feature_encoder.conv_layers
         self.frame_hop = hop_samples(layers)
         size, self.hop = (round(seconds * config.sample_rate) for seconds in (WINDOW_SECONDS, HOP_SECONDS))
-        self.heard = max(receptive_field_samples(layers), size)
+        field = receptive_field_samples(layers)
+        self.heard = max(field, size)
+        self.around = self.heard - field
         bands = NUM_BANDS if config.sample_rate >= 16_000 else NUM_BANDS // 2
         self.register_buffer("filters", mel_filters(bands, size, config.sample_rate), persistent=False)
         self.register_buffer("window", torch.hann_window(size), persistent=False)
@@ -51,7 +55,8 @@ class LogMelChunks(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Waveforms (B, S) to (B, T, windows * bands), a row for each frame of the encoder."""
-        chunks = audio.unfold(1, self.heard, self.frame_hop)  # (B, T, heard)
+        padded = F.pad(audio, (self.around // 2, self.around - self.around // 2))
+        chunks = padded.unfold(1, self.heard, self.frame_hop)  # (B, T, heard)
         windows = chunks.unfold(2, len(self.window), self.hop) * self.window  # (B, T, windows, size)
         energies = torch.fft.rfft(windows).abs().square() @ self.filters  # (B, T, windows, bands)
         bands = (energies + FLOOR).log()

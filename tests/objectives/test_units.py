@@ -9,7 +9,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig, UnitsConfig
 from speechssl.errors import DataError
-from speechssl.frames import num_frames
+from speechssl.frames import num_frames, receptive_field_samples
 from speechssl.objectives.units import EncoderLayer, LogMelChunks, Units
 
 PUBLISHED = [(8, 10, 5), (8, 3, 2), (8, 3, 2), (8, 3, 2), (8, 3, 2), (8, 2, 2), (8, 2, 2)]
@@ -25,11 +25,11 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("layers", [PUBLISHED, TINY, [(8, 500, 333)]])
-@pytest.mark.parametrize("sample_rate", [16_000, 8_000])
+@pytest.mark.parametrize("layers", [PUBLISHED, TINY, [(8, 500, 333)], [(8, 201, 80)]])
+@pytest.mark.parametrize("sample_rate", [48_000, 22_050, 16_000, 8_000])
 def test_there_is_a_unit_for_every_frame(layers: list[tuple[int, int, int]], sample_rate: int) -> None:
     features = LogMelChunks(model_of(layers, sample_rate))
-    for length in (features.heard, 7_001, 16_000):
+    for length in (receptive_field_samples(layers), 7_001, 16_000):
         found = features(noise(2, length))
         assert found.shape == (2, num_frames(length, layers), features.dim)
 
@@ -46,6 +46,13 @@ def test_chunks_are_the_log_mel_energies_of_what_a_frame_hears() -> None:
     centred = chunks - chunks.mean((0, 1))
     expected = centred / (centred.square().mean((0, 1)).sqrt() + 1e-5)
     torch.testing.assert_close(features(audio)[0], expected.flatten(1), rtol=1e-3, atol=1e-3)
+
+
+def test_a_frame_that_hears_less_than_a_window_stands_in_its_middle() -> None:
+    layers = [(8, 200, 80)]
+    narrow, wide = LogMelChunks(model_of(layers)), LogMelChunks(model_of([(8, 400, 80)]))
+    audio = noise(1, 8_000)
+    torch.testing.assert_close(narrow(audio), wide(torch.nn.functional.pad(audio, (100, 100))))
 
 
 def test_a_louder_recording_has_the_same_units() -> None:
