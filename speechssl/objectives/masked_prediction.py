@@ -6,13 +6,15 @@ units, linear head) and BEST-RQ (Chiu et al. 2022: random projection).
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.config import DropoutConfig, HealthConfig, MaskedPredictionConfig, ModelConfig
+from speechssl.config import DropoutConfig, HealthConfig, MaskedPredictionConfig, ModelConfig, UnitsConfig
+from speechssl.errors import ConfigError
 from speechssl.model.encoder import Encoder
 from speechssl.model.masking import equalize_mask, masked_positions, sample_channel_mask, sample_time_mask
 from speechssl.objectives.contrastive import gather_frames
@@ -176,6 +178,27 @@ def masked_prediction_problems(config: MaskedPredictionConfig) -> list[str]:
 
 
 def continue_masked_prediction(config: MaskedPredictionConfig, earlier: MaskedPredictionConfig) -> None:
-    """Let a task go on with the units and heads of an earlier one, which are in its weights."""
-    config.units = earlier.units
-    config.cosine_dim, config.temperature = earlier.cosine_dim, earlier.temperature
+    """Let a task go on with the units and heads of an earlier one, which are in its weights.
+
+    Raises:
+        ConfigError: others were asked for.
+    """
+    given, default = config.units, UnitsConfig()
+    asked = [
+        (f"units.{name}", getattr(given, name), getattr(earlier.units, name), getattr(default, name))
+        for name in ("features", "layer", "clustering", "num_entries", "dim")
+    ]
+    asked.append(("cosine_dim", config.cosine_dim, earlier.cosine_dim, MaskedPredictionConfig.cosine_dim))
+    problems = [
+        f"objective.{name} is {own!r}, and {theirs!r} in the run of --init, which brings its units and heads; leave it "
+        "out"
+        for name, own, theirs, usual in asked
+        if own not in (theirs, usual)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    # Where the encoder of a layer lies now, if it was moved.
+    config.units = replace(earlier.units, checkpoint=given.checkpoint or earlier.units.checkpoint)
+    config.cosine_dim = earlier.cosine_dim
+    if config.temperature == MaskedPredictionConfig.temperature:
+        config.temperature = earlier.temperature

@@ -32,7 +32,8 @@ def take_init(config: PretrainConfig) -> Checkpoint | None:
         raise CheckpointError(
             f"{checkpoint.path} was pretrained by {theirs.name}, and objective.name is {config.objective.name}; give "
             f"--objective.name {theirs.name}, or begin anew with units of its encoder (--objective.name "
-            f"masked_prediction --objective.units.features layer --objective.units.checkpoint {config.init})"
+            f"masked_prediction --objective.units.features layer --objective.units.checkpoint {config.init} "
+            "--objective.units.layer, from 1)"
         )
     return checkpoint
 

@@ -102,3 +102,10 @@ def test_its_encoder_is_fine_tuned_and_exported(shards: Path, one: Path, tmp_pat
     assert ended.returncode == 0, ended.stderr
     assert "other frameworks have no masked_prediction" in ended.stdout
     assert load_checkpoint(newest(one)).config["objective"]["name"] == "masked_prediction"
+
+
+def test_other_units_than_those_of_init_are_refused(shards: Path, one: Path, tmp_path: Path) -> None:
+    config = changed(CONFIG, objective={"units": {"num_entries": [4], "dim": 6}})
+    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards, "--init", str(one)))
+    assert ended.returncode == 2
+    assert "objective.units.num_entries is [4], and [3, 5] in the run of --init" in " ".join(ended.stderr.split())
