@@ -134,6 +134,9 @@ class Units(nn.Module):
             DataError: too little audio for so many entries.
         """
         frames = torch.cat([self.features(waveforms.float()).flatten(0, 1).cpu() for waveforms in audio])
+        if self.config.clustering == "random_projection":
+            self._draw(frames, seed)
+            return
         most = max(self.config.num_entries)
         if len(frames) < MIN_FRAMES_PER_ENTRY * most:
             raise DataError(
@@ -141,10 +144,7 @@ class Units(nn.Module):
                 f"to, expected {MIN_FRAMES_PER_ENTRY} for each entry; give more audio, fewer entries, or a larger "
                 "--objective.units.fit_seconds"
             )
-        if self.config.clustering == "random_projection":
-            self._draw(frames, seed)
-        else:
-            self._cluster(frames, seed)
+        self._cluster(frames, seed)
 
     def _draw(self, frames: Tensor, seed: int) -> None:
         """A random projection of normalised features, and random entries on the unit sphere."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from speechssl.config import ModelConfig, UnitsConfig
 from speechssl.config_files import from_dict
-from speechssl.data.batches import load_batch
+from speechssl.data.batches import Quarantine, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
 from speechssl.frames import hop_samples, receptive_field_samples
@@ -59,10 +59,11 @@ def fit_units(units: Units, plan: StreamPlan, fabric: Fabric, seed: int) -> None
 
 def audio_of(plan: StreamPlan, seconds: float) -> Iterator[Tensor]:
     """Waveforms (B, S) of the first micro-batches of a plan, so much of each stream as of the others."""
+    quarantine = Quarantine(int(plan.config.max_bad_share * plan.num_samples + 1e-9), plan.num_samples)
     found = 0.0
     for update in count():
         for stream in range(plan.num_streams):
-            batch = load_batch(plan.batch(update, stream), plan.sample_rate)
+            batch = load_batch(plan.batch(update, stream), plan.sample_rate, quarantine=quarantine)
             yield batch.audio
             found += float(batch.lengths.sum()) / plan.sample_rate
         if found >= seconds:

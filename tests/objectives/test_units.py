@@ -85,12 +85,12 @@ def test_units_of_audio_are_those_of_its_dumped_features() -> None:
 
 
 def test_random_projections_are_on_the_unit_sphere_and_as_drawn() -> None:
-    config = UnitsConfig(clustering="random_projection", num_entries=[32], dim=4)
+    config = UnitsConfig(clustering="random_projection", num_entries=[64], dim=4)
     first, again, other = (Units(config, LogMelChunks(model_of(PUBLISHED))) for _ in range(3))
     audio = noise(2, 64_000)
     for units, seed in ((first, 0), (again, 0), (other, 1)):
         units.fit([audio], seed)
-    assert first.codebook_0.norm(dim=1).tolist() == pytest.approx([1] * 32)
+    assert first.codebook_0.norm(dim=1).tolist() == pytest.approx([1] * 64)
     assert first.project(first.features(audio)).norm(dim=-1).flatten().tolist() == pytest.approx([1] * 398, rel=1e-5)
     assert (first(audio) == again(audio)).all()
     assert not (first(audio) == other(audio)).all()

@@ -13,6 +13,7 @@ from small_runs import (
     newest,
     newest_weights,
     run_as_user,
+    shards_of_which_the_second_rank_fails,
     train,
 )
 
@@ -109,3 +110,9 @@ def test_other_units_than_those_of_init_are_refused(shards: Path, one: Path, tmp
     ended = run_as_user(command("pretrain", config, tmp_path / "run", shards, "--init", str(one)))
     assert ended.returncode == 2
     assert "objective.units.num_entries is [4], and [3, 5] in the run of --init" in " ".join(ended.stderr.split())
+
+
+def test_units_are_fitted_around_damaged_samples_that_a_run_admits(tmp_path: Path) -> None:
+    damaged = shards_of_which_the_second_rank_fails(tmp_path)
+    text = train(command("pretrain", CONFIG, tmp_path / "run", damaged, "--data.max_bad_share", "0.2"))
+    assert "trained for 6 updates" in text
