@@ -124,4 +124,4 @@ class PretrainTask:
                 totals[name] = totals.get(name, 0.0) + float(value)
             num_targets += output.num_targets
             batch_number += 1
-        return {name: value / num_targets for name, value in totals.items()}
+        return {name: value / max(1, num_targets) for name, value in totals.items()}

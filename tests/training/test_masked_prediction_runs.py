@@ -116,3 +116,10 @@ def test_units_are_fitted_around_damaged_samples_that_a_run_admits(tmp_path: Pat
     damaged = shards_of_which_the_second_rank_fails(tmp_path)
     text = train(command("pretrain", CONFIG, tmp_path / "run", damaged, "--data.max_bad_share", "0.2"))
     assert "trained for 6 updates" in text
+
+
+def test_held_out_audio_in_which_nothing_is_masked_has_scores(shards: Path, tmp_path: Path) -> None:
+    masking = {"time_prob": 0.001, "time_length": 3, "min_time_spans": 0}
+    config = changed(CONFIG, objective={"masking": masking}, dev={})
+    train(command("pretrain", config, tmp_path / "run", shards))
+    assert load_checkpoint(newest(tmp_path / "run")).metrics["masked_share"] < 0.01
