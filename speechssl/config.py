@@ -454,7 +454,7 @@ class HealthConfig:
     """Accuracy of the pretext task, as a multiple of chance, below which a run is "at chance"; where chance is high,
     errors fewer by this factor are enough."""
     min_perplexity_share: float = 0.05
-    """Code perplexity, as a share of the entries of a group, below which the group is "collapsed"."""
+    """Perplexity of the targets' codes, as a share of the entries of a codebook, below which it is "collapsed"."""
 
 
 @dataclass
@@ -472,8 +472,8 @@ class PretrainConfig:
     """Encoder."""
     init: Path | None = None
     """Pretraining run or checkpoint, imported ones too, that goes on on this data with a fresh schedule. It brings its
-    model and quantizer, and the dev set is scored before the first update too: that of the old data shows what is
-    forgotten."""
+    model and quantizer or units, and the dev set is scored before the first update too: that of the old data shows what
+    is forgotten."""
     objective: AnyObjective = field(default_factory=ContrastiveConfig)
     """Pretext task; ``name`` says which, and which keys there are."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

@@ -23,8 +23,8 @@ def build_optimizer(groups: Sequence[ParameterGroup], config: OptimizerConfig) -
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of weights."""
-    return sum(p.numel() for p in module.parameters())
+    """Number of weights that can learn: an encoder that only gives units is no part of what a run trains."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -> float:
