@@ -22,7 +22,7 @@ FREE_FIELDS = frozenset(
     {
         "output",
         "init",
-        "objective.units.checkpoint",  # a run's own checkpoints hold its weights
+        "objective.units.checkpoint",  # read for its architecture: a run's own checkpoints hold its weights
         "training.max_updates",
         "training.checkpoint_every",
         "training.keep_checkpoints",

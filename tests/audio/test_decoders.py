@@ -247,8 +247,9 @@ def test_damaged_blocks_of_a_flac_are_silent_wherever_one_begins(tmp_path: Path)
         np.testing.assert_array_equal(piece, found[start : start + length])
 
 
-def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
-    path = write(tmp_path, "flac", speech_like(4 * NUM_FRAMES))
+def flac_with_a_gap(folder: Path) -> tuple[Path, Finding]:
+    """A file of which several blocks in a row are damaged, and what is said of it when it is read at once."""
+    path = write(folder, "flac", speech_like(4 * NUM_FRAMES))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 40_000] = bytes(40_000)
@@ -256,18 +257,16 @@ def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
     with opened(path) as decoder:
         decoder.read(4 * NUM_FRAMES)
         [finding] = decoder.findings
+    return path, finding
+
+
+def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
+    _, finding = flac_with_a_gap(tmp_path)
     assert finding.last_second - finding.first_second == finding.missing_seconds > 4 * 4096 / RATE
 
 
 def test_pieces_that_meet_in_the_damage_of_a_flac_are_both_told_of_it(tmp_path: Path) -> None:
-    path = write(tmp_path, "flac", speech_like(4 * NUM_FRAMES))
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 40_000] = bytes(40_000)
-    path.write_bytes(data)
-    with opened(path) as decoder:
-        decoder.read(4 * NUM_FRAMES)
-        [finding] = decoder.findings
+    path, finding = flac_with_a_gap(tmp_path)
     meeting = round((finding.first_second + finding.last_second) / 2 * RATE / 4096) * 4096  # where a block begins
     found: list[Finding] = []
     told = [len(found) for _ in read_ranges(path, [(0, meeting), (meeting, 9000)], RATE, findings=found)]
