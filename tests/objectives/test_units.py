@@ -92,6 +92,7 @@ def test_random_projections_are_on_the_unit_sphere_and_as_drawn() -> None:
         units.fit([audio], seed)
     assert first.codebook_0.norm(dim=1).tolist() == pytest.approx([1] * 64)
     assert first.project(first.features(audio)).norm(dim=-1).flatten().tolist() == pytest.approx([1] * 398, rel=1e-5)
+    assert first.project(first.mean).norm() == 0, "directions are those from the mean of the features"
     assert (first(audio) == again(audio)).all()
     assert not (first(audio) == other(audio)).all()
 
