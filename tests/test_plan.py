@@ -29,7 +29,12 @@ from speechssl.verbs import shard as ingest
 PUBLISHED = PretrainConfig(data=StreamConfig(num_streams=64), training=TrainingConfig(max_updates=400_000))
 """64 micro-batches of 87.5 s: the batch of wav2vec 2.0 base."""
 PROBED = Probed(
-    batch_seconds=87.5, audio_seconds=87.0, micro_seconds=0.3, step_seconds=0.03, read_seconds=0.0, peak_bytes=2**34
+    batch_seconds=87.5,
+    audio_seconds=87.0,
+    micro_batch_seconds=0.3,
+    step_seconds=0.03,
+    read_seconds=0.0,
+    peak_bytes=2**34,
 )
 
 NUM_PARAMETERS = 95_000_000
@@ -102,13 +107,13 @@ def advised(found: list[planning.Geometry], pretrain: PretrainConfig, audio_form
 
 
 def rows(
-    pretrain: PretrainConfig, *micro_seconds: float, devices: int = 1, read: float = 0.0
+    pretrain: PretrainConfig, *micro_batch_seconds: float, devices: int = 1, read: float = 0.0
 ) -> list[planning.Geometry]:
     """Batches of half, once and so on the configured size, each of which takes so long."""
-    sizes = [pretrain.data.max_batch_seconds * 0.5 * 2**i for i in range(len(micro_seconds))]
+    sizes = [pretrain.data.max_batch_seconds * 0.5 * 2**i for i in range(len(micro_batch_seconds))]
     probed = [
-        PROBED._replace(batch_seconds=size, micro_seconds=seconds, read_seconds=read)
-        for size, seconds in zip(sizes, micro_seconds, strict=True)
+        PROBED._replace(batch_seconds=size, micro_batch_seconds=seconds, read_seconds=read)
+        for size, seconds in zip(sizes, micro_batch_seconds, strict=True)
     ]
     return [planning.geometry(item, devices, pretrain, PlanConfig(Path(), [])) for item in probed]
 

@@ -28,7 +28,7 @@ from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.pretraining import PretrainTask, make_model
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 
 
 class Case(NamedTuple):
@@ -52,7 +52,7 @@ class Ours(OurUpdate):
 
     def __init__(self, case: Case) -> None:
         config = case.config
-        settle_cpu(config.training)
+        configure_cpu(config.training)
         torch.manual_seed(0)
         model = make_model(config)
         audio = 0.1 * torch.randn(case.batch, round(case.seconds * RATE))

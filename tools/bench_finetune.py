@@ -30,7 +30,7 @@ from speechssl.interop.imported import Architecture
 from speechssl.model.ctc import CtcModel
 from speechssl.tasks.ctc import FinetuneTask
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 
 VOCABULARY = Vocabulary.of_characters("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
 DROPOUT = DropoutConfig(activation=0.1, layer_drop=0.0)
@@ -73,7 +73,7 @@ class Ours(OurUpdate):
             masking=MaskingConfig(time_prob=0.0, channel_prob=0.0),
             freeze_feature_encoder="always",
         )
-        settle_cpu(training)
+        configure_cpu(training)
         model = CtcModel(config.model, config.dropout, len(VOCABULARY), HeadConfig())
         model.load_state_dict(torch.load(case.folder / "ours.pt", weights_only=True))
         nothing: Any = SimpleNamespace(texts=())

@@ -27,7 +27,7 @@ from speechssl.interop.portable import Graph
 from speechssl.interop.portable_proof import Run
 from speechssl.recogniser import load_recogniser
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 
 BATCH_SECONDS = 40.0
 ROUNDS = 7
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 2:
         print(__doc__)
         return 2
-    settle_cpu()
+    configure_cpu()
     recogniser = load_recogniser(Path(argv[0]), torch.device("cpu"))
     corpus = read_corpus([argv[1]], with_texts=True)
     rate = recogniser.config.sample_rate

@@ -38,7 +38,7 @@ from speechssl.interop.imported import Architecture
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.pretraining import PretrainTask
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 
 # Nothing is skipped at random, or the two would not do the same work.
 DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)
@@ -86,7 +86,7 @@ class Ours(OurUpdate):
     def __init__(self, case: Case) -> None:
         training = TrainingConfig(accelerator=case.device, devices=1, precision=case.precision, compile=case.compile)  # type: ignore[arg-type]
         config = PretrainConfig(model=case.config, dropout=DROPOUT, training=training, output=case.folder)
-        settle_cpu(training)
+        configure_cpu(training)
         model = ContrastiveModel(config.model, ContrastiveConfig(), config.dropout)
         model.load_state_dict(safetensors.torch.load_file(case.folder / "ours.safetensors"))
         lengths = torch.full((case.batch,), case.audio.shape[1])

@@ -40,7 +40,7 @@ from speechssl.cores import num_cores
 from speechssl.data.batches import Batch
 from speechssl.objectives.contrastive import ContrastiveModel
 from speechssl.tasks.pretraining import PretrainTask
-from speechssl.training.machine import peak_memory, settle_cpu
+from speechssl.training.machine import configure_cpu, peak_memory
 
 # Nothing is skipped at random, or processes would wait for each other's luck.
 DROPOUT = DropoutConfig(features=0.1, quantizer_input=0.1, layer_drop=0.0)
@@ -85,7 +85,7 @@ class Rank:
             os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
         self.case, self.rank = case, rank
         self.training = TrainingConfig(accelerator="cpu", num_threads=1, precision=case.precision)  # type: ignore[arg-type]
-        settle_cpu(self.training)
+        configure_cpu(self.training)
         self.single = self.update(self.training)
         variables = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": case.processes, "LOCAL_WORLD_SIZE": case.processes,

@@ -43,9 +43,9 @@ class Ours(InTorch):
 
     def load(self) -> Any:
         from speechssl.recogniser import load_recogniser
-        from speechssl.training.machine import settle_cpu
+        from speechssl.training.machine import configure_cpu
 
-        settle_cpu()
+        configure_cpu()
         return load_recogniser(self.case.folder / "ours", torch.device("cpu")).model
 
 

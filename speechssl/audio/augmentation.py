@@ -1,7 +1,7 @@
 """Augmentation: what may have happened to a recording before it is heard, drawn anew for each sample.
 
 The stages follow the sound: the room, what else sounds in it, the telephone line, the file, the level. Every stage is
-a pure function of the audio and of what it draws, and none moves the speech in time.
+a pure function of the audio and of what it rng, and none moves the speech in time.
 
 A signal-to-noise ratio is one of mean powers. That of speech is taken over its active frames, so that pauses do not
 count (``active_power``); that of noise over all that is added.
@@ -99,14 +99,14 @@ class Augmenter:
             _Stage(config.gain.prob, self._gain),
         )
 
-    def augment(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def augment(self, audio: Samples, rng: np.random.Generator) -> Samples:
         """Everything but the change of speed.
 
         Each stage has a generator of its own, so that switching one on or off leaves what the others draw as it was.
 
         Args:
             audio: float32 (S,), at least one sample; not written to.
-            draws: generator of this sample; the result depends on its state and on the audio alone.
+            rng: generator of this sample; the result depends on its state and on the audio alone.
 
         Returns:
             Float32 (S,), within -1..1; ``audio`` itself if no stage was drawn.
@@ -114,73 +114,73 @@ class Augmenter:
         if not any(stage.prob for stage in self._stages):
             return audio
         changed = audio
-        for stage, seed in zip(self._stages, draws.integers(2**63, size=len(self._stages)), strict=True):
+        for stage, seed in zip(self._stages, rng.integers(2**63, size=len(self._stages)), strict=True):
             stage_draws = np.random.Generator(np.random.PCG64(int(seed)))
             if stage_draws.random() < stage.prob:
                 changed = stage.apply(changed, stage_draws)
         return audio if changed is audio else _without_clipping(changed)
 
-    def change_speed(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def change_speed(self, audio: Samples, rng: np.random.Generator) -> Samples:
         """Faster or slower, by resampling: the length changes.
 
         Args:
             audio: float32 (S,), at least one sample; not written to.
-            draws: generator of this sample; ``speed_factor`` draws the same from one in the same state.
+            rng: generator of this sample; ``speed_factor`` draws the same from one in the same state.
 
         Returns:
             Float32 (S / factor,), rounded, at least one sample; ``audio`` itself if the factor is 1.
         """
-        factor = self.speed_factor(draws)
+        factor = self.speed_factor(rng)
         return audio if factor == 1 else resample(audio, self.sample_rate * factor, self.sample_rate)
 
-    def speed_factor(self, draws: np.random.Generator) -> float:
+    def speed_factor(self, rng: np.random.Generator) -> float:
         """The factor that ``change_speed`` applies, to plan lengths without audio."""
         config = self.config.speed
-        return _choose(config.factors, draws) if draws.random() < config.prob else 1.0
+        return _choose(config.factors, rng) if rng.random() < config.prob else 1.0
 
-    def _reverberate(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def _reverberate(self, audio: Samples, rng: np.random.Generator) -> Samples:
         config = self.config.reverberation
         if self._responses is not None:
-            return reverberate(audio, measured_response(_draw_from(self._responses, draws)))
-        rt60_seconds = draws.uniform(*config.rt60_seconds)
-        ratio_db = draws.uniform(*config.direct_to_reverberant_db)
-        return reverberate(audio, synthetic_response(self.sample_rate, rt60_seconds, ratio_db, draws))
+            return reverberate(audio, measured_response(_draw_from(self._responses, rng)))
+        rt60_seconds = rng.uniform(*config.rt60_seconds)
+        ratio_db = rng.uniform(*config.direct_to_reverberant_db)
+        return reverberate(audio, synthetic_response(self.sample_rate, rt60_seconds, ratio_db, rng))
 
-    def _add_noise(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def _add_noise(self, audio: Samples, rng: np.random.Generator) -> Samples:
         config = self.config.noise
-        snr_db = draws.uniform(*config.snr_db)
+        snr_db = rng.uniform(*config.snr_db)
         if self._noise is not None:
-            noise = excerpt(_draw_from(self._noise, draws), len(audio), draws)
+            noise = excerpt(_draw_from(self._noise, rng), len(audio), rng)
         else:
-            noise = coloured_noise(len(audio), self.sample_rate, draws.uniform(*config.slope), draws)
+            noise = coloured_noise(len(audio), self.sample_rate, rng.uniform(*config.slope), rng)
         powers = active_power(audio, self.sample_rate), mean_power(noise)
         return mix(audio, noise, snr_db, *powers)
 
-    def _mix_speech(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def _mix_speech(self, audio: Samples, rng: np.random.Generator) -> Samples:
         """Length, places and ratio of the overlap are drawn as in WavLM (Chen et al. 2022, section IV-B)."""
         config = self.config.speech
         longest = int(config.max_share * len(audio))
         if self._speech is None or not longest:
             return audio
-        other = _draw_from(self._speech, draws)
-        length = min(int(draws.integers(1, longest + 1)), len(other))
-        start = int(draws.integers(len(audio) - length + 1))
+        other = _draw_from(self._speech, rng)
+        length = min(int(rng.integers(1, longest + 1)), len(other))
+        start = int(rng.integers(len(audio) - length + 1))
         # The whole utterances set the level, not what happens to overlap, or a pause would be raised to that of speech.
         powers = active_power(audio, self.sample_rate), active_power(other, self.sample_rate)
         overlap = slice(start, start + length)
         changed = audio.copy()
-        changed[overlap] = mix(audio[overlap], excerpt(other, length, draws), draws.uniform(*config.snr_db), *powers)
+        changed[overlap] = mix(audio[overlap], excerpt(other, length, rng), rng.uniform(*config.snr_db), *powers)
         return changed
 
-    def _telephone(self, audio: Samples, draws: np.random.Generator) -> Samples:
-        return through_telephone(audio, self.sample_rate, _choose(self.config.telephone.codings, draws))
+    def _telephone(self, audio: Samples, rng: np.random.Generator) -> Samples:
+        return through_telephone(audio, self.sample_rate, _choose(self.config.telephone.codings, rng))
 
-    def _codec(self, audio: Samples, draws: np.random.Generator) -> Samples:
+    def _codec(self, audio: Samples, rng: np.random.Generator) -> Samples:
         config = self.config.codec
-        return through_codec(audio, self.sample_rate, _choose(config.codecs, draws), draws.uniform(*config.quality))
+        return through_codec(audio, self.sample_rate, _choose(config.codecs, rng), rng.uniform(*config.quality))
 
-    def _gain(self, audio: Samples, draws: np.random.Generator) -> Samples:
-        return audio * 10 ** (draws.uniform(*self.config.gain.gain_db) / 20)
+    def _gain(self, audio: Samples, rng: np.random.Generator) -> Samples:
+        return audio * 10 ** (rng.uniform(*self.config.gain.gain_db) / 20)
 
 
 def mean_power(audio: Samples) -> float:
@@ -217,26 +217,26 @@ def mix(audio: Samples, other: Samples, snr_db: float, audio_power: float, other
     return (audio + gain * other.astype(np.float64)).astype(np.float32)  # the gain of a faint sound may exceed float32
 
 
-def excerpt(audio: Samples, length: int, draws: np.random.Generator) -> Samples:
+def excerpt(audio: Samples, length: int, rng: np.random.Generator) -> Samples:
     """A part of (S,) from a drawn offset, (length,); what is too short is repeated."""
     if len(audio) >= length:
-        start = int(draws.integers(len(audio) - length + 1))
+        start = int(rng.integers(len(audio) - length + 1))
         return audio[start : start + length]
-    return np.resize(np.roll(audio, -int(draws.integers(len(audio)))), length)
+    return np.resize(np.roll(audio, -int(rng.integers(len(audio)))), length)
 
 
-def coloured_noise(length: int, sample_rate: int, slope: float, draws: np.random.Generator) -> Samples:
+def coloured_noise(length: int, sample_rate: int, slope: float, rng: np.random.Generator) -> Samples:
     """Gaussian noise whose power falls as ``1 / f**slope`` above 50 Hz, of no particular level, float32 (length,)."""
     num_samples = next_fast_len(max(length, sample_rate // 10), real=True)
     frequencies = np.maximum(rfftfreq(num_samples, 1 / sample_rate), LOWEST_NOISE_HZ)
     amplitudes = (frequencies / LOWEST_NOISE_HZ).astype(np.float32) ** np.float32(-slope / 2)
     amplitudes[0] = 0  # no offset
-    parts = draws.standard_normal((2, len(amplitudes)), dtype=np.float32)
+    parts = rng.standard_normal((2, len(amplitudes)), dtype=np.float32)
     return irfft((parts[0] + np.complex64(1j) * parts[1]) * amplitudes, num_samples)[:length]
 
 
 def synthetic_response(
-    sample_rate: int, rt60_seconds: float, direct_to_reverberant_db: float, draws: np.random.Generator
+    sample_rate: int, rt60_seconds: float, direct_to_reverberant_db: float, rng: np.random.Generator
 ) -> Response:
     """A direct path, then Gaussian noise that decays by 60 dB in the given time (Polack's model of late reverberation).
 
@@ -244,11 +244,11 @@ def synthetic_response(
         sample_rate: Hz.
         rt60_seconds: time of decay by 60 dB, where the response ends.
         direct_to_reverberant_db: energy of the direct path over that of the rest, in dB.
-        draws: source of the noise.
+        rng: source of the noise.
     """
     num_samples = max(2, round(rt60_seconds * sample_rate))
     decay = np.logspace(0, -3, num_samples, dtype=np.float32)  # 60 dB are a factor of 1000 in amplitude
-    samples = decay * draws.standard_normal(num_samples, dtype=np.float32)
+    samples = decay * rng.standard_normal(num_samples, dtype=np.float32)
     samples[0] = math.sqrt(_energy(samples[1:])) * 10 ** (direct_to_reverberant_db / 20)
     return Response(samples, 0)
 
@@ -283,12 +283,12 @@ def _energy(audio: Samples) -> float:
     return float(np.square(audio, dtype=np.float64).sum())
 
 
-def _draw_from(pool: AudioPool, draws: np.random.Generator) -> Samples:
-    return pool.audio(int(draws.integers(len(pool))))
+def _draw_from(pool: AudioPool, rng: np.random.Generator) -> Samples:
+    return pool.audio(int(rng.integers(len(pool))))
 
 
-def _choose(items: Sequence[Choice], draws: np.random.Generator) -> Choice:
-    return items[int(draws.integers(len(items)))]
+def _choose(items: Sequence[Choice], rng: np.random.Generator) -> Choice:
+    return items[int(rng.integers(len(items)))]
 
 
 def _problems(config: AugmentationConfig, sample_rate: int) -> list[str]:

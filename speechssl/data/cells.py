@@ -64,14 +64,14 @@ def cut_sizes(counts: list[tuple[int, int]], max_samples: float, cut: int = 0) -
     return np.array(sizes, dtype=np.int64)
 
 
-def fill_batches(lengths: np.ndarray, sizes: np.ndarray, draws: np.random.Generator | None = None) -> list[np.ndarray]:
+def fill_batches(lengths: np.ndarray, sizes: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
     """Which samples, as positions in ``lengths``, each batch of ``cut_sizes`` holds.
 
     Args:
         lengths: rounded to cells, (N,).
         sizes: of the batches, (M,).
-        draws: shuffles samples within cells; without it they keep their order.
+        rng: shuffles samples within cells; without it they keep their order.
     """
-    ties = np.arange(len(lengths)) if draws is None else draws.permutation(len(lengths))
+    ties = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
     order = np.lexsort((ties, lengths))
     return np.split(order, np.cumsum(sizes)[:-1])

@@ -9,7 +9,7 @@ import numpy as np
 from speechssl.errors import DataError
 from speechssl.remote.expansion import find_remote
 from speechssl.remote.store import ShardStore
-from speechssl.shards.addresses import is_remote, shown_all
+from speechssl.shards.addresses import is_remote, redact_all
 from speechssl.shards.index import ShardIndex, read_index
 from speechssl.shards.listing import find_shards, set_of
 from speechssl.shards.table import SampleEntry, SampleTable, StringColumn, equal_rows, joined
@@ -92,7 +92,7 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
         listed = ", ".join(f"{shard} {rate} Hz" for rate, shard in sorted(rates.items()))
         raise DataError(f"the shards differ in sample rate: {listed}; make them again with one --sample_rate")
     if not sum(map(len, indexes)):
-        raise DataError(f"{shown_all(patterns)}: the shards hold no samples")
+        raise DataError(f"{redact_all(patterns)}: the shards hold no samples")
     corpus = tell_sets_apart(join(indexes, sources), [set_of(index.shard) for index in indexes])
     return corpus if len(local) == len(patterns) else replace(corpus, store=store)
 

@@ -18,7 +18,7 @@ from speechssl.data.corpus import Corpus, SampleRef
 from speechssl.errors import ConfigError, DataError
 from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
-from speechssl.shards.addresses import shown, shown_all
+from speechssl.shards.addresses import redact, redact_all
 
 # Micro-batches of a stream after which each source has had its share exactly.
 MIXTURE_CYCLE = 1000
@@ -105,8 +105,8 @@ class StreamPlan:
         if not self.crop:
             return whole_samples(refs)
         length = int(self._rounded(rows).min())
-        draws = numpy_generator(self.seed, Purpose.CROPS, stream, source, *position)
-        starts = tuple(int(draws.integers(0, ref.num_samples - length + 1)) for ref in refs)
+        rng = numpy_generator(self.seed, Purpose.CROPS, stream, source, *position)
+        starts = tuple(int(rng.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
 
     @property
@@ -245,9 +245,9 @@ class SourcePasses:
         epoch, window, batch = position
         if self._filled is None or self._filled[:2] != (epoch, window):
             start, end = self._bounds[window], self._bounds[window + 1]
-            draws = numpy_generator(self._seed, Purpose.ORDER, *self._key, epoch, window)
-            batches = fill_batches(self._lengths[start:end], self._sizes[epoch % NUM_CUTS][window], draws)
-            self._filled = (epoch, window, [start + batches[i] for i in draws.permutation(len(batches))])
+            rng = numpy_generator(self._seed, Purpose.ORDER, *self._key, epoch, window)
+            batches = fill_batches(self._lengths[start:end], self._sizes[epoch % NUM_CUTS][window], rng)
+            self._filled = (epoch, window, [start + batches[i] for i in rng.permutation(len(batches))])
         return self._rows[self._filled[2][batch]]
 
 
@@ -280,8 +280,8 @@ class Mixture:
             return 0, update
         cycle, place = divmod(update, MIXTURE_CYCLE)
         if stream not in self._cycles or self._cycles[stream][0] != cycle:
-            draws = numpy_generator(self._seed, Purpose.MIXTURE, stream, cycle)
-            sources = draws.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
+            rng = numpy_generator(self._seed, Purpose.MIXTURE, stream, cycle)
+            sources = rng.permutation(np.repeat(np.arange(len(self.counts)), self.counts))
             earlier = (sources[:, None] == np.arange(len(self.counts))).cumsum(0) - 1  # (updates, sources)
             self._cycles[stream] = (cycle, sources, earlier)
         _, sources, earlier = self._cycles[stream]
@@ -297,7 +297,7 @@ def check_shares(config: StreamConfig) -> None:
     if weights and len(weights) != len(config.shards):
         raise ConfigError(
             f"source_weights has {len(weights)} numbers for {len(config.shards)} entries of shards "
-            f"({shown_all(config.shards)}); give one each"
+            f"({redact_all(config.shards)}); give one each"
         )
     if min(weights, default=1.0) <= 0:
         raise ConfigError(f"source_weights is {weights}, expected numbers above 0")
@@ -318,7 +318,7 @@ def split_sources(corpus: Corpus, chosen: np.ndarray, config: StreamConfig) -> l
     for name, rows in zip(config.shards, sources, strict=True):
         if len(rows) < config.num_streams:
             raise DataError(
-                f"{shown(name)}: {len(rows)} samples that no entry before it names, expected at least num_streams "
+                f"{redact(name)}: {len(rows)} samples that no entry before it names, expected at least num_streams "
                 f"({config.num_streams}); give more audio or fewer streams"
             )
     return sources

@@ -97,17 +97,17 @@ def resampled_sums(columns: np.ndarray, samples: int, seed: int) -> np.ndarray:
     Args:
         columns: figures of each unit, (units, K).
         samples: resamples.
-        seed: of the draws.
+        seed: of the rng.
 
     Returns:
         (samples, K).
     """
-    draws = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(seed))
     num_units = len(columns)
     sums, block = [], max(1, _BLOCK_DRAWS // num_units)
     for start in range(0, samples, block):
         size = min(block, samples - start)
-        sums.append(draws.multinomial(num_units, np.full(num_units, 1 / num_units), size=size) @ columns)
+        sums.append(rng.multinomial(num_units, np.full(num_units, 1 / num_units), size=size) @ columns)
     return np.concatenate(sums)
 
 

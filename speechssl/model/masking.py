@@ -11,7 +11,7 @@ from speechssl.config import MaskingConfig
 
 
 def sample_span_mask(
-    lengths: Tensor, size: int, *, prob: float, span_length: int, min_spans: int, generator: torch.Generator
+    lengths: Tensor, size: int, *, prob: float, span_length: int, min_spans: int, rng: torch.Generator
 ) -> Tensor:
     """Draw spans per row: (B,) lengths to a boolean (B, size) mask (wav2vec 2.0, section 3.1 and appendix A).
 
@@ -20,7 +20,7 @@ def sample_span_mask(
     """
     batch = lengths.shape[0]
     lengths = lengths.cpu()
-    rounding = torch.rand((), generator=generator)
+    rounding = torch.rand((), generator=rng)
     starts_available = (lengths - span_length + 1).clamp(min=0)  # (B,)
     num_spans = (prob * lengths / span_length + rounding).long().clamp(min=min_spans)
     num_spans = torch.minimum(num_spans, starts_available)
@@ -28,7 +28,7 @@ def sample_span_mask(
     mask = torch.zeros(batch, size, dtype=torch.bool)
     if most == 0 or prob == 0:
         return mask
-    scores = torch.rand(batch, size, generator=generator)
+    scores = torch.rand(batch, size, generator=rng)
     scores.masked_fill_(torch.arange(size) >= starts_available[:, None], -1.0)
     starts = scores.topk(most, dim=1).indices  # (B, spans)
     used = torch.arange(most) < num_spans[:, None]
@@ -39,7 +39,7 @@ def sample_span_mask(
     return mask
 
 
-def sample_time_mask(lengths: Tensor, num_frames: int, masking: MaskingConfig, generator: torch.Generator) -> Tensor:
+def sample_time_mask(lengths: Tensor, num_frames: int, masking: MaskingConfig, rng: torch.Generator) -> Tensor:
     """Time spans of a masking configuration over each utterance's frames: (B,) lengths to a boolean (B, T) mask."""
     return sample_span_mask(
         lengths,
@@ -47,11 +47,11 @@ def sample_time_mask(lengths: Tensor, num_frames: int, masking: MaskingConfig, g
         prob=masking.time_prob,
         span_length=masking.time_length,
         min_spans=masking.min_time_spans,
-        generator=generator,
+        rng=rng,
     )
 
 
-def sample_channel_mask(batch: int, dim: int, masking: MaskingConfig, generator: torch.Generator) -> Tensor | None:
+def sample_channel_mask(batch: int, dim: int, masking: MaskingConfig, rng: torch.Generator) -> Tensor | None:
     """Channel spans of a masking configuration, boolean (B, D); None without them."""
     if masking.channel_prob == 0:
         return None
@@ -61,14 +61,14 @@ def sample_channel_mask(batch: int, dim: int, masking: MaskingConfig, generator:
         prob=masking.channel_prob,
         span_length=masking.channel_length,
         min_spans=0,
-        generator=generator,
+        rng=rng,
     )
 
 
-def equalize_mask(mask: Tensor, generator: torch.Generator) -> Tensor:
+def equalize_mask(mask: Tensor, rng: torch.Generator) -> Tensor:
     """Unmask random frames until every row has as many as the row with the fewest, as the reference does."""
     fewest = int(mask.sum(1).min())
-    scores = torch.rand(mask.shape, generator=generator).masked_fill_(~mask, -1.0)
+    scores = torch.rand(mask.shape, generator=rng).masked_fill_(~mask, -1.0)
     kept = scores.topk(fewest, dim=1).indices if fewest else scores[:, :0].long()
     return torch.zeros_like(mask).scatter_(1, kept, value=True)
 
@@ -78,7 +78,7 @@ def masked_positions(mask: Tensor) -> Tensor:
     return mask.nonzero()[:, 1].view(mask.shape[0], -1)
 
 
-def sample_negatives(batch: int, num_masked: int, num_negatives: int, generator: torch.Generator) -> Tensor:
+def sample_negatives(batch: int, num_masked: int, num_negatives: int, rng: torch.Generator) -> Tensor:
     """Draw distractors among the other masked frames of the same utterance, with replacement.
 
     Returns:
@@ -86,5 +86,5 @@ def sample_negatives(batch: int, num_masked: int, num_negatives: int, generator:
     """
     if num_masked < 2:
         raise ValueError(f"negatives need at least 2 masked frames per utterance, found {num_masked}")
-    draws = torch.randint(num_masked - 1, (batch, num_masked, num_negatives), generator=generator)
+    draws = torch.randint(num_masked - 1, (batch, num_masked, num_negatives), generator=rng)
     return draws + (draws >= torch.arange(num_masked)[:, None])

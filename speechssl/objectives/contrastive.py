@@ -74,14 +74,14 @@ class ContrastiveModel(nn.Module):
         self.project_targets = nn.Linear(objective.quantizer.dim, objective.final_dim)
         self.project_context = nn.Linear(config.context.dim, objective.final_dim)
 
-    def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> ContrastiveDraw:
+    def draw(self, batch: int, num_frames: int, rng: torch.Generator, *, update: int) -> ContrastiveDraw:
         """Draw masks and negatives for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking
         lengths = torch.full((batch,), num_frames)
-        mask = equalize_mask(sample_time_mask(lengths, num_frames, masking, generator), generator)
+        mask = equalize_mask(sample_time_mask(lengths, num_frames, masking, rng), rng)
         positions = masked_positions(mask)
-        negatives = sample_negatives(batch, positions.shape[1], self.objective.num_negatives, generator)
-        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, generator)
+        negatives = sample_negatives(batch, positions.shape[1], self.objective.num_negatives, rng)
+        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, rng)
         return ContrastiveDraw(mask, positions, negatives, channel_mask, self.quantizer.temperature(update))
 
     def forward(self, audio: Tensor, draw: ContrastiveDraw, *, clean: Tensor | None = None) -> PretextOutput:

@@ -77,12 +77,12 @@ class MaskedPredictionModel(nn.Module):
             for num in objective.codebooks
         )
 
-    def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> MaskedPredictionDraw:
+    def draw(self, batch: int, num_frames: int, rng: torch.Generator, *, update: int) -> MaskedPredictionDraw:
         """Draw masks for utterances of ``num_frames`` frames each."""
         masking = self.objective.masking
         lengths = torch.full((batch,), num_frames)
-        mask = equalize_mask(sample_time_mask(lengths, num_frames, masking, generator), generator)
-        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, generator)
+        mask = equalize_mask(sample_time_mask(lengths, num_frames, masking, rng), rng)
+        channel_mask = sample_channel_mask(batch, self.encoder.config.context.dim, masking, rng)
         return MaskedPredictionDraw(mask, masked_positions(mask), masked_positions(~mask), channel_mask)
 
     def forward(self, audio: Tensor, draw: MaskedPredictionDraw, *, clean: Tensor | None = None) -> PretextOutput:

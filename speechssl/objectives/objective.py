@@ -47,13 +47,13 @@ class Objective(Protocol):
     encoder: Encoder
     """What fine-tuning takes."""
 
-    def draw(self, batch: int, num_frames: int, generator: torch.Generator, *, update: int) -> Any:
+    def draw(self, batch: int, num_frames: int, rng: torch.Generator, *, update: int) -> Any:
         """The random choices of a micro-batch, on the CPU: a tuple of tensors, numbers and None.
 
         Args:
             batch: utterances.
             num_frames: of each.
-            generator: seeded by (seed, update, stream), so that no process matters.
+            rng: seeded by (seed, update, stream), so that no process matters.
             update: optimiser updates done.
         """
 

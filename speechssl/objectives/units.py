@@ -148,14 +148,14 @@ class Units(nn.Module):
 
     def _draw(self, frames: Tensor, seed: int) -> None:
         """A random projection of normalised features, and random entries on the unit sphere."""
-        generator = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
         self.mean.copy_(frames.double().mean(0))
         scale = 1 / frames.double().std(0).clamp(min=LEAST_VARIANCE**0.5)
-        drawn = nn.init.xavier_uniform_(torch.empty(self.projection.shape), generator=generator)
+        drawn = nn.init.xavier_uniform_(torch.empty(self.projection.shape), generator=rng)
         self.projection.copy_(scale[:, None] * drawn)
         for name in self.codebooks:
             book = getattr(self, name)
-            book.copy_(F.normalize(torch.randn(book.shape, generator=generator), dim=-1))
+            book.copy_(F.normalize(torch.randn(book.shape, generator=rng), dim=-1))
 
     def _cluster(self, frames: Tensor, seed: int) -> None:
         """Principal components, whitened, then k-means for each codebook."""

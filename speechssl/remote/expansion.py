@@ -7,7 +7,7 @@ from braceexpand import braceexpand
 from speechssl.errors import DataError
 from speechssl.remote.failures import NotFoundError
 from speechssl.remote.store import ShardStore
-from speechssl.shards.addresses import PIPE, SCHEMES, opening_hint, shown, split_query
+from speechssl.shards.addresses import PIPE, SCHEMES, opening_hint, redact, split_query
 from speechssl.shards.listing import REPORT_FILE, shards_in_report
 
 
@@ -30,14 +30,14 @@ def find_remote(patterns: Mapping[int, str], store: ShardStore) -> dict[str, int
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    return dict(sorted(found.items(), key=lambda item: (shown(item[0]).split("/"), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (redact(item[0]).split("/"), item[0])))
 
 
 def _expand_braces(pattern: str) -> list[str]:
     try:
         return list(braceexpand(pattern))
     except ValueError as error:
-        raise DataError(f"{shown(pattern)}: its braces do not match ({error})") from error
+        raise DataError(f"{redact(pattern)}: its braces do not match ({error})") from error
 
 
 def _shards_at(url: str, store: ShardStore) -> list[str]:
@@ -47,19 +47,19 @@ def _shards_at(url: str, store: ShardStore) -> list[str]:
     scheme, path = url.partition("://")[0].lower(), split_query(url)[0]
     if scheme not in SCHEMES:
         expected = "its path" if scheme == "file" else f"{', '.join(f'{known}://' for known in SCHEMES)} or pipe:"
-        raise DataError(f"{shown(url)}: shards cannot be read from {scheme}://, expected {expected}")
+        raise DataError(f"{redact(url)}: shards cannot be read from {scheme}://, expected {expected}")
     if path.endswith("/"):
         return _shards_in(url, store)
     if not any(mark in path.partition("://")[2].partition("/")[2] for mark in "*?["):
         return [url]
     if scheme in ("http", "https"):
         raise DataError(
-            f"{shown(url)}: {scheme}:// cannot be searched; name the shards with braces, as in "
+            f"{redact(url)}: {scheme}:// cannot be searched; name the shards with braces, as in "
             "shard-{000000..000099}.tar, or give their folder with a slash at its end"
         )
     matches = store.glob(url)
     if not matches:
-        raise DataError(f"{shown(url)}: no shards here (not found){opening_hint(url)}")
+        raise DataError(f"{redact(url)}: no shards here (not found){opening_hint(url)}")
     return matches
 
 
@@ -80,9 +80,9 @@ def _shards_in(folder: str, store: ShardStore) -> list[str]:
         if not prefix:
             parts = sorted({item.partition("/")[0] for item in names})
             hint = f"give {', '.join(f'{part}/' for part in parts)} of it" if parts else "make the set again"
-            raise DataError(f"{shown(folder)}: its {REPORT_FILE} lists no shards; {hint}")
+            raise DataError(f"{redact(folder)}: its {REPORT_FILE} lists no shards; {hint}")
     raise DataError(
-        f"{shown(folder)}: no {REPORT_FILE} here, which `speechssl shard` writes last: the set is not finished, or was "
-        "not copied as a whole; finish it, or name shards from elsewhere with braces, as in shard-{000000..000099}.tar"
-        f"{opening_hint(folder)}"
+        f"{redact(folder)}: no {REPORT_FILE} here, which `speechssl shard` writes last: the set is not finished, or "
+        "was not copied as a whole; finish it, or name shards from elsewhere with braces, as in "
+        f"shard-{{000000..000099}}.tar{opening_hint(folder)}"
     )

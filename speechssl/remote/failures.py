@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from speechssl.errors import DataError
-from speechssl.shards.addresses import opening_hint, shown_addresses
+from speechssl.shards.addresses import opening_hint, redact_addresses
 
 MAX_RETRY_AFTER_SECONDS = 600.0
 # Of aiohttp, botocore, httpx and google-auth: the connection failed, or ended early.
@@ -69,7 +69,7 @@ def judge(error: BaseException) -> Verdict:
         return Verdict("not found", False, is_absent=True)
     if isinstance(error, PermissionError):
         return Verdict("no permission", False)
-    lines = shown_addresses(str(error)).strip().splitlines()
+    lines = redact_addresses(str(error)).strip().splitlines()
     reason = lines[0][:200] if lines else type(error).__name__
     if isinstance(error, CommandError):
         return Verdict(reason, error.is_transient)

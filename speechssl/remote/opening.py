@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from speechssl.remote.failures import CommandError, ShardError
 from speechssl.remote.waiting import POLL_SECONDS, check_wanted
-from speechssl.shards.addresses import shown, shown_addresses, shown_word, words_of
+from speechssl.shards.addresses import redact, redact_addresses, redact_word, words_of
 
 CHUNK = 1 << 23
 """Bytes that are read at a time."""
@@ -48,7 +48,7 @@ def file_system(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
         package = "huggingface_hub" if url.startswith("hf:") else "'speechssl[remote]'"
-        raise ShardError(f"{shown(url)}: {error}; give `pip install {package}`") from error
+        raise ShardError(f"{redact(url)}: {error}; give `pip install {package}`") from error
 
 
 def open_address(url: str, start: int) -> Opened:
@@ -83,7 +83,7 @@ class CommandOutput:
 
     def __init__(self, command: str) -> None:
         words = enumerate(words_of(command))
-        self._hidden = [word for i, word in words if len(word) > 3 and shown_word(word, is_first=i == 0) != word]
+        self._hidden = [word for i, word in words if len(word) > 3 and redact_word(word, is_first=i == 0) != word]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the command
         # A group of its own, so that the command can be ended with all that it started.
         self._process = subprocess.Popen(
@@ -110,7 +110,7 @@ class CommandOutput:
         """Last line of its errors, without the words of the command that may be secrets."""
         self._errors.seek(0)
         lines = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
-        text = shown_addresses(lines[-1]) if lines else ""
+        text = redact_addresses(lines[-1]) if lines else ""
         for word in self._hidden:
             text = text.replace(word, "…")
         return text

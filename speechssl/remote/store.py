@@ -28,7 +28,7 @@ from speechssl.remote.fetching import Fetcher, RemoteShard
 from speechssl.remote.notes import NOTE_SUFFIX, find_note, forget_old_notes, leave_note
 from speechssl.remote.opening import CHUNK, file_system, open_address
 from speechssl.remote.waiting import POLL_SECONDS, abandonable, check_wanted, heed
-from speechssl.shards.addresses import PIPE, opening_hint, shown, split_query
+from speechssl.shards.addresses import PIPE, opening_hint, redact, split_query
 from speechssl.shards.index import INDEX_SUFFIX, ShardIndex, file_sha256, index_path, load_index
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class ShardStore:
                 raise EOFError(f"{len(whole)} of {total} bytes")
             return whole
 
-        return self._fetcher.retry(shown(url), lambda: abandonable(content))
+        return self._fetcher.retry(redact(url), lambda: abandonable(content))
 
     def glob(self, url: str) -> list[str]:
         """Addresses that match a pattern, where the file system can list.
@@ -87,7 +87,7 @@ class ShardStore:
             system, path = file_system(url)
             return [system.unstrip_protocol(name) for name in system.glob(path)]
 
-        return self._fetcher.retry(shown(url), lambda: abandonable(matches))
+        return self._fetcher.retry(redact(url), lambda: abandonable(matches))
 
     def add(self, urls: Sequence[str], *, with_texts: bool) -> list[ShardIndex]:
         """Fetch the indexes of shards, and make the shards known under the names in their indexes.
@@ -165,10 +165,10 @@ class ShardStore:
         taken = {name: shard.url for name, shard in self._shards.items()}
         names = []
         for url in urls:
-            name, number = shown(url), 1
+            name, number = redact(url), 1
             while taken.setdefault(name, url) != url:
                 number += 1
-                name = f"{shown(url)} ({number})"
+                name = f"{redact(url)} ({number})"
             names.append(name)
         return names
 
@@ -177,7 +177,7 @@ class ShardStore:
         return (self._add_command if url.startswith(PIPE) else self._add_address)(url, name, with_texts)
 
     def _add_address(self, url: str, name: str, with_texts: bool) -> ShardIndex:
-        note = self.folder / f"{_digest(shown(url))}{NOTE_SUFFIX}"
+        note = self.folder / f"{_digest(redact(url))}{NOTE_SUFFIX}"
         with self._cache.lock(note.stem):
             index = self._index_of_others(note, url, name, with_texts)
             if index is None:
@@ -202,7 +202,7 @@ class ShardStore:
         except NotFoundError as error:
             hint = "" if path.endswith(".tar") else " The address of a folder of shards ends in a slash."
             raise NotFoundError(
-                f"{name}: has no index at {shown(path)}{INDEX_SUFFIX}; put there the one that `speechssl shard` has "
+                f"{name}: has no index at {redact(path)}{INDEX_SUFFIX}; put there the one that `speechssl shard` has "
                 f"made, or for shards from elsewhere `speechssl verify --write_index`.{hint}{opening_hint(name)}"
             ) from error
         fetched = self.folder / f"{PARTIAL}{uuid.uuid4().hex}{INDEX_SUFFIX}"
@@ -235,7 +235,7 @@ class ShardStore:
 
 
 def _key(url: str, index: ShardIndex) -> str:
-    return _digest(f"{shown(url)}\n{index.sha256}")
+    return _digest(f"{redact(url)}\n{index.sha256}")
 
 
 def _digest(text: str) -> str:

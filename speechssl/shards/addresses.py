@@ -16,20 +16,20 @@ def is_remote(name: str) -> bool:
     return name.startswith(PIPE) or _ADDRESS.match(name) is not None
 
 
-def shown(name: str) -> str:
+def redact(name: str) -> str:
     """An address or a command for messages: without user, password and query, and without what a command is told.
 
     A path stays as it is.
     """
     if name.startswith(PIPE):
-        words = [shown_word(word, is_first=i == 0) for i, word in enumerate(words_of(name.removeprefix(PIPE)))]
+        words = [redact_word(word, is_first=i == 0) for i, word in enumerate(words_of(name.removeprefix(PIPE)))]
         return PIPE + re.sub(r"…( …)+", "…", " ".join(words))
-    return shown_addresses(name) if is_remote(name) else name
+    return redact_addresses(name) if is_remote(name) else name
 
 
-def shown_all(names: Iterable[str]) -> str:
+def redact_all(names: Iterable[str]) -> str:
     """Several of them, for messages."""
-    return ", ".join(map(shown, names))
+    return ", ".join(map(redact, names))
 
 
 def without_credentials(configuration: Any) -> Any:
@@ -37,7 +37,7 @@ def without_credentials(configuration: Any) -> Any:
     if not isinstance(configuration, dict):
         return configuration
     return {
-        key: [shown(name) for name in value]
+        key: [redact(name) for name in value]
         if key == "shards" and isinstance(value, list)
         else without_credentials(value)
         for key, value in configuration.items()
@@ -51,14 +51,14 @@ def words_of(command: str) -> list[str]:
         return command.split()
 
 
-def shown_word(word: str, *, is_first: bool) -> str:
+def redact_word(word: str, *, is_first: bool) -> str:
     """A word of a command if it is the program, an address or a tar; the others may be secrets."""
     if _ADDRESS.match(word):
-        return shown_addresses(word)
+        return redact_addresses(word)
     return word if _TAR_PATH.fullmatch(word) or (is_first and re.fullmatch(r"[\w./+-]+", word)) else "…"
 
 
-def shown_addresses(text: str) -> str:
+def redact_addresses(text: str) -> str:
     """A text whose addresses have no credentials."""
 
     def bare(match: re.Match[str]) -> str:

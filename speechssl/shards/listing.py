@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechssl.errors import DataError
-from speechssl.shards.addresses import is_remote, shown
+from speechssl.shards.addresses import is_remote, redact
 
 REPORT_FILE = "report.json"
 """Beside finished shards; lists them."""
@@ -25,7 +25,7 @@ def find_shards(patterns: Sequence[str]) -> dict[Path, int]:
     problems = []
     for number, pattern in enumerate(patterns):
         if is_remote(pattern):
-            problems.append(f"{shown(pattern)}: is not on this machine; copy the shards here and give their folder")
+            problems.append(f"{redact(pattern)}: is not on this machine; copy the shards here and give their folder")
             continue
         path = Path(pattern)
         names = sorted(path.glob("*.tar")) if path.is_dir() else sorted(glob.glob(pattern))  # noqa: PTH207, absolute too

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.shards.members import MEMBER_SUFFIXES
-from speechssl.shards.tar_walk import DamageError, MemberRange, TarMember, shown, walk_members
+from speechssl.shards.tar_walk import DamageError, MemberRange, TarMember, printable, walk_members
 from speechssl.shards.transcripts import transcript_suffix
 from speechssl.shards.webdataset_alone import is_reserved, split_name
 
@@ -90,7 +90,9 @@ def _add(member: TarMember, samples: list[ScannedSample], findings: list[Finding
         return
     key, suffix = split_name(member.name)
     if member.kind != "file" or key is None:
-        detail = f"{shown(member.name)} is not a file named KEY.SUFFIX and readers pass over it; rename or remove it"
+        detail = (
+            f"{printable(member.name)} is not a file named KEY.SUFFIX and readers pass over it; rename or remove it"
+        )
         findings.append(Finding(shard, "skipped member", "", member.offset, detail))
         return
     if not samples or samples[-1].key != key or suffix in samples[-1].members:
@@ -121,19 +123,19 @@ def _judge(samples: list[ScannedSample], shard: str) -> list[Finding]:
 def _judge_key(key: str, dotted_name: str) -> tuple[str, str] | None:
     if dotted_name:
         detail = (
-            f"the member {shown(dotted_name)} has more than one dot, and readers cut its name at the first: "
+            f"the member {printable(dotted_name)} has more than one dot, and readers cut its name at the first: "
             "different samples become one; rename it"
         )
         return "dotted key", detail
     if not KEY_PATTERN.fullmatch(key):
-        return "invalid key", f"{shown(key)}, expected letters, digits, _ and - only; rename its members"
+        return "invalid key", f"{printable(key)}, expected letters, digits, _ and - only; rename its members"
     return None
 
 
 def _judge_audio(suffixes: list[str], dotted_name: str) -> tuple[str, str] | None:
     audio = [suffix for suffix in dict.fromkeys(suffixes) if suffix in MEMBER_SUFFIXES]
     if not audio and not dotted_name:
-        found, expected = ", ".join(map(shown, suffixes)), ", ".join(sorted(MEMBER_SUFFIXES))
+        found, expected = ", ".join(map(printable, suffixes)), ", ".join(sorted(MEMBER_SUFFIXES))
         return "half-sample", f"no audio: its members are {found}, expected one of {expected}; make the shard again"
     if len(audio) > 1:
         return "several audio members", f"{', '.join(audio)}, and only the first is read; keep one"

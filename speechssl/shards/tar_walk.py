@@ -54,7 +54,7 @@ class DamageError(Exception):
         self.offset = offset
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A key or member name for a message: as it is if it is plain, else quoted with its odd characters escaped."""
     return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else ascii(name)
 
@@ -86,7 +86,7 @@ def walk_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
             missing = sum(member.content) - end
             lost = f"{missing} bytes of {member.content.size} are missing" if missing > 0 else "its padding is missing"
             raise DamageError(
-                "truncated inside data", end, f"cut off inside {shown(member.name)}: {lost}; {_MAKE_AGAIN}"
+                "truncated inside data", end, f"cut off inside {printable(member.name)}: {lost}; {_MAKE_AGAIN}"
             )
         yield member
         offset = member.end

@@ -63,8 +63,8 @@ class FinetuneTask:
         device = self.model.head.weight.device
         layers = self.config.model.feature_encoder.conv_layers
         frames, padded_frames = num_frames(batch.lengths, layers), num_frames(batch.audio.shape[1], layers)
-        generator = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
-        time_mask, channel_mask = self.draw_masks(frames, padded_frames, generator)
+        rng = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
+        time_mask, channel_mask = self.draw_masks(frames, padded_frames, rng)
         labels = [self.labels.encode(text or "") for text in batch.texts]
         output = self.forward(
             batch.audio.to(device, non_blocking=True),
@@ -78,12 +78,12 @@ class FinetuneTask:
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
     def draw_masks(
-        self, lengths: Tensor, padded_frames: int, generator: torch.Generator
+        self, lengths: Tensor, padded_frames: int, rng: torch.Generator
     ) -> tuple[Tensor | None, Tensor | None]:
         """Time mask (B, T) over each utterance's frames (B,), and channel mask (B, D)."""
         masking, dim = self.config.masking, self.config.model.context.dim
-        time_mask = sample_time_mask(lengths, padded_frames, masking, generator) if masking.time_prob > 0 else None
-        channel_mask = sample_channel_mask(lengths.shape[0], dim, masking, generator)
+        time_mask = sample_time_mask(lengths, padded_frames, masking, rng) if masking.time_prob > 0 else None
+        channel_mask = sample_channel_mask(lengths.shape[0], dim, masking, rng)
         return time_mask, channel_mask
 
     @torch.no_grad()

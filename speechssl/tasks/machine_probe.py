@@ -23,7 +23,7 @@ from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.tasks.sets import load_corpus
 from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
-from speechssl.training.machine import peak_memory, reset_peak_memory, resolve_accelerator, settle_cpu
+from speechssl.training.machine import configure_cpu, peak_memory, reset_peak_memory, resolve_accelerator
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 from speechssl.training.ranks import ALONE
@@ -39,7 +39,7 @@ class Probed(NamedTuple):
     """Limit on padded audio."""
     audio_seconds: float
     """Audio that they really have, in the middle."""
-    micro_seconds: float
+    micro_batch_seconds: float
     """Forward and backward pass of one."""
     step_seconds: float
     """Clipping and optimiser step."""
@@ -109,7 +109,7 @@ class OneUpdate:
     def __init__(self, config: PretrainConfig) -> None:
         training = replace(config.training, devices=1, num_nodes=1, strategy="auto")
         self.config = replace(config, training=training, data=replace(config.data, num_streams=1))
-        settle_cpu(training)
+        configure_cpu(training)
         # A launcher's variables speak of a whole run, not of this process.
         self.fabric = make_fabric(training, 1, skips_parameters=False, place=ALONE)
         self.fabric.launch()

@@ -81,8 +81,8 @@ def geometry(
     what reading takes longer than learning.
     """
     accumulation = max(1, math.ceil(update_audio(pretrain, config) / (devices * probed.batch_seconds) - 1e-9))
-    waiting = max(0.0, exchange - BACKWARD_SHARE * probed.micro_seconds)
-    learning = accumulation * probed.micro_seconds + probed.step_seconds + waiting
+    waiting = max(0.0, exchange - BACKWARD_SHARE * probed.micro_batch_seconds)
+    learning = accumulation * probed.micro_batch_seconds + probed.step_seconds + waiting
     seconds = learning + reading_seconds(accumulation * probed.read_seconds, learning, pretrain)
     hours = pretrain.training.max_updates * seconds / 3600
     return Geometry(

@@ -92,17 +92,17 @@ class PretrainTask:
         return [ParameterGroup(list(self.module.parameters()))]
 
     def step(self, batch: Batch, update: int) -> StepOutput:
-        generator = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
-        output = self.compute(self.forward, batch, update, generator)
+        rng = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
+        output = self.compute(self.forward, batch, update, rng)
         return StepOutput(output.loss, output.num_targets, output.figures, output.context)
 
     def compute(
-        self, forward: Callable[..., PretextOutput], batch: Batch, update: int, generator: torch.Generator
+        self, forward: Callable[..., PretextOutput], batch: Batch, update: int, rng: torch.Generator
     ) -> PretextOutput:
         """Forward pass through the module, wrapped or not."""
         device = self.model.encoder.mask_embedding.device
         frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
-        draw = self.model.draw(batch.audio.shape[0], frames, generator, update=update)
+        draw = self.model.draw(batch.audio.shape[0], frames, rng, update=update)
         on_device = type(draw)(*(to_device(x, device) if isinstance(x, Tensor) else x for x in draw))
         clean = None if batch.clean is None else to_device(batch.clean, device)
         return forward(to_device(batch.audio, device), on_device, clean=clean)
@@ -118,8 +118,8 @@ class PretrainTask:
         batch_number = 0
         while plan.epoch(batch_number, 0) == 0:
             batch = load_batch(plan.batch(batch_number, 0), plan.sample_rate)
-            generator = torch_generator(plan.seed, Purpose.MASKS, batch_number, 0)
-            output = self.compute(self.model, batch, update, generator)
+            rng = torch_generator(plan.seed, Purpose.MASKS, batch_number, 0)
+            output = self.compute(self.model, batch, update, rng)
             for name, value in output.figures.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
             num_targets += output.num_targets

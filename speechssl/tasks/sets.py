@@ -15,7 +15,7 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.frames import hop_samples
 from speechssl.remote.store import ShardStore, make_store
 from speechssl.seeding import Purpose, derive_seed
-from speechssl.shards.addresses import shown_all
+from speechssl.shards.addresses import redact_all
 from speechssl.text.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def load_corpus(
     corpus = read_corpus(shards, with_texts=with_texts, store=store)
     if corpus.sample_rate != model.sample_rate:
         raise ConfigError(
-            f"the shards {shown_all(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
+            f"the shards {redact_all(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
             f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
         )
     return corpus
@@ -108,7 +108,7 @@ def read_transcribed(config: FinetuneConfig, section: Literal["train", "dev"]) -
     return check_transcripts(
         corpus,
         config.model.feature_encoder.conv_layers,
-        name=f"{section} ({shown_all(stream.shards)})",
+        name=f"{section} ({redact_all(stream.shards)})",
         speed=fastest(config.augmentation) if section == "train" else 1.0,
     )
 

@@ -62,7 +62,7 @@ def resolve_device(device: torch.device | str) -> torch.device:
     return torch.device(device)
 
 
-def settle_cpu(config: TrainingConfig | None = None) -> None:
+def configure_cpu(config: TrainingConfig | None = None) -> None:
     """Keep freed memory and prepared kernels in the process, flush denormals; to be called before any computation.
 
     All three slow small models on CPUs if left alone (docs/decisions.md).

@@ -27,11 +27,11 @@ from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.remote.store import make_store
-from speechssl.shards.addresses import shown_all
+from speechssl.shards.addresses import redact_all
 from speechssl.text.characters import show_character
 from speechssl.text.foreign import Foreign
 from speechssl.training.checkpoints import run_of
-from speechssl.training.machine import resolve_accelerator, resolve_precision, settle_cpu
+from speechssl.training.machine import configure_cpu, resolve_accelerator, resolve_precision
 from speechssl.training.run_log import SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     check_output_folder(config.output, ours=EVALUATION_FILES)
     if not config.data.shards:
         raise ConfigError("data.shards is empty; name shard files or folders that `speechssl shard` made")
-    settle_cpu()
+    configure_cpu()
     subject = load_subject(config)
     origin = describe(config, subject)
     metrics, note = (
@@ -123,7 +123,7 @@ def evaluate(config: EvaluateConfig, subject: Subject, origin: dict[str, Any]) -
     checked = check_transcripts(
         subject.corpus,
         subject.recogniser.config.feature_encoder.conv_layers,
-        name=shown_all(config.data.shards),
+        name=redact_all(config.data.shards),
         characters_per_label=vocabulary.longest_label,
     )
     say_how_scored(checked)

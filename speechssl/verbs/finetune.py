@@ -9,7 +9,7 @@ from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import load_weights, weights_digest
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
-from speechssl.shards.addresses import shown_all
+from speechssl.shards.addresses import redact_all
 from speechssl.tasks.checks import check_finetuning
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.initial import take_encoder
@@ -19,7 +19,7 @@ from speechssl.training.checkpoints import vocabulary_of
 from speechssl.training.fingerprint import RunData
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
@@ -38,7 +38,7 @@ def run(config: FinetuneConfig) -> None:
     check_run_folder(config.output)
     check_finetuning(config)
     check_launch(config.training, config.train.num_streams)
-    settle_cpu(config.training)
+    configure_cpu(config.training)
     initial = take_encoder(config)
     sets = read_sets(config)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
@@ -65,7 +65,7 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[st
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio ({shown_all(config.train.shards)}), "
+        f"on {minutes:.1f} minutes of transcribed audio ({redact_all(config.train.shards)}), "
         f"{len(vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     for note in sets.notes:

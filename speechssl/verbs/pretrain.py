@@ -8,7 +8,7 @@ from speechssl.model.loading import load_weights, weights_digest
 from speechssl.objectives.build import units_config
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, derive_seed, seed_torch
-from speechssl.shards.addresses import shown_all
+from speechssl.shards.addresses import redact_all
 from speechssl.tasks.checks import check_pretraining
 from speechssl.tasks.initial import take_init
 from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters
@@ -18,7 +18,7 @@ from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
 from speechssl.training.fingerprint import RunData
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
@@ -37,7 +37,7 @@ def run(config: PretrainConfig) -> None:
     initial = take_init(config)
     check_pretraining(config)
     check_launch(config.training, config.data.num_streams)
-    settle_cpu(config.training)
+    configure_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = plan_train(corpus, config.data, config.training.seed, crop=True)
     dev = plan_dev(config, corpus)
@@ -62,7 +62,7 @@ def train(
     announce(
         fabric,
         f"pretraining {count_parameters(model) / 1e6:.1f} M parameters on {hours:.2f} h of audio "
-        f"({shown_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
+        f"({redact_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
         if units is not None and initial is None and latest_checkpoint(config.output) is None:

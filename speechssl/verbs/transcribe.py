@@ -16,7 +16,7 @@ from speechssl.decoding.long_form import open_recording
 from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import Lines, check_output_file, whole_file
 from speechssl.recogniser import Recogniser, Transcript, load_recogniser, transcribe_recordings
-from speechssl.training.machine import release_after_new_shapes, settle_cpu
+from speechssl.training.machine import configure_cpu, release_after_new_shapes
 
 
 def run(config: TranscribeConfig) -> None:
@@ -34,7 +34,7 @@ def run(config: TranscribeConfig) -> None:
         )
     paths = find_audio(config.audio)
     check_output(config.output, paths)
-    settle_cpu()
+    configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     encoder = recogniser.model.encoder
     for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):

@@ -16,7 +16,7 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import check_output_file, check_output_folder, has_json, write_json
 from speechssl.shards.listing import REPORT_FILE
 from speechssl.shards.tar_scan import Finding
-from speechssl.shards.tar_walk import shown
+from speechssl.shards.tar_walk import printable
 from speechssl.shards.verify.indexes import partial_index, publish_index
 from speechssl.shards.verify.processes import check_in_processes
 from speechssl.shards.verify.sets import check_folder, check_set, find_all
@@ -102,7 +102,7 @@ def summary(report: VerificationReport, path: Path | None) -> str:
 
 
 def _place(finding: Finding) -> str:
-    words = [shown(finding.key)] if finding.key else []
+    words = [printable(finding.key)] if finding.key else []
     words += [] if finding.offset is None else [f"at byte {finding.offset}"]
     return f"{' '.join(words)}: " if words else ""
 

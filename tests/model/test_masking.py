@@ -11,8 +11,8 @@ from speechssl.model.masking import equalize_mask, masked_positions, sample_nega
 
 def draw(lengths: list[int], seed: int = 0, **options: float) -> torch.Tensor:
     settings: dict[str, float] = {"prob": 0.65, "span_length": 10, "min_spans": 2} | options
-    generator = torch.Generator().manual_seed(seed)
-    return sample_span_mask(torch.tensor(lengths), max(lengths), generator=generator, **settings)  # type: ignore[arg-type]
+    rng = torch.Generator().manual_seed(seed)
+    return sample_span_mask(torch.tensor(lengths), max(lengths), rng=rng, **settings)  # type: ignore[arg-type]
 
 
 def test_published_setting_masks_about_half() -> None:

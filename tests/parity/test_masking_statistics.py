@@ -33,10 +33,10 @@ def many(draw: Callable[[int], Tensor]) -> Tensor:
 
 def ours(prob: float, length: int, fewest: int, *, equal: bool) -> Tensor:
     def draw(seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
         lengths = torch.full((BATCH,), FRAMES)
-        mask = sample_span_mask(lengths, FRAMES, prob=prob, span_length=length, min_spans=fewest, generator=generator)
-        return equalize_mask(mask, generator) if equal else mask
+        mask = sample_span_mask(lengths, FRAMES, prob=prob, span_length=length, min_spans=fewest, rng=rng)
+        return equalize_mask(mask, rng) if equal else mask
 
     return many(draw)
 

@@ -13,7 +13,7 @@ from speechssl.errors import ConfigError, DataError
 from speechssl.remote.failures import ShardError
 from speechssl.remote.fetching import ATTEMPTS
 from speechssl.remote.store import ShardStore
-from speechssl.shards.addresses import shown
+from speechssl.shards.addresses import redact
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from speechssl.shards.addresses import shown
     ],
 )
 def test_what_is_shown_has_no_credentials(name: str, expected: str) -> None:
-    assert shown(name) == expected
+    assert redact(name) == expected
 
 
 def test_no_message_has_credentials(

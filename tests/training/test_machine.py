@@ -23,7 +23,7 @@ def test_freed_memory_is_released_once_per_shape(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_what_was_freed_goes_back_to_the_system() -> None:
-    machine.settle_cpu()
+    machine.configure_cpu()
     blocks = [torch.ones(1 << 20) for _ in range(50)]  # 4 MiB each
     last = torch.ones(1 << 20)  # keeps the blocks before it from the end of the heap
     del blocks

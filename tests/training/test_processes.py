@@ -27,7 +27,7 @@ from small_runs import (
 from speechssl.config import TrainingConfig
 from speechssl.training import processes
 from speechssl.training.checkpoints import load_training_state
-from speechssl.training.machine import settle_cpu
+from speechssl.training.machine import configure_cpu
 from speechssl.training.run_lock import run_lock
 
 # A stream per process, and lines of the log that are means of two updates.
@@ -214,7 +214,7 @@ def test_the_number_of_threads_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = torch.get_num_threads()
     try:
-        settle_cpu(TrainingConfig(num_threads=3, accelerator="cpu"))
+        configure_cpu(TrainingConfig(num_threads=3, accelerator="cpu"))
         assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (3, "3")
     finally:
         torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from speechssl.errors import DataError
 from speechssl.shards.members import identifier_of, metadata_of, transcript_of
 from speechssl.shards.table import SampleEntry, StringColumn
 from speechssl.shards.tar_scan import KEY_PATTERN, ScannedSample, scan_tar
-from speechssl.shards.tar_walk import shown
+from speechssl.shards.tar_walk import printable
 from speechssl.shards.transcripts import transcript_suffix
 from speechssl.shards.verify.audio import ContentError, check_audio
 from speechssl.shards.verify.indexes import check_index, leave_index
@@ -61,7 +61,7 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
         start = sample.members[suffix].offset - sample.offset
         return data[start : start + sample.members[suffix].size]
 
-    name = f"{result.shard}: {shown(sample.key)}"
+    name = f"{result.shard}: {printable(sample.key)}"
     audio, metadata, text = None, dict[str, Any](), None
     if sample.audio_suffix is not None:
         try:
