@@ -3,27 +3,23 @@
 A frame is here what libsndfile calls one: a sample of each channel, at the file's own rate.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from speechssl.audio.decoder import SKIPPED_FRAMES, Decoder
-from speechssl.audio.decoders import opened
-from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.decoders import Decoder, opened
+from speechssl.audio.findings import AudioError, Finding, log_findings, reason_of
 from speechssl.audio.inspection import (
     EVERYTHING,
     AudioInfo,
     Choice,
-    damage_named,
     inspect,
     note_early_end,
     read_frames,
 )
-
-logger = logging.getLogger(__name__)
+from speechssl.audio.sndfile import SKIPPED_FRAMES
 
 
 def probe(path: Path) -> AudioInfo:
@@ -54,7 +50,7 @@ def read_blocks(
         AudioError: missing, unreadable, damaged so that nothing can be read behind it, or with samples that are not
             finite.
     """
-    with opened(path, trusts_header=choice.trusts_header) as decoder:
+    with opened(path) as decoder:
         num_known = len(decoder.findings)
         yield from _mono_blocks(decoder, path, max(1, round(block_seconds * decoder.sample_rate)), choice)
         if findings is not None:
@@ -88,9 +84,7 @@ def read_blocks_at(path: Path, sample_rate: int, block_seconds: float = 30.0) ->
             stream = soxr.ResampleStream(decoder.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
             yield from map(stream.resample_chunk, blocks)
             yield stream.resample_chunk(np.empty(0, np.float32), last=True)
-        noticed = decoder.findings + (inspection.findings if inspection is not None else [])
-        for finding in dict.fromkeys(noticed):
-            logger.warning("%s: %s: %s", path, finding.kind, finding.detail)
+        log_findings(path, decoder.findings + (inspection.findings if inspection is not None else []))
 
 
 def read_range(
@@ -137,7 +131,7 @@ def read_ranges(
         AudioError: missing, unreadable, damaged so that nothing can be read behind it, with samples that are not
             finite, or without the frames of a piece.
     """
-    with opened(path, trusts_header=choice.trusts_header) as decoder:
+    with opened(path) as decoder:
         position = 0
         num_known = len(decoder.findings)
         for start, num_frames in ranges:
@@ -158,7 +152,7 @@ def _read_piece(decoder: Decoder, path: Path, position: int, start: int, num_fra
     where = f"frames {start} to {start + num_frames}"
     if not _skip(decoder, path, position, start):
         raise _lacks(path, where, 0, num_frames)
-    samples = read_frames(decoder, path, num_frames, start)
+    samples = read_frames(decoder, path, num_frames)
     if len(samples) < num_frames:
         # A file that has less than its header says is one thing, a piece that it never had another.
         if not len(samples) or decoder.num_frames is None or start + num_frames > decoder.num_frames:
@@ -169,7 +163,7 @@ def _read_piece(decoder: Decoder, path: Path, position: int, start: int, num_fra
 
 def _mono_blocks(decoder: Decoder, path: Path, block_frames: int, choice: Choice) -> Iterator[np.ndarray]:
     position = 0
-    while len(samples := read_frames(decoder, path, block_frames, position)):
+    while len(samples := read_frames(decoder, path, block_frames)):
         position += len(samples)
         yield choice.of(samples)
     note_early_end(decoder, position)
@@ -181,11 +175,18 @@ def _skip(decoder: Decoder, path: Path, position: int, start: int) -> bool:
         if decoder.num_frames is not None and start >= decoder.num_frames:
             return False
         if start > position:
-            with damage_named(path, position / decoder.sample_rate, start / decoder.sample_rate):
+            try:
                 decoder.seek(start)
+            except RuntimeError as error:
+                second = start / decoder.sample_rate
+                raise AudioError(
+                    f"{path}: cannot be decoded at {second:.2f} s ({reason_of(error)}); the file is damaged, get it "
+                    "again or leave it out",
+                    "damaged",
+                ) from error
         return True
     while position < start:
-        passed = len(read_frames(decoder, path, min(SKIPPED_FRAMES, start - position), position))
+        passed = len(read_frames(decoder, path, min(SKIPPED_FRAMES, start - position)))
         if not passed:
             return False
         position += passed

@@ -1,117 +1,119 @@
-"""Headers of containers of plain samples: WAV and its large relatives, AIFF, AU, CAF, NIST SPHERE.
+"""How much audio the header of a container says there is, and what lies behind its end.
 
-A ``Claim`` is what a header says, together with a way to write a header that says otherwise. Nothing is judged here.
+libsndfile shortens a header's word to what the file has, and reads nothing behind the end that it states: both in
+silence. Other audio behind the end, as where two files were joined, is refused by name, never heard in part.
 """
 
-import math
-import mmap
 import re
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-HEADER_BYTES = 1 << 20
-"""A header with its pictures and texts is not longer."""
-SEARCHED_BYTES = 1 << 20
-SMALL_BYTES = 1 << 18
-"""A compressed file up to this size is read as a whole to know how long it is; of a larger one, some places."""
-BEGINNINGS: tuple[bytes, ...] = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff\x2e\x91", b".snd", b"caff\0\1")
-BEGINNINGS += (b"NIST_1A\n", b"fLaC", b"OggS\0\2")
-"""Of files that may have been joined behind another; ``is_header`` looks at what follows them."""
-HEADER_OVERLAP = 32
-"""Bytes by which a beginning is known, at most."""
-RIFF_LIMIT = 1 << 32
-WAVE64_IDS = {
-    name: name + bytes.fromhex(rest)
-    for name, rest in ((b"riff", "2e91cf11a5d628db04c10000"), (b"wave", "f3acd3118cd100c04f8edb8a"))
-} | {name: name + bytes.fromhex("f3acd3118cd100c04f8edb8a") for name in (b"fmt ", b"data")}
-AIFF_BYTES = {b"NONE": 0, b"twos": 0, b"sowt": 0, b"raw ": 0, b"in24": 3, b"in32": 4, b"fl32": 4, b"FL32": 4} | {
-    b"fl64": 8, b"FL64": 8, b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1, b"23ni": 4, b"42ni": 3
+from speechssl.audio.findings import ROUNDING_SECONDS, AudioError, Finding
+from speechssl.audio.formats import begins_as_audio
+
+NEAR_LIMIT = 1 << 16
+"""Where a program did not know the size when it wrote it, there is 2^31 or 2^32 less a header."""
+NEVER_FILLED_IN = (1 << 31, 1 << 32, 1 << 63, 1 << 64, 0x7F000000)
+"""The last is what sox writes to AIFF."""
+JUDGED_BYTES = 1 << 20
+CUT_CHUNK_BYTES = 1 << 10
+"""What the last chunk may lack, which holds no audio."""
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
+
+
+class _Chunks(NamedTuple):
+    """How a file is divided."""
+
+    first: int
+    """Byte of the first chunk."""
+    name_bytes: int
+    size_bytes: int
+    order: Literal["little", "big"]
+    alignment: int
+    counts_header: bool = False
+    """Whether a chunk's size is that of its header too."""
+
+
+_LITTLE, _BIG = _Chunks(12, 4, 4, "little", 2), _Chunks(12, 4, 4, "big", 2)
+_CHUNKS = {
+    b"RIFF": _LITTLE, b"RF64": _LITTLE, b"BW64": _LITTLE, b"RIFX": _BIG, b"FORM": _BIG,
+    b"riff": _Chunks(40, 16, 8, "little", 8, counts_header=True),
+    b"caff": _Chunks(8, 4, 8, "big", 1),
 }  # fmt: skip
-"""Bytes of a sample in each encoding of AIFF-C; 0 where they follow from the bits."""
-AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
-CHUNK_NAMES = frozenset(
-    b"list info id3 bext cue smpl inst junk junq pad fllr fact peak plst labl note ltxt ixml _pmx afsp cart chna axml "
-    b"acid strc umid levl minf elm1 regn saur dgda disp csid mark comt appl name auth anno (c) midi aesd basc trns "
-    b"cate fver tlst clm wavl slnt data ssnd pakt free strg user uuid ovvw kuki chan edct cues lgwv mext qlty".split()
-)
-"""Of what programs put behind the audio, in small letters."""
-Chunks = Literal["RIFF", "RIFX", "W64", "AIFF", "CAF", ""]
-"""How what follows the audio is divided; "" where nothing may follow."""
+_KINDS = (b"WAVE", b"AIFF", b"AIFC", b"8SVX", b"16SV")
+"""What files of RIFF and FORM are sound."""
+_SOUND = (b"data", b"SSND", b"BODY")
 
 
-class Claim(NamedTuple):
-    """What a header says of the audio behind it."""
+class Extent(NamedTuple):
+    """Bytes of a file with plain sizes in its header."""
 
-    format: str
-    """libsndfile's name of the container."""
-    data_start: int
-    """First byte of the audio, in the file on disk."""
-    stated: int | None
-    """Bytes of audio; None where the header says that it goes on to the end."""
-    frame_bytes: int
-    """What cannot be divided: a sample of each channel, or a block of a compressed encoding."""
-    bytes_per_second: float
-    sample_bytes: int
-    """Of one sample of one channel; 0 if it is compressed."""
-    chunks: Chunks
-    header_of: Callable[[int], bytes]
-    """A header of the same audio with another number of bytes."""
+    start: int
+    """First of the audio, or of its chunk."""
+    stated: int
+    """Of audio, as the header says."""
+    stop: int
+    """First one that nothing in the file accounts for."""
+    size: int
+    """Of the file."""
 
 
-def read_claim(file: BinaryIO, start: int, end: int) -> Claim | None:
-    """What the header at a byte says; None if it is none of these, or one that is not understood.
+def read_extent(path: Path) -> Extent | None:
+    """What the header of a file says; None where it says nothing, or nothing that is understood here.
 
     Raises:
-        RuntimeError: it makes no sense.
+        OSError: the file cannot be read.
+        AudioError: other audio begins behind the audio.
     """
-    file.seek(start)
-    head = file.read(min(HEADER_BYTES, end - start, 4096))
-    reader = _READERS.get(head[:4])
-    try:
-        claim = reader(head, start) if reader else None
-        if claim is None and reader is not None and len(head) == 4096:  # pictures, texts
-            file.seek(start)
-            claim = reader(file.read(min(HEADER_BYTES, end - start)), start)
-    except (struct.error, ValueError, OverflowError):
-        return None
-    if claim is None or claim.frame_bytes < 1 or not 0 < claim.bytes_per_second < math.inf:
-        return None
-    return claim
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        extent = _extent(file, size)
+        if extent is None or extent.stop >= size:
+            return extent
+        rest = _read_at(file, extent.stop, JUDGED_BYTES)
+    if rest.lstrip(b"\0").startswith(TAGS) or (len(rest) < JUDGED_BYTES and not any(rest)):
+        return extent._replace(stop=size)
+    if begins_as_audio(rest) or rest.startswith(_SOUND):
+        raise more_behind(path, extent)
+    return extent
 
 
-class Chunk(NamedTuple):
-    """Header of a chunk behind the audio."""
+def more_behind(path: Path, extent: Extent) -> AudioError:
+    """The error of a file with more behind the end of its audio than a decoder reads."""
+    return AudioError(
+        f"{path}: {extent.size - extent.stop} bytes follow the end of its audio, from byte {extent.stop} on, and no "
+        "decoder reads them; if files were joined, split it; if its header is wrong, `ffmpeg -ignore_length 1 -i IN "
+        "OUT.flac` mends it",
+        "more behind its end",
+    )
 
-    header_bytes: int
-    size: int
-    alignment: int
-    is_known: bool
-    """Whether its name is one that is in use."""
-    is_samples: bool
 
+def check_extent(path: Path, extent: Extent, seconds: float) -> list[Finding]:
+    """Compare what a header says with the audio that a decoder finds.
 
-def next_chunk(head: bytes, chunks: Chunks) -> Chunk | None:
-    """What 24 bytes say if a chunk begins with them; None if none can."""
-    name = head[:4]
-    if len(head) < 8 or is_header(head[:12]) or not (name.isascii() and name.decode().isprintable()):
-        return None
-    known, is_samples = name.strip().lower() in CHUNK_NAMES, name in (b"data", b"SSND")
-    match chunks:
-        case "W64":
-            size = int.from_bytes(head[16:24], "little") - 24
-            return Chunk(24, size, 8, known, is_samples) if size >= 0 else None
-        case "CAF":
-            size = int.from_bytes(head[4:12], "big", signed=True)
-            return Chunk(12, size, 1, known, False) if size >= 0 else None
-        case _:
-            order: Literal["little", "big"] = "little" if chunks == "RIFF" else "big"
-            return Chunk(8, int.from_bytes(head[4:8], order), 2, known, is_samples and chunks != "AIFF")
+    Args:
+        path: of the file.
+        extent: what its header says.
+        seconds: how long the decoder says it is; 0 if it does not.
+
+    Raises:
+        AudioError: more follows than a rounding.
+    """
+    available = extent.size - extent.start
+    bytes_per_second = min(extent.stated, available) / seconds if seconds else 0.0
+    if extent.size - extent.stop > ROUNDING_SECONDS * bytes_per_second:
+        raise more_behind(path, extent)
+    missing = extent.stated - available
+    if missing <= ROUNDING_SECONDS * bytes_per_second or _was_never_filled_in(extent.stated):
+        return []
+    stated = seconds * extent.stated / available if available > 0 else 0.0
+    detail = f"its header says {stated:.2f} s, there are {seconds:.2f} s"
+    return [Finding("cut off", detail, stated - seconds if seconds else float("inf"), seconds)]
 
 
 def after_id3(file: BinaryIO, start: int) -> int:
     """First byte from one on that is not of an ID3 tag, as some programs put them before everything."""
-    while size := id3_bytes(read_at(file, start, 10)):
+    while size := id3_bytes(_read_at(file, start, 10)):
         start += size
     return start
 
@@ -126,226 +128,74 @@ def id3_bytes(head: bytes) -> int:
     return 10 + size
 
 
-def is_header(head: bytes) -> bool:
-    """Whether 12 bytes begin a file of a known kind, with enough in them not to occur in audio."""
-    return (
-        (head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE")
-        or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"))
-        or head[:12] == WAVE64_IDS[b"riff"][:12]
-        or head[:8] in (b"NIST_1A\n", b"caff\0\1\0\0", b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
-        or (head[:4] == b".snd" and 24 <= int.from_bytes(head[4:8], "big") < 4096)
-        or head[:6] == b"OggS\0\2"
-    )
+def _extent(file: BinaryIO, size: int) -> Extent | None:
+    start = after_id3(file, 0)
+    head = _read_at(file, start, 1024)
+    chunks = _CHUNKS.get(head[:4])
+    if head.startswith((b".snd", b"dns.")):
+        order: Literal["little", "big"] = "big" if head.startswith(b".snd") else "little"
+        begin, stated = start + int.from_bytes(head[4:8], order), int.from_bytes(head[8:12], order)
+        return Extent(begin, stated, size if _was_never_filled_in(stated) else begin + stated, size)
+    if head.startswith(b"NIST_1A"):
+        return _nist_extent(head, start, size)
+    if chunks is None or (chunks.first == 12 and head[8:12] not in _KINDS):
+        return None
+    return _walk(file, start + chunks.first, size, chunks)
 
 
-def find_header(file: BinaryIO, start: int, end: int) -> int:
-    """Where the next file begins between two bytes; the end if there is none."""
-    return find_beginning(file, start, end, BEGINNINGS, is_header)
+def _nist_extent(head: bytes, start: int, size: int) -> Extent | None:
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", head, re.MULTILINE))
+    numbers = [fields.get(name, b"") for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    if not all(number.isdigit() for number in [*numbers, head[8:16].strip()]):
+        return None
+    count, channels, sample_bytes = map(int, numbers)
+    begin, stated = start + int(head[8:16]), count * channels * sample_bytes
+    return Extent(begin, stated, begin + stated, size)
 
 
-def find_beginning(
-    file: BinaryIO, start: int, end: int, beginnings: Sequence[bytes], is_right: Callable[[bytes], bool]
-) -> int:
-    """The first byte between two at which bytes of a file begin; the end if there is none.
-
-    Args:
-        file: open file.
-        start, end: bytes.
-        beginnings: what to look for, one by one: many times as fast as a regular expression of them all.
-        is_right: of HEADER_OVERLAP bytes that begin so, fewer at the end of the file, whether they count.
-    """
-    while start < end:
-        data = read_at(file, start, min(SEARCHED_BYTES, end - start))
-        first = len(data)
-        for beginning in beginnings:
-            at = data.find(beginning, 0, first)
-            while at >= 0 and not is_right(data[at : at + HEADER_OVERLAP]):
-                at = data.find(beginning, at + 1, first)
-            first = at if at >= 0 else first
-        if first < len(data):
-            return start + first
-        if len(data) < SEARCHED_BYTES:
+def _walk(file: BinaryIO, at: int, size: int, chunks: _Chunks) -> Extent | None:
+    """From chunk to chunk up to where none follows."""
+    sound: tuple[int, int] | None = None
+    large = 0
+    while (chunk := _chunk_at(file, at, chunks)) is not None:
+        head, begin, length = chunk
+        if head.startswith(b"ds64"):
+            large = int.from_bytes(_read_at(file, begin + 8, 8), "little")
+        is_sound = head.startswith(_SOUND)
+        if is_sound and sound is None:
+            sound = begin, large if large and length == (1 << 32) - 1 else length
+            at = sum(sound)
+            if at >= size:
+                return Extent(*sound, size, size)
+            even = at + -sound[1] % chunks.alignment  # some programs write no padding, or always
+            at = next((place for place in (even, at, at + 1) if _fits(_chunk_at(file, place, chunks), size)), at)
+        elif not _fits(chunk, size) or (sound is not None and (is_sound or begins_as_audio(head))):
             break
-        start += len(data) - HEADER_OVERLAP
-    return end
+        else:
+            at = begin + length + -length % chunks.alignment
+    return None if sound is None else Extent(*sound, min(at, size), size)
 
 
-def find_all(data: bytes | mmap.mmap, wanted: bytes) -> Iterator[int]:
-    """Bytes at which others begin."""
-    at = data.find(wanted)
-    while at >= 0:
-        yield at
-        at = data.find(wanted, at + 1)
+def _chunk_at(file: BinaryIO, at: int, chunks: _Chunks) -> tuple[bytes, int, int] | None:
+    """The header of a chunk and some bytes behind it, where its content begins, and how long it is; None at the end."""
+    header_bytes = chunks.name_bytes + chunks.size_bytes
+    head = _read_at(file, at, header_bytes + 16)
+    length = int.from_bytes(head[chunks.name_bytes : header_bytes], chunks.order)
+    return (head, at + header_bytes, length - header_bytes * chunks.counts_header) if len(head) > header_bytes else None
 
 
-def read_at(file: BinaryIO, start: int, size: int) -> bytes:
-    """Bytes from one on; fewer at the end."""
+def _fits(chunk: tuple[bytes, int, int] | None, size: int) -> bool:
+    """Whether this can be a chunk of a file of so many bytes."""
+    if chunk is None:
+        return False
+    head, begin, length = chunk
+    return head[:4].isascii() and head[:4].decode().isprintable() and 0 <= length <= size + CUT_CHUNK_BYTES - begin
+
+
+def _was_never_filled_in(stated: int) -> bool:
+    return min(abs(stated - limit) for limit in NEVER_FILLED_IN) <= NEAR_LIMIT
+
+
+def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
     file.seek(start)
     return file.read(size)
-
-
-def _wave(head: bytes, start: int) -> Claim | None:
-    kind = head[:4]
-    order: Literal["little", "big"] = "big" if kind == b"RIFX" else "little"
-    at, large, fmt = 12, None, b""
-    if head[8:12] != b"WAVE":
-        return None
-    while at + 8 <= len(head):
-        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], order)
-        body = head[at + 8 : at + 8 + size]
-        if name == b"data":
-            stated = large if large is not None and size == RIFF_LIMIT - 1 else size
-            return _wave_claim(kind, fmt, start + at + 8, stated, order) if fmt else None
-        if name == b"ds64":
-            large = struct.unpack_from("<Q", body, 8)[0]
-        elif name == b"fmt ":
-            fmt = body
-        at += 8 + size + size % 2
-    return None
-
-
-def _wave_claim(kind: bytes, fmt: bytes, data_start: int, stated: int, order: Literal["little", "big"]) -> Claim:
-    letter = "<" if order == "little" else ">"
-    tag, channels, _, per_second, align, bits = struct.unpack_from(f"{letter}HHIIHH", fmt)
-    rate = struct.unpack_from(f"{letter}I", fmt, 4)[0]
-    is_plain = tag in (1, 3, 6, 7, 0xFFFE)
-    if is_plain:  # what players look at; the mean rate is often wrong
-        align = align or channels * math.ceil(bits / 8)
-        per_second = rate * align
-
-    def header_of(size: int) -> bytes:
-        chunk = b"fmt " + struct.pack(f"{letter}I", len(fmt)) + fmt + bytes(len(fmt) % 2)
-        total = 4 + len(chunk) + 8 + size
-        if total < RIFF_LIMIT:
-            name = b"RIFX" if order == "big" else b"RIFF"
-            return name + struct.pack(f"{letter}I", total) + b"WAVE" + chunk + b"data" + struct.pack(f"{letter}I", size)
-        sizes = struct.pack("<QQQI", total + 36, size, size // max(1, align), 0)
-        full = b"\xff" * 4
-        return b"RF64" + full + b"WAVE" + b"ds64" + struct.pack("<I", 28) + sizes + chunk + b"data" + full
-
-    name = "RF64" if kind in (b"RF64", b"BW64") else "WAVEX" if tag == 0xFFFE else "WAV"
-    sample_bytes = max(1, align // max(1, channels)) if is_plain else 0
-    chunks: Chunks = "RIFX" if order == "big" else "RIFF"
-    return Claim(name, data_start, stated, align, per_second, sample_bytes, chunks, header_of)
-
-
-def _wave64(head: bytes, start: int) -> Claim | None:
-    if head[:16] != WAVE64_IDS[b"riff"] or head[24:40] != WAVE64_IDS[b"wave"]:
-        return None
-    at, fmt = 40, b""
-    while at + 24 <= len(head):
-        name, size = head[at : at + 16], struct.unpack_from("<Q", head, at + 16)[0]
-        if name == WAVE64_IDS[b"data"]:
-            if not fmt:
-                return None
-            claim = _wave_claim(b"riff", fmt, start + at + 24, max(0, size - 24), "little")
-            return claim._replace(format="W64", chunks="W64")
-        if name == WAVE64_IDS[b"fmt "]:
-            fmt = head[at + 24 : at + size]
-        if size < 24:
-            return None
-        at += size + -size % 8
-    return None
-
-
-def _aiff(head: bytes, start: int) -> Claim | None:
-    kind, at, common = head[8:12], 12, b""
-    if kind not in (b"AIFF", b"AIFC"):
-        return None
-    while at + 8 <= len(head):
-        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "big")
-        if name == b"COMM":
-            common = head[at + 8 : at + 8 + size]
-        elif name == b"SSND" and common:
-            offset = int.from_bytes(head[at + 8 : at + 12], "big")
-            if offset > max(0, size - 8):
-                raise RuntimeError(f"its header puts the audio {offset} bytes from the beginning of {size} bytes")
-            return _aiff_claim(kind, common, start + at + 16 + offset, max(0, size - 8 - offset))
-        at += 8 + size + size % 2
-    return None
-
-
-def _aiff_claim(kind: bytes, common: bytes, data_start: int, stated: int) -> Claim | None:
-    channels, _, bits = struct.unpack_from(">hIh", common)
-    encoding = common[18:22] if kind == b"AIFC" else b"NONE"
-    if encoding not in AIFF_BYTES or len(common) < 18:
-        return None
-    sample_bytes = AIFF_BYTES[encoding] or math.ceil(bits / 8)
-    frame_bytes = channels * sample_bytes
-    exponent, mantissa = struct.unpack_from(">HQ", common, 8)
-    rate = math.ldexp(mantissa, (exponent & 0x7FFF) - 16383 - 63)
-
-    def header_of(size: int) -> bytes:
-        frames = struct.pack(">I", min(size // frame_bytes, RIFF_LIMIT - 1))
-        chunk = common[:2] + frames + common[6:] + bytes(len(common) % 2)
-        body = kind + b"COMM" + struct.pack(">I", len(common)) + chunk + b"SSND"
-        sizes = [min(RIFF_LIMIT - 1, n) for n in (len(body) + 12 + size, size + 8)]
-        return b"FORM" + struct.pack(">I", sizes[0]) + body + struct.pack(">III", sizes[1], 0, 0)
-
-    return Claim("AIFF", data_start, stated, frame_bytes, rate * frame_bytes, sample_bytes, "AIFF", header_of)
-
-
-def _au(head: bytes, start: int) -> Claim | None:
-    letter = ">" if head[:4] == b".snd" else "<"
-    offset, size, encoding, rate, channels = struct.unpack_from(f"{letter}5I", head, 4)
-    sample_bytes = AU_BYTES.get(encoding, 0)
-    if not sample_bytes or not 24 <= offset <= len(head):
-        return None
-
-    def header_of(num_bytes: int) -> bytes:
-        return head[:8] + struct.pack(f"{letter}I", min(num_bytes, RIFF_LIMIT - 1)) + head[12:offset]
-
-    frame_bytes = channels * sample_bytes
-    stated = None if size == RIFF_LIMIT - 1 else size
-    return Claim("AU", start + offset, stated, frame_bytes, rate * frame_bytes, sample_bytes, "", header_of)
-
-
-def _caf(head: bytes, start: int) -> Claim | None:
-    at, description = 8, b""
-    while at + 12 <= len(head):
-        name, size = head[at : at + 4], struct.unpack_from(">q", head, at + 4)[0]
-        if name == b"desc":
-            description = head[at + 12 : at + 44]
-        elif name == b"data":
-            return _caf_claim(head[:at], description, start + at + 16, None if size < 0 else max(0, size - 4))
-        if size < 0:
-            return None
-        at += 12 + size
-    return None
-
-
-def _caf_claim(before: bytes, description: bytes, data_start: int, stated: int | None) -> Claim | None:
-    rate, encoding, _, frame_bytes, _, channels, bits = struct.unpack_from(">d4s5I", description)
-    if encoding not in (b"lpcm", b"ulaw", b"alaw"):
-        return None
-
-    def header_of(size: int) -> bytes:
-        return before + b"data" + struct.pack(">qI", size + 4, 0)
-
-    sample_bytes = math.ceil(bits / 8) or frame_bytes // max(1, channels)
-    return Claim("CAF", data_start, stated, frame_bytes, rate * frame_bytes, sample_bytes, "CAF", header_of)
-
-
-def _nist(head: bytes, start: int) -> Claim | None:
-    header_bytes = int(head[8:16])
-    fields = dict(re.findall(rb"^(\w+) -\w+ (.*?) *$", head[16:header_bytes], re.MULTILINE))
-    coding = fields.get(b"sample_coding", b"pcm")
-    if coding not in (b"pcm", b"ulaw", b"mu-law", b"alaw") or header_bytes > len(head):
-        return None
-    channels, sample_bytes = int(fields.get(b"channel_count", b"1")), int(fields.get(b"sample_n_bytes", b"1"))
-    frame_bytes = channels * sample_bytes
-    stated = int(fields[b"sample_count"]) * frame_bytes if b"sample_count" in fields else None
-
-    def header_of(size: int) -> bytes:
-        count = b"sample_count -i %d" % (size // frame_bytes)
-        text = re.sub(rb"^sample_count -i \d+", count, head[:header_bytes].rstrip(b"\0 "), flags=re.MULTILINE)
-        return text.ljust(header_bytes)[:header_bytes]
-
-    per_second = int(fields[b"sample_rate"]) * frame_bytes if b"sample_rate" in fields else 0
-    return Claim("NIST", start + header_bytes, stated, frame_bytes, per_second, sample_bytes, "", header_of)
-
-
-_READERS: dict[bytes, Callable[[bytes, int], Claim | None]] = {
-    b"RIFF": _wave, b"RIFX": _wave, b"RF64": _wave, b"BW64": _wave, b"riff": _wave64, b"FORM": _aiff,
-    b".snd": _au, b"dns.": _au, b"caff": _caf, b"NIST": _nist,
-}  # fmt: skip

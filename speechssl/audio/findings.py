@@ -1,9 +1,14 @@
 """What is noticed of an audio file: repairs, and what is missing; and the error of one that cannot be used."""
 
+import logging
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 ROUNDING_SECONDS = 0.1
 """Lengths that differ by no more agree: headers, lists and codecs count in blocks and round, and no word is shorter."""
@@ -21,10 +26,6 @@ class Finding(NamedTuple):
     """Where in the file the fault begins ..."""
     last_second: float = math.inf
     """... and where it ends."""
-
-    def moved(self, seconds: float) -> "Finding":
-        """The same of a file before which there is other audio."""
-        return self._replace(first_second=self.first_second + seconds, last_second=self.last_second + seconds)
 
     def touches(self, first_second: float, last_second: float) -> bool:
         """Whether it is of something between two moments."""
@@ -46,3 +47,15 @@ class AudioError(DataError):
     def __init__(self, message: str, reason: str = "unreadable audio") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def reason_of(error: Exception) -> str:
+    """Last line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def log_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Log each finding of a file once."""
+    for finding in dict.fromkeys(findings):
+        logger.warning("%s: %s: %s", path, finding.kind, finding.detail)

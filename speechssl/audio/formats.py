@@ -1,4 +1,6 @@
-"""What audio files are called, and how they begin."""
+"""What audio files are called, and how they begin; and what has the name of one and is something else."""
+
+from pathlib import Path
 
 from speechssl.audio.mpeg import header_of
 
@@ -45,6 +47,8 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
 """The first of an MP4 or QuickTime file, after its length, which is short."""
 _PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ", b"jpx ")
 _TS_PACKET = 188
+_ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!")
+_SHOWN_CHARACTERS = 60
 
 
 def begins_as_audio(head: bytes) -> bool:
@@ -86,3 +90,23 @@ def _is_adts(head: bytes) -> bool:
 
     size = size_at(0)
     return size > 7 and size_at(size) > 7
+
+
+def what_it_is(path: Path) -> str | None:
+    """What a file is that is no audio, in words, with what to do; None if nothing says so.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not any(head):
+        return "empty, or zeros, as a download or a copy leaves that broke off; get it again"
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        return "an archive; unpack it, or name it as a source if it is a tar"
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; fetch the audio itself with `git lfs pull`"
+    text = head.decode(errors="ignore").strip("\ufeff \t\r\n")  # whose last letter may be cut
+    if len(text.encode()) >= len(head.strip()) - 6 and all(letter.isprintable() or letter.isspace() for letter in text):
+        return f"text that begins {text[:_SHOWN_CHARACTERS]!r}; get the audio itself"
+    return None

@@ -6,17 +6,15 @@ length, and of floating-point numbers, which know no full scale; and ten seconds
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechssl.audio.channels import HOP_SECONDS, ChannelMeter, Judgement
-from speechssl.audio.decoder import SKIPPED_FRAMES, Decoder, reason_of
-from speechssl.audio.decoders import opened
-from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.decoders import Decoder, opened
+from speechssl.audio.findings import ROUNDING_SECONDS, AudioError, Finding
+from speechssl.audio.sndfile import SKIPPED_FRAMES
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +50,6 @@ class Choice(NamedTuple):
     """The mean of these, from 0; empty for the mean of all."""
     gain: float = 1.0
     """Factor of the samples."""
-    trusts_header: bool = False
-    """Whether the file was looked at before, and holds what its header says."""
 
     def of(self, samples: np.ndarray) -> np.ndarray:
         """Float32 (S, C) to (S,)."""
@@ -92,7 +88,7 @@ def inspect(path: Path, *, begin_seconds: float = 0.0, judges_channels: bool = T
         AudioError: missing, unreadable or empty; damaged, if it has to be decoded.
     """
     with opened(path) as decoder:
-        begin = read_frames(decoder, path, round(begin_seconds * decoder.sample_rate), 0)
+        begin = read_frames(decoder, path, round(begin_seconds * decoder.sample_rate))
         ear = _Ear(decoder, judges_channels=judges_channels)
         num_frames = decoder.num_frames
         if num_frames is None or decoder.is_float:
@@ -102,13 +98,12 @@ def inspect(path: Path, *, begin_seconds: float = 0.0, judges_channels: bool = T
         if num_frames == 0:
             raise AudioError(f"{path}: holds no samples")
         info = AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format)
-        findings, is_plain = decoder.findings, decoder.is_plain
+        findings = decoder.findings
     judgement = ear.meter.judge() if ear.meter is not None else Judgement()
     if judgement.kind:
         findings.append(Finding(judgement.kind, judgement.detail))
     gain, finding = scale_of(ear.peak, path, is_lossy=info.format == "FFmpeg")
-    choice = Choice(judgement.channels, gain, trusts_header=is_plain)
-    return Inspection(info, begin, choice, findings + finding)
+    return Inspection(info, begin, Choice(judgement.channels, gain), findings + finding)
 
 
 class _Ear:
@@ -130,7 +125,7 @@ class _Ear:
                 self.peak = max(self.peak, float(block.max()), -float(block.min()))
             if self.meter is not None:
                 self.meter.add(block)
-            block = read_frames(decoder, path, SKIPPED_FRAMES, position)
+            block = read_frames(decoder, path, SKIPPED_FRAMES)
             if not len(block):
                 break
             position += len(block)
@@ -185,35 +180,22 @@ def scale_of(peak: float, path: Path, *, is_lossy: bool) -> tuple[float, list[Fi
 def note_early_end(decoder: Decoder, found: int) -> None:
     """Say that a file has fewer frames than its header states, if it has, and if that is not said yet."""
     expected, rate = decoder.num_frames, decoder.sample_rate
-    if expected is None or found >= expected or any(finding.kind == "cut off" for finding in decoder.findings):
+    is_said = any(finding.kind == "cut off" or finding.missing_seconds == math.inf for finding in decoder.findings)
+    if expected is None or found >= expected - ROUNDING_SECONDS * rate or is_said:
         return
     detail = f"its header says {expected / rate:.2f} s, {found / rate:.2f} s can be decoded"
     decoder.findings.append(Finding("cut off", detail, (expected - found) / rate, found / rate))
 
 
-def read_frames(decoder: Decoder, path: Path, num_frames: int, position: int) -> np.ndarray:
-    """Next frames, float32 (num_frames, C); ``position`` is for messages.
+def read_frames(decoder: Decoder, path: Path, num_frames: int) -> np.ndarray:
+    """Next frames, float32 (num_frames, C), fewer at the end.
 
     Raises:
-        AudioError: damaged, or with samples that are not finite.
+        AudioError: with more audio behind its end, or with samples that are not finite.
     """
     if not num_frames:
         return np.empty((0, decoder.num_channels), np.float32)
-    with damage_named(path, position / decoder.sample_rate, (position + num_frames) / decoder.sample_rate):
-        samples = decoder.read(num_frames)
+    samples = decoder.read(num_frames)
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
     return samples
-
-
-@contextmanager
-def damage_named(path: Path, first_second: float, last_second: float) -> Iterator[None]:
-    """Make a decoder's error one that says where."""
-    try:
-        yield
-    except RuntimeError as error:  # soundfile's own errors are of this class
-        raise AudioError(
-            f"{path}: cannot be decoded between {first_second:.1f} and {last_second:.1f} s ({reason_of(error)}); the "
-            "file is damaged, get it again or leave it out",
-            "damaged",
-        ) from error

@@ -10,7 +10,9 @@ import soundfile
 import soxr
 from numpy.typing import ArrayLike
 
-from speechssl.audio.blocks import probe, read_range
+from speechssl.audio.blocks import read_ranges
+from speechssl.audio.findings import log_findings
+from speechssl.audio.inspection import inspect
 from speechssl.audio.sndfile import SEEKABLE_SUBTYPES
 from speechssl.errors import DataError
 
@@ -20,7 +22,7 @@ ARRAY = "array of samples"
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Read a file of any format, rate and channel count as a whole.
+    """Read a file of any format, rate and channel count as a whole; what is noticed, as a missing end, is logged.
 
     Args:
         path: audio file.
@@ -32,7 +34,11 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
     Raises:
         DataError: missing, unreadable, empty, or with samples that are not finite.
     """
-    return read_range(path, 0, probe(path).num_frames, sample_rate)
+    inspection = inspect(path, judges_channels=False)
+    findings = inspection.findings
+    audio = next(read_ranges(path, [(0, inspection.info.num_frames)], sample_rate, findings=findings))
+    log_findings(path, findings)
+    return audio
 
 
 def read_array(samples: ArrayLike, from_rate: int | None, sample_rate: int) -> Samples:

@@ -1,28 +1,32 @@
-"""Decoders by libsndfile, and what it does not do by itself: joined files, damage, all of an MP3."""
+"""Audio files as libsndfile reads them, up to damage or to the end."""
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from speechssl.audio import mp3
-from speechssl.audio.decoder import Decoder
-from speechssl.audio.findings import AudioError, Finding
-from speechssl.audio.splicing import SplicedFile
+from speechssl.audio.containers import after_id3
+from speechssl.audio.findings import AudioError, Finding, reason_of
+from speechssl.audio.mp3 import SplicedFile
 
 UNKNOWN_FRAMES = 2**62
-"""libsndfile gives at least this number where a header has no length (FLAC that was written to a pipe)."""
+"""libsndfile gives at least this number where a header has no length (FLAC that was written to a pipe) ..."""
+UNKNOWN_FLAC_FRAMES = (1 << 36) - 1
+"""... or this one, of FLAC."""
 SEEKABLE_SUBTYPES = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
     | {"ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"}
 )
 """Encodings, FLAC's among them, in which a seek gives the very samples that decoding from the beginning gives."""
-BLOCK = 4096
-"""Frames that are silent or not as a whole where a FLAC file is damaged: those of its blocks, mostly."""
-
-Source = Path | SplicedFile
+SKIPPED_FRAMES = 1 << 16
+"""Frames decoded at a time on the way to others."""
+SALVAGED_FRAMES = 64
+"""Frames decoded at a time on the way to damage: a divisor of the lengths of FLAC's blocks."""
+READ_AHEAD = 1 << 14
+"""Bytes that libFLAC may have read behind its last frame, at most."""
+FLAC_BEGINNINGS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -32,266 +36,122 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
-def _open(source: Source) -> _SequentialFile:
-    try:
-        # As bytes: soundfile fails on names that are no text in the encoding of the system.
-        return _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
-    except BaseException:
-        if isinstance(source, SplicedFile):
-            source.close()
-        raise
-
-
 class SndfileDecoder:
-    """What libsndfile reads, at its word.
+    """What libsndfile reads. A frame is what it calls one: a sample of each channel, at the file's own rate.
+
+    It ends where libsndfile meets damage, which is named.
 
     Args:
-        source: what to read.
-        can_be_counted: whether its word for the length can be taken.
+        path: of the file.
+        source: what to read, if not the file itself.
     """
 
-    def __init__(self, source: Source, *, can_be_counted: bool = True) -> None:
-        self._source = source
-        self._file = _open(source)
-        self.format: str = self._file.format
-        self.is_plain = isinstance(source, Path)
-        self.sample_rate: int = self._file.samplerate
-        self.num_channels: int = self._file.channels
-        is_known = can_be_counted and self._file.frames < UNKNOWN_FRAMES
-        self.num_frames = int(self._file.frames) if is_known else None
-        subtype = self._file.subtype
-        self.can_seek = self.num_frames is not None and subtype in SEEKABLE_SUBTYPES
-        self.is_float = subtype in ("FLOAT", "DOUBLE")
-        self.findings: list[Finding] = []
-
-    def read(self, num_frames: int) -> np.ndarray:
-        return self._file.read(num_frames, dtype="float32", always_2d=True)
-
-    def seek(self, frame: int) -> None:
-        self._file.seek(frame)
-
-    def close(self) -> None:
-        self._file.close()
-        if isinstance(self._source, SplicedFile):
+    def __init__(self, path: Path, source: Path | SplicedFile | None = None) -> None:
+        self._path = path
+        self._source: BinaryIO | SplicedFile
+        if isinstance(source, SplicedFile):
+            self._source = source
+        else:
+            self._source = path.open("rb", buffering=0)
+            self._begin = after_id3(self._source, 0)
+        try:
+            self._file = self._open()
+        except BaseException:
             self._source.close()
-
-
-class FlacDecoder:
-    """A FLAC file; blocks of it that are damaged are silent.
-
-    libsndfile reads nothing after damage, but it can be opened anew behind it. Every block is silent or not by itself,
-    so that the same is read from wherever one begins.
-
-    Args:
-        source: gives what to read, each time from its beginning.
-        decoder: of it, just opened.
-    """
-
-    def __init__(self, source: Callable[[], Source], decoder: SndfileDecoder) -> None:
-        self._source = source
-        self._decoder = decoder
-        self.format, self.sample_rate = self._decoder.format, self._decoder.sample_rate
-        self.num_channels, self.num_frames = self._decoder.num_channels, self._decoder.num_frames
-        self.can_seek, self.is_float = self._decoder.can_seek, self._decoder.is_float
-        self.is_plain = self._decoder.is_plain
-        self.findings: list[Finding] = []
-        self._position = 0
-        self._is_lost = False
-        """Whether libsndfile is elsewhere, as it cannot be brought into damage."""
-
-    def read(self, num_frames: int) -> np.ndarray:
-        samples = None if self._is_lost else self._read_on(num_frames)
-        if samples is None:
-            samples = self._read_blocks(num_frames)
-        self._position += len(samples)
-        return samples
-
-    def _read_on(self, num_frames: int) -> np.ndarray | None:
-        """The next frames, if nothing is damaged there."""
-        try:
-            samples = self._decoder.read(num_frames)
-        except RuntimeError:
-            if self.can_seek:
-                return None
             raise
-        expected = num_frames if self.num_frames is None else min(num_frames, self.num_frames - self._position)
-        return samples if len(samples) >= expected or not self.can_seek else None
-
-    def seek(self, frame: int) -> None:
-        self._position = frame
-        self._is_lost = False
-        try:
-            self._decoder.seek(frame)
-        except RuntimeError:
-            self._is_lost = not self._start_at(frame)
-
-    def close(self) -> None:
-        self._decoder.close()
-
-    def _start_at(self, frame: int) -> bool:
-        """Open the file anew at a frame; False if that is in damage, or at the end."""
-        self._decoder.close()
-        self._decoder = SndfileDecoder(self._source())
-        try:
-            self._decoder.seek(frame)
-        except RuntimeError:
-            return False
-        return True
-
-    def _read_blocks(self, num_frames: int) -> np.ndarray:
-        """The same frames, block by block."""
-        assert self.num_frames is not None
-        start, stop = self._position, min(self.num_frames, self._position + num_frames)
-        samples = np.zeros((stop - start, self.num_channels), dtype=np.float32)
-        silent: list[tuple[int, int]] = []
-        for first in range(start // BLOCK * BLOCK, stop, BLOCK):
-            last = min(first + BLOCK, self.num_frames)
-            block = self._read_block(first, last)
-            if block is None:
-                is_next = silent and silent[-1][1] == first
-                silent.append((silent.pop()[0] if is_next else first, last))
-                continue
-            inside = slice(max(start, first), min(stop, last))
-            samples[inside.start - start : inside.stop - start] = block[inside.start - first : inside.stop - first]
-        self._is_lost = not self._start_at(stop)
-        for first, last in silent:  # whoever reads on into the same damage is told of it again: it is another's gap
-            begin, end = first / self.sample_rate, last / self.sample_rate
-            detail = f"{end - begin:.2f} s at {begin:.2f} s are damaged, and silent now"
-            self.findings.append(Finding("damaged", detail, end - begin, begin, end))
-        return samples
-
-    def _read_block(self, first: int, last: int) -> np.ndarray | None:
-        if not self._start_at(first):
-            return None
-        try:
-            samples = self._decoder.read(last - first)
-        except RuntimeError:
-            return None
-        return samples if len(samples) == last - first else None
-
-
-class Mp3Decoder:
-    """An MP3 without a true length: everything that is there, the encoder's delay at its beginning included.
-
-    Args:
-        source: its frames, as a file that seems endless.
-    """
-
-    format = "MP3"
-    num_frames: int | None = None
-    can_seek = is_plain = is_float = False
-
-    def __init__(self, source: SplicedFile) -> None:
-        self._source = source
-        self._file = _open(source)
+        self.format: str = self._file.format
+        """libsndfile's name of the container, as in "WAV"."""
         self.sample_rate: int = self._file.samplerate
         self.num_channels: int = self._file.channels
+        count, subtype = self._file.frames, self._file.subtype
+        is_known = count < UNKNOWN_FRAMES and (self.format, count) != ("FLAC", UNKNOWN_FLAC_FRAMES)
+        self.num_frames = int(count) if is_known else None
+        """None if only decoding tells."""
+        self.can_seek = self.num_frames is not None and subtype in SEEKABLE_SUBTYPES
+        """Whether seeking is exact; else it leads somewhere near, if the number of frames is known."""
+        self.is_float = subtype in ("FLOAT", "DOUBLE")
+        """Whether the file holds floating-point numbers, which know no full scale."""
         self.findings: list[Finding] = []
-        self._rest = np.empty((0, self.num_channels), dtype=np.float32)
-        self._ended = False
+        """What is to be said of the file; damage is added when it is met."""
+        self._position = 0
+        self._has_ended = False
+
+    def _open(self) -> _SequentialFile:
+        if isinstance(self._source, SplicedFile):
+            self._source.seek(0)
+            return _SequentialFile(self._source)
+        os.lseek(self._source.fileno(), 0, os.SEEK_SET)
+        return _SequentialFile(self._source.fileno(), closefd=False)
 
     def read(self, num_frames: int) -> np.ndarray:
-        pieces, found = [self._rest], len(self._rest)
-        while found < num_frames and not self._ended:
-            pieces.append(self._next_frame())
-            found += len(pieces[-1])
-        samples = np.concatenate(pieces)
-        self._rest = samples[num_frames:]
-        return samples[:num_frames]
-
-    def _next_frame(self) -> np.ndarray:
-        """One at a time, since soundfile throws away what it has when it meets what is not a frame."""
-        reason = "sound of another sample rate follows"
+        """Next frames, float32 (num_frames, C); fewer only at the end."""
+        if self._has_ended:
+            return np.empty((0, self.num_channels), np.float32)
         try:
-            samples = self._file.read(mp3.FRAME_SAMPLES, dtype="float32", always_2d=True)
+            samples = self._file.read(num_frames, dtype="float32", always_2d=True)
         except RuntimeError as error:
-            samples, reason = self._rest[:0], str(error)
-        self._ended = len(samples) < mp3.FRAME_SAMPLES
-        if self._ended and self._source.bytes_left > mp3.SLACK_BYTES:
-            raise RuntimeError(reason)
+            samples = self._salvage(num_frames, reason_of(error))
+        self._position += len(samples)
+        if self.format == "FLAC" and self._position == self.num_frames:
+            self._check_end()
         return samples
 
     def seek(self, frame: int) -> None:
-        raise NotImplementedError
+        """Go to a frame, if ``can_seek``; else somewhere near it, if the number of frames is known.
+
+        Raises:
+            RuntimeError: it is in damage.
+        """
+        if self._has_ended:
+            self._reopen()
+        self._file.seek(frame)
+        self._position, self._has_ended = frame, False
 
     def close(self) -> None:
+        """Let go of the file."""
         self._file.close()
         self._source.close()
 
+    def _reopen(self) -> None:
+        self._file.close()
+        self._file = self._open()
 
-class JoinedDecoder:
-    """Several files, one after the other, of which one is open at a time.
+    def _salvage(self, num_frames: int, reason: str) -> np.ndarray:
+        """Frames before damage: libsndfile gives nothing of what it is asked for if there is damage in it."""
+        self._reopen()
+        pieces = [np.empty((0, self.num_channels), np.float32)]
+        at, stop = self._position, self._position + num_frames
+        try:
+            if self.can_seek:
+                self._file.seek(self._position)
+            else:
+                for start in range(0, self._position, SKIPPED_FRAMES):
+                    self._file.read(min(SKIPPED_FRAMES, self._position - start), dtype="float32")
+            while at < stop:
+                step = min(SALVAGED_FRAMES - at % SALVAGED_FRAMES, stop - at)
+                pieces.append(self._file.read(step, dtype="float32", always_2d=True))
+                at += step
+        except RuntimeError:
+            self._has_ended = True
+        samples = np.concatenate(pieces)
+        found = (self._position + len(samples)) / self.sample_rate
+        stated = self.num_frames / self.sample_rate if self.num_frames is not None else float("inf")
+        detail = f"libsndfile reads {found:.2f} s, what follows is damaged or missing ({reason})"
+        self.findings.append(Finding("cut off", detail, stated - found, found))
+        return samples
 
-    Args:
-        path: for messages.
-        openers: open each of them.
-
-    Raises:
-        AudioError: they differ in sample rate or number of channels.
-    """
-
-    def __init__(self, path: Path, openers: Sequence[Callable[[], Decoder]]) -> None:
-        self._openers = openers
-        self.findings: list[Finding] = []
-        self._starts: list[int | None] = [0]
-        self.can_seek = self.is_float = True
-        self.is_plain = False
-        for number, opener in enumerate(openers):
-            decoder = opener()
-            decoder.close()
-            if number == 0:
-                self.format, self.sample_rate, self.num_channels = _kind_of(decoder)
-            elif _kind_of(decoder)[1:] != (self.sample_rate, self.num_channels):
-                raise AudioError(
-                    f"{path}: is {len(openers)} files, one after the other, of different kinds: {self.sample_rate} Hz "
-                    f"and {self.num_channels} channels, then {decoder.sample_rate} Hz and {decoder.num_channels}; "
-                    "split it",
-                    "joined files",
-                )
-            before, count = self._starts[-1], decoder.num_frames
-            self._starts.append(None if before is None or count is None else before + count)
-            self.can_seek &= decoder.can_seek
-            self.is_float &= decoder.is_float
-        self.num_frames = self._starts[-1]
-        self._number = 0
-        self._decoder = openers[0]()
-        self._position = 0
-
-    def read(self, num_frames: int) -> np.ndarray:
-        pieces = [np.empty((0, self.num_channels), dtype=np.float32)]
-        left = num_frames
-        while left > 0:
-            num_before = len(self._decoder.findings)
-            pieces.append(self._decoder.read(left))
-            self._take_findings(num_before)
-            self._position += len(pieces[-1])
-            left -= len(pieces[-1])
-            if left > 0:
-                if self._number + 1 == len(self._openers):
-                    break
-                self._go_to(self._number + 1)
-        return np.concatenate(pieces)
-
-    def _take_findings(self, num_before: int) -> None:
-        start = self._starts[self._number]
-        seconds = (self._position if start is None else start) / self.sample_rate
-        self.findings += [finding.moved(seconds) for finding in self._decoder.findings[num_before:]]
-
-    def _go_to(self, number: int) -> None:
-        self._decoder.close()
-        self._number, self._decoder = number, self._openers[number]()
-
-    def seek(self, frame: int) -> None:
-        starts = [start for start in self._starts[:-1] if start is not None]
-        number = max(i for i, start in enumerate(starts) if start <= frame)
-        if number != self._number:
-            self._go_to(number)
-        self._decoder.seek(frame - starts[number])
-        self._position = frame
-
-    def close(self) -> None:
-        self._decoder.close()
-
-
-def _kind_of(decoder: Decoder) -> tuple[str, int, int]:
-    return decoder.format, decoder.sample_rate, decoder.num_channels
+    def _check_end(self) -> None:
+        """Raise AudioError if more follows than a tag."""
+        assert not isinstance(self._source, SplicedFile)
+        file = self._source.fileno()
+        at, size = os.lseek(file, 0, os.SEEK_CUR), os.fstat(file).st_size
+        start = max(self._begin + 8, at - READ_AHEAD)  # not at its own beginning
+        near = os.pread(file, at + READ_AHEAD - start, start)
+        rest = near[at - start :]
+        is_joined = any(beginning in near for beginning in FLAC_BEGINNINGS)
+        if is_joined or (len(rest) > 128 and any(rest) and not rest.startswith((b"ID3", b"TAG", b"APETAGEX"))):
+            raise AudioError(
+                f"{self._path}: more follows the {self._position / self.sample_rate:.2f} s that its header says, in "
+                f"the last of its {size} bytes; split it if files were joined, or write it anew, as with FFmpeg",
+                "more behind its end",
+            )

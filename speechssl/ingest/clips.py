@@ -57,13 +57,11 @@ class Clip(NamedTuple):
     """Channels of the file whose mean is taken, from 0; empty for all of them."""
     gain: float = 1.0
     """Factor of the file's samples."""
-    trusts_header: bool = False
-    """Whether the file holds what its header says."""
 
     @property
     def choice(self) -> Choice:
         """What of the file is heard."""
-        return Choice(self.channels, self.gain, self.trusts_header)
+        return Choice(self.channels, self.gain)
 
     @property
     def name(self) -> str:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 from audio_files import NUM_FRAMES, RATE, all_blocks, speech_like, write
+from scipy.signal import correlate
 
 from speechssl.audio.blocks import probe, read_blocks, read_range, read_ranges
 from speechssl.audio.decoders import opened
 from speechssl.audio.findings import AudioError, Finding
 from speechssl.audio.inspection import inspect
+from speechssl.audio.mpeg import header_of
 from speechssl.errors import DataError
 
 FFMPEG = """#!{python}
@@ -147,39 +149,32 @@ def met(path: Path) -> tuple[np.ndarray, list[Finding]]:
         return samples, decoder.findings + findings
 
 
-def test_damage_in_an_mp3_is_silent_and_named_with_its_place(tmp_path: Path, no_ffmpeg: None) -> None:
+@pytest.mark.parametrize("is_tagged", [True, False])
+def test_damage_in_an_mp3_is_left_out_and_named_with_its_place(
+    tmp_path: Path, no_ffmpeg: None, *, is_tagged: bool
+) -> None:
     path, samples = tmp_path / "a.mp3", np.concatenate([speech_like(NUM_FRAMES, seed) for seed in range(4)])
     soundfile.write(path, samples, RATE, bitrate_mode="CONSTANT", compression_level=0.5)
-    data = untagged(path.read_bytes())
-    path.write_bytes(data)
+    data = path.read_bytes() if is_tagged else untagged(path.read_bytes())
     whole = all_blocks(path)
     path.write_bytes(data[: len(data) // 2] + bytes(4000) + data[len(data) // 2 + 4000 :])
     found, findings = met(path)
-    assert [finding.kind for finding in findings] == ["damaged"]
-    first, last = (round(RATE * second) for second in (findings[0].first_second, findings[0].last_second))
-    assert (last - first) / len(whole) == pytest.approx(4000 / len(data), abs=0.01)
-    assert len(found) == len(whole), "what is lost is replaced by as much silence"
-    np.testing.assert_allclose(found[: first - 1152], whole[: first - 1152], atol=1e-6)
-    assert not found[first + 1152 : last - 1152].any()
-    np.testing.assert_allclose(found[-RATE:], whole[-RATE:], atol=1e-4)
+    [finding] = dict.fromkeys(findings)
+    assert finding.kind == "damaged"
+    assert finding.first_second == pytest.approx(len(whole) / RATE / 2, abs=0.15)
+    assert finding.missing_seconds == pytest.approx(4000 / len(data) * len(whole) / RATE, abs=0.1)
+    assert finding.last_second == float("inf"), "what follows is earlier than it was"
+    assert len(whole) - len(found) == pytest.approx(finding.missing_seconds * RATE, abs=3 * 1152)
+    half = round(finding.first_second * RATE) - 2 * 1152
+    assert best_match(whole[:half], found) > 0.99
+    assert best_match(whole[-RATE:-3000], found) > 0.99
 
 
-def test_damage_in_an_mp3_with_a_length_changes_the_length_of_nothing(
-    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None
-) -> None:
-    folder, _, _ = mp3s
-    path = write(folder, "mp3", np.concatenate([speech_like(NUM_FRAMES, seed) for seed in range(4)]))
-    whole = all_blocks(path)
-    data = path.read_bytes()
-    draws = np.random.default_rng(0)
-    path.write_bytes(data[:20000] + draws.bytes(3000) + data[23000:])
-    assert probe(path).num_frames == len(whole)
-    found, findings = met(path)
-    assert len(found) == len(whole)
-    assert [finding.kind for finding in findings] == ["damaged"]
-    assert findings[0].missing_seconds == pytest.approx(3000 / len(data) * len(whole) / RATE, abs=0.2)
-    np.testing.assert_array_equal(read_range(path, len(whole) - RATE, RATE, RATE), found[-RATE:])
-    np.testing.assert_allclose(found[-RATE:], whole[-RATE:], atol=1e-4)
+def best_match(part: np.ndarray, whole: np.ndarray) -> float:
+    """Correlation with the most similar place: encoders delay."""
+    at = int(correlate(whole, part, mode="valid").argmax())
+    best = whole[at : at + len(part)]
+    return float(best @ part / np.sqrt((best @ best) * (part @ part)))
 
 
 def test_mp3_with_numbers_in_its_header_that_cannot_be_is_read_to_its_end(
@@ -187,13 +182,22 @@ def test_mp3_with_numbers_in_its_header_that_cannot_be_is_read_to_its_end(
 ) -> None:
     folder, data, _ = mp3s
     stated = data.index(b"Xing") + 8
-    for num_frames, kind in ((0xFFFFFFFF, "length that cannot be"), (10, "longer than its header")):
+    for num_frames in (0xFFFFFFFF, 10):
         changed = data[:stated] + num_frames.to_bytes(4, "big") + data[stated + 4 :]
-        for damage, kinds in ((b"", [kind]), (bytes(300), ["damaged", kind])):
+        for damage, kinds in ((b"", []), (bytes(300), ["damaged"])):
             (folder / "i.mp3").write_bytes(changed[:9000] + damage + changed[9000 + len(damage) :])
             found, findings = met(folder / "i.mp3")
             assert abs(len(found) - NUM_FRAMES) < 4000, "the codec's delay and padding, and what is lost of 300 bytes"
             assert [finding.kind for finding in findings] == kinds
+
+
+@pytest.mark.parametrize("seconds", [2, 20])
+def test_an_mp2_is_read_to_its_end(tmp_path: Path, no_ffmpeg: None, seconds: int) -> None:
+    """Layer II has no tag that says how long it is: 32 kbit/s, mono, 24 kHz, silent frames."""
+    head = bytes([0xFF, 0xF5, 0x44, 0xC0])
+    frame = head.ljust(header_of(head).size, b"\0")
+    (tmp_path / "a.mp2").write_bytes(frame * round(seconds * 24000 / 1152))
+    assert len(all_blocks(tmp_path / "a.mp2")) == pytest.approx(seconds * 24000, abs=4 * 1152)
 
 
 def test_nothing_is_written_to_the_terminal_by_what_decodes_mp3(
@@ -224,54 +228,26 @@ def test_mp3_with_fewer_frames_than_it_says_is_cut_off(mp3s: tuple[Path, bytes, 
     assert [finding.kind for finding in findings] == ["cut off"]
 
 
-def test_damaged_blocks_of_a_flac_are_silent_wherever_one_begins(tmp_path: Path) -> None:
+def test_a_flac_is_read_up_to_damage_whatever_the_blocks(tmp_path: Path) -> None:
     path = write(tmp_path, "flac", speech_like(8 * NUM_FRAMES))
     whole = all_blocks(path)
     data = bytearray(path.read_bytes())
-    for share in (0.3, 0.6):
-        data[int(share * len(data))] ^= 0x55
+    data[len(data) // 2] ^= 0x55
     path.write_bytes(data)
     found, findings = met(path)
-    assert [finding.kind for finding in findings] == ["damaged", "damaged"]
-    for finding in findings:
-        assert finding.missing_seconds < 3 * 4096 / RATE
-    lost = np.zeros(len(whole), bool)
-    for finding in findings:
-        lost[round(finding.first_second * RATE) : round(finding.last_second * RATE)] = True
-    np.testing.assert_array_equal(found, np.where(lost, 0, whole))
-    for seconds in (0.0317, 3.0):
+    [finding] = findings
+    assert finding.kind == "cut off"
+    assert finding.first_second == len(found) / RATE
+    assert finding.missing_seconds == pytest.approx((len(whole) - len(found)) / RATE)
+    assert 0.45 * len(whole) < len(found) < 0.55 * len(whole)
+    np.testing.assert_array_equal(found, whole[: len(found)])
+    for seconds in (0.0317, 3.0, 100.0):
         np.testing.assert_array_equal(all_blocks(path, seconds), found)
-    middle = int(np.flatnonzero(lost)[100])
-    ranges = [(0, 5), (middle - 9000, 8000), (middle - 500, 900), (middle + 20000, len(found) - middle - 20000)]
-    for piece, (start, length) in zip(read_ranges(path, ranges, RATE), ranges, strict=True):
-        np.testing.assert_array_equal(piece, found[start : start + length])
-
-
-def flac_with_a_gap(folder: Path) -> tuple[Path, Finding]:
-    """A file of which several blocks in a row are damaged, and what is said of it when it is read at once."""
-    path = write(folder, "flac", speech_like(4 * NUM_FRAMES))
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 40_000] = bytes(40_000)
-    path.write_bytes(data)
-    with opened(path) as decoder:
-        decoder.read(4 * NUM_FRAMES)
-        [finding] = decoder.findings
-    return path, finding
-
-
-def test_damage_in_several_blocks_of_a_flac_is_one(tmp_path: Path) -> None:
-    _, finding = flac_with_a_gap(tmp_path)
-    assert finding.last_second - finding.first_second == finding.missing_seconds > 4 * 4096 / RATE
-
-
-def test_pieces_that_meet_in_the_damage_of_a_flac_are_both_told_of_it(tmp_path: Path) -> None:
-    path, finding = flac_with_a_gap(tmp_path)
-    meeting = round((finding.first_second + finding.last_second) / 2 * RATE / 4096) * 4096  # where a block begins
-    found: list[Finding] = []
-    told = [len(found) for _ in read_ranges(path, [(0, meeting), (meeting, 9000)], RATE, findings=found)]
-    assert told == [1, 2]
-    assert found[0].last_second == found[1].first_second == pytest.approx(meeting / RATE)
+    behind = len(found) + 20000
+    ranges = [(0, 5), (len(found) - 500, 900), (behind, len(whole) - behind)]
+    pieces = list(read_ranges(path, ranges, RATE))
+    for piece, (start, length) in zip(pieces, [(0, 5), (len(found) - 500, 500), ranges[2]], strict=True):
+        np.testing.assert_array_equal(piece, whole[start : start + length])
 
 
 def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(
@@ -288,11 +264,10 @@ def test_damage_behind_which_nothing_can_be_read_is_named_with_its_place(
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", failing)
-    with pytest.raises(
-        AudioError, match=r"a\.ogg: cannot be decoded between 2\.0 and 3\.0 s \(Internal.*damaged"
-    ) as caught:
-        all_blocks(path, 1)
-    assert caught.value.reason == "damaged"
+    findings: list[Finding] = []
+    assert sum(map(len, read_blocks(path, 1.0, findings=findings))) == 2 * RATE
+    assert [(finding.kind, finding.first_second) for finding in findings] == [("cut off", 2.0)]
+    assert "libsndfile reads 2.00 s, what follows is damaged or missing (Internal" in findings[0].detail
 
 
 def test_mp3_that_changes_its_rate_is_not_cut_to_its_beginning(
@@ -301,7 +276,7 @@ def test_mp3_that_changes_its_rate_is_not_cut_to_its_beginning(
     folder, data, _ = mp3s
     soundfile.write(folder / "f.mp3", speech_like(10 * 44100), 44100)
     (folder / "g.mp3").write_bytes(untagged(data) + (folder / "f.mp3").read_bytes())
-    with pytest.raises(DataError, match=r"g\.mp3: cannot be read .*another sample rate .* after 4\.\d+ s: 44100 Hz"):
+    with pytest.raises(DataError, match=r"g\.mp3: cannot be read .*another sample rate .* at byte \d+: 44100 Hz"):
         probe(folder / "g.mp3")
 
 
@@ -318,16 +293,12 @@ def test_flac_from_a_pipe_has_no_length_in_its_header(tmp_path: Path) -> None:
 
 
 def test_ogg_of_several_streams_is_not_cut_to_the_first(tmp_path: Path, no_ffmpeg: None) -> None:
-    pieces = [speech_like(RATE), speech_like(2 * RATE, 1), speech_like(RATE, 2)]
-    files = []
-    for piece in pieces:
-        path = write(tmp_path, "ogg", piece)
-        files.append((path.read_bytes(), all_blocks(path)))
-    path.write_bytes(b"".join(data for data, _ in files))
-    assert probe(path).num_frames == 4 * RATE
-    np.testing.assert_array_equal(all_blocks(path, 0.3), np.concatenate([samples for _, samples in files]))
-    path.write_bytes(files[0][0] * 2)  # of the same stream number, as after `cat`
-    np.testing.assert_array_equal(all_blocks(path), np.tile(files[0][1], 2))
+    files = [write(tmp_path, "ogg", speech_like(RATE, seed)).read_bytes() for seed in range(2)]
+    path = tmp_path / "a.ogg"
+    for data in (b"".join(files), files[0] * 2):  # of the same stream number, as after `cat`
+        path.write_bytes(data)
+        with pytest.raises(AudioError, match=rf"a\.ogg: is several streams, .* from byte {len(files[0])} on; split it"):
+            probe(path)
 
 
 def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path, no_ffmpeg: None) -> None:
@@ -351,15 +322,14 @@ def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path, no_ffmpeg: Non
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"<!DOCTYPE html><html>404 not found</html>", "a web page"),
-        (b"\n<HTML><body>log in", "a web page"),
-        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
-        (b'{"error": "rate limit"}', "JSON"),
+        (b"<!DOCTYPE html><html>404 not found</html>", "text that begins '<!DOCTYPE html>"),
+        (b"\n<HTML><body>log in", "text that begins '<HTML>"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "text that begins"),
+        (b'{"error": "rate limit"}', "text that begins"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
-        (b"PK\3\4" + bytes(range(256)), "a ZIP archive"),
-        (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
-        (bytes(100_000), "zeros only"),
-        ("Ein Text über Töne.\n".encode() * 5000, "text"),
+        (b"PK\3\4" + bytes(range(256)), "an archive"),
+        (bytes(100_000), "empty, or zeros"),
+        ("Ein Text über Töne.\n".encode() * 5000, "text that begins 'Ein Text über"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "flac"])

