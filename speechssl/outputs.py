@@ -10,16 +10,15 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from speechssl.errors import ConfigError
+from speechssl.files import partial_of, written_whole
 
 logger = logging.getLogger(__name__)
 
-PARTIAL = ".partial_"
-"""Before the name of a file that is not whole; what an interrupted verb leaves is written over by the next."""
 _ELSEWHERE = "choose another name, or delete it"
 
 Recogniser = Callable[[Path], bool]
@@ -90,17 +89,11 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         ConfigError: it cannot be written.
     """
-    with _refusals("output", path):
-        if _is_special(path):
-            file: IO[str] = path.open("w", encoding="utf-8", errors="surrogateescape")
-        else:
-            partial = partial_of(path)
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            file = partial.open("w", encoding="utf-8", errors="surrogateescape")
-    with file:
+    with ExitStack() as stack:
+        with _refusals("output", path):
+            there = path if _is_special(path) else stack.enter_context(written_whole(path, keeps_partial=True))
+            file = stack.enter_context(there.open("w", encoding="utf-8", errors="surrogateescape"))
         yield file
-    if not _is_special(path):
-        partial_of(path).replace(path.resolve())
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -165,12 +158,6 @@ def _as_bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
         return codecs.backslashreplace_errors(error)
-
-
-def partial_of(path: Path) -> Path:
-    """The name of a file before it is whole, beside what a link of its name leads to."""
-    path = path.resolve()
-    return path.with_name(f"{PARTIAL}{path.name}")
 
 
 def has_json(*keys: str) -> Recogniser:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechssl import cli, outputs
+from speechssl import cli, files, outputs
 from speechssl.errors import ConfigError
 from speechssl.outputs import (
     check_output_file,
@@ -175,7 +175,7 @@ def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     with whole_file(tmp_path / "link") as file:
         file.write("through the link")
-        assert outputs.partial_of(path).exists(), "where it can be renamed"
+        assert files.partial_of(path).exists(), "where it can be renamed"
     assert (path.read_text(), (tmp_path / "link").is_symlink()) == ("through the link", True)
 
 

@@ -1,7 +1,6 @@
 """The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ import safetensors
 from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig, PretrainConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
+from speechssl.files import partial_of, written_whole
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import FAMILIES, Architecture
@@ -23,7 +23,7 @@ from speechssl.interop.torch_export import export_torch
 from speechssl.interop.torchaudio_models import write_torchaudio
 from speechssl.interop.torchaudio_reference import torchaudio_reference
 from speechssl.model.loading import load_weights
-from speechssl.outputs import PARTIAL, check_output_folder
+from speechssl.outputs import check_output_folder
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 
@@ -103,7 +103,7 @@ def check_new(output: Path) -> None:
     """Raise CheckpointError if the name is taken, ConfigError if no folder of it can be made."""
     if os.path.lexists(output):
         raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
-    check_output_folder(output.with_name(f"{PARTIAL}{output.name}"))
+    check_output_folder(partial_of(output))
 
 
 @contextmanager
@@ -113,14 +113,10 @@ def new_folder(output: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: nothing can be written there.
     """
-    partial = output.with_name(f"{PARTIAL}{output.name}")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(output)
+        with written_whole(output) as partial:
+            partial.mkdir()
+            yield partial
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise CheckpointError(f"{output}: cannot be written ({reason}); nothing is left of it") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

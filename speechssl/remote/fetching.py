@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from speechssl.errors import DataError
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 from speechssl.remote.cache import ShardCache, disk_errors_named
 from speechssl.remote.failures import InterruptedFetchError, MismatchError, ShardError, failure, judge, status_of
 from speechssl.remote.opening import CHUNK, CommandOutput, Opened, open_address

@@ -13,7 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 
 FRESH_SECONDS = 600.0
 """After which a note is of no use to anybody."""

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from speechssl.config import EvaluationSetConfig, StreamConfig
 from speechssl.errors import DataError
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 from speechssl.remote.cache import ShardCache
 from speechssl.remote.failures import NotFoundError, UnreachableError
 from speechssl.remote.fetching import Fetcher, RemoteShard

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from speechssl.outputs import partial_of
+from speechssl.files import written_whole
 
 
 def eight_axes() -> tuple[Figure, Any]:
@@ -32,6 +32,5 @@ def tidy(axes: Axes, title: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture under its name only when it is whole."""
-    partial = partial_of(path)
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(path.resolve())
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 import soundfile
 
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 from speechssl.shards.index import index_path, write_index
 from speechssl.shards.members import identifier_of
 from speechssl.shards.table import SampleEntry

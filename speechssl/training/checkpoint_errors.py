@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,19 +12,12 @@ from speechssl.errors import CheckpointError
 
 
 @contextmanager
-def write_errors_named(
-    path: Path, *, action: str = "write", cleanup: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Turn what goes wrong with a disk into CheckpointError; clean up after it and after any other exception."""
+def write_errors_named(path: Path, *, action: str = "write") -> Iterator[None]:
+    """Turn what goes wrong with a disk into CheckpointError."""
     try:
         yield
     except (OSError, safetensors.SafetensorError) as error:
-        cause = _cause(error, path)
-        cleanup()
-        raise CheckpointError(f"{path}: cannot {action} the checkpoint: {cause}") from error
-    except BaseException:
-        cleanup()
-        raise
+        raise CheckpointError(f"{path}: cannot {action} the checkpoint: {_cause(error, path)}") from error
 
 
 def _cause(error: Exception, path: Path) -> str:

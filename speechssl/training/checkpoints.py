@@ -11,7 +11,6 @@ A run folder holds::
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import yaml
 from speechssl import __version__
 from speechssl.config_files import to_yaml
 from speechssl.errors import CheckpointError
+from speechssl.files import PARTIAL, remove_folder, written_whole
 from speechssl.training.checkpoint_errors import read_errors_named, write_errors_named
 
 CheckpointKind = Literal["pretrain", "ctc", "encoder"]
@@ -35,7 +35,6 @@ _TRAINING_STATE = "training_state.pt"
 _DESCRIPTION = "checkpoint.json"
 BEST_FILE = "best.json"
 _PREFIX = "update_"
-_PARTIAL = ".partial_"  # never matched by a reader; what an interrupted run leaves is cleared by the next save
 _PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor)
 
 
@@ -103,10 +102,9 @@ def save_checkpoint(
     }
     final = _folder_of(run, update)
     folder = final.parent
-    partial = folder / f"{_PARTIAL}{final.name}"
-    with write_errors_named(final, cleanup=lambda: shutil.rmtree(partial, ignore_errors=True)):
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_PARTIAL}*"):
+    # A run that was set back writes the same update again.
+    with write_errors_named(final), written_whole(final, replaces_folder=True) as partial:
+        for left in folder.glob(f"{PARTIAL}*"):  # of an interrupted run
             shutil.rmtree(left)
         partial.mkdir()
         safetensors.torch.save_file(weights, partial / _WEIGHTS, metadata={"format": "pt"})
@@ -114,11 +112,6 @@ def save_checkpoint(
             _write_training_state(partial / _TRAINING_STATE, training_state)
         (partial / _CONFIG).write_text(to_yaml(config), encoding="utf-8")
         (partial / _DESCRIPTION).write_text(_to_json(description), encoding="utf-8")
-        for path in (*partial.iterdir(), partial):
-            _sync(path)
-        _remove(final)  # a run that was set back writes the same update again
-        partial.rename(final)
-        _sync(folder)
     return final
 
 
@@ -151,7 +144,7 @@ def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: 
     for path in checkpoints:
         if path not in kept:
             with write_errors_named(path, action="delete"):
-                _remove(path)
+                remove_folder(path)
 
 
 class Best(NamedTuple):
@@ -321,33 +314,10 @@ def _checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
-def _remove(path: Path) -> None:
-    """Delete a checkpoint so that no reader ever sees a part of it."""
-    if path.exists():
-        doomed = path.with_name(f"{_PARTIAL}old_{path.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
-        path.rename(doomed)
-        shutil.rmtree(doomed)
-
-
 def _replace_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole, old or new, whatever happens."""
-    partial = path.with_name(f"{_PARTIAL}{path.name}")
-    with write_errors_named(path, cleanup=lambda: partial.unlink(missing_ok=True)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with write_errors_named(path), written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or a folder's list of entries, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_training_state(path: Path, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechssl import __version__
+from speechssl import __version__, files
 from speechssl.config import PretrainConfig, QuantizerConfig
 from speechssl.config_files import from_dict
 from speechssl.errors import CheckpointError
@@ -127,7 +127,7 @@ def test_scores_come_to_a_checkpoint_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_sync", full)
+    monkeypatch.setattr(files, "_sync", full)
     with pytest.raises(CheckpointError, match="the disk is full"):
         set_metrics(tmp_path, 7, {"wer": 0.5})
     assert load_checkpoint(path).metrics == {"wer": 0.25, "cer": None}

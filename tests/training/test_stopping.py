@@ -29,6 +29,7 @@ from small_runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from speechssl import files
 from speechssl.cli import main
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data import batches
@@ -36,7 +37,7 @@ from speechssl.errors import RunStopped
 from speechssl.remote.waiting import pause
 from speechssl.tasks.ctc import FinetuneTask
 from speechssl.tasks.pretraining import PretrainTask
-from speechssl.training import checkpoints, stopping
+from speechssl.training import stopping
 from speechssl.training.checkpoints import load_checkpoint, load_training_state, read_best
 from speechssl.training.loop import Trainer
 from speechssl.training.run_log import read_log
@@ -131,8 +132,8 @@ def straight(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         *((FinetuneTask, "step", call) for call in (1, 3, 4, 8)),
         *((FinetuneTask, "validate", call) for call in (1, 4)),
-        (checkpoints, "_sync", 1),
-        (checkpoints, "_sync", 12),
+        (files, "_sync", 1),
+        (files, "_sync", 12),
         (Saver, "keep_best", 4),
     ],
 )
@@ -202,7 +203,7 @@ def test_a_second_ctrl_c_ends_at_once(shards: Path, tmp_path: Path, monkeypatch:
 def test_a_second_ctrl_c_in_a_checkpoint_leaves_the_one_before(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = checkpoints._sync
+    original = files._sync
     calls = 0
 
     def sync(path: Path) -> None:
@@ -214,7 +215,7 @@ def test_a_second_ctrl_c_in_a_checkpoint_leaves_the_one_before(
             send(signal.SIGINT)
         original(path)
 
-    monkeypatch.setattr(checkpoints, "_sync", sync)
+    monkeypatch.setattr(files, "_sync", sync)
     with pytest.raises(KeyboardInterrupt):
         run(finetuning(shards, tmp_path / "run"))
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["update_00000002"]

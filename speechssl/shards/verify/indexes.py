@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechssl.errors import DataError
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 from speechssl.shards.index import ShardIndex, file_sha256, index_path, read_index, write_index
 from speechssl.shards.table import COLUMNS, SampleEntry
 from speechssl.shards.verify.results import CheckedSample, ShardResult

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechssl.outputs import PARTIAL
+from speechssl.files import PARTIAL
 from speechssl.shards.index import INDEX_SUFFIX
 from speechssl.shards.listing import REPORT_FILE, UNFINISHED, find_shards, set_of
 from speechssl.shards.table import equal_rows, key_hash
