@@ -20,7 +20,19 @@ class LaunchError(ConfigError):
 
 
 class DataError(UserError):
-    """Audio, transcripts or shards that cannot be used."""
+    """Audio, transcripts or shards that cannot be used.
+
+    Args:
+        where: File, and what in it; or the whole message, if the place is of no use apart from it.
+        found: What was found, and what was expected.
+        remedy: What to do.
+    """
+
+    def __init__(self, where: str, found: str = "", remedy: str = "") -> None:
+        self.where = where if found else ""
+        self.detail = "; ".join(filter(None, (found or where, remedy)))
+        """The message without the place."""
+        super().__init__(f"{where}: {self.detail}" if found else self.detail)
 
 
 class CheckpointError(UserError):

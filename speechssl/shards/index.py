@@ -85,10 +85,8 @@ def read_index(shard: Path, *, with_texts: bool = True) -> ShardIndex:
     index = load_index(path, shard, with_texts=with_texts)
     found = shard.stat().st_size
     if found != index.shard_bytes:
-        raise DataError(
-            f"{shard}: {found} bytes, expected {index.shard_bytes} as its index says; "
-            "the shard is cut off or was replaced, make it again"
-        )
+        said = f"{found} bytes, expected {index.shard_bytes} as its index says"
+        raise DataError(str(shard), said, "the shard is cut off or was replaced, make it again")
     return index
 
 

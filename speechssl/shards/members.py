@@ -11,6 +11,7 @@ from speechssl.text.normalisation import normalize_text
 
 MEMBER_SUFFIXES = frozenset({"flac", "wav", "opus", "ogg", "mp3"})
 """Of audio in shards; what a source may hold is more."""
+_MAKE_AGAIN = "make the shard again"
 
 
 def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def metadata_of(members: dict[str, bytes], *, name: str) -> dict[str, Any]:
     try:
         content = json.loads(members.get("json", b"{}"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: its .json is damaged ({error}); make the shard again") from error
+        raise DataError(name, f"its .json is damaged ({error})", _MAKE_AGAIN) from error
     if not isinstance(content, dict):
-        raise DataError(f"{name}: its .json is a {type(content).__name__}, expected an object; make the shard again")
+        raise DataError(name, f"its .json is a {type(content).__name__}, expected an object", _MAKE_AGAIN)
     return content
 
 
@@ -44,12 +45,12 @@ def transcript_of(members: dict[str, bytes], metadata: dict[str, Any], *, name: 
     try:
         text = text_from(metadata.get(column), column)
     except ValueError as error:
-        raise DataError(f"{name}: in its .json {error}; make the shard again") from error
+        raise DataError(name, f"in its .json {error}", _MAKE_AGAIN) from error
     if not text:
         try:
             text = find_transcript(members, name.rpartition(": ")[2].rpartition("/")[2]) or ""
         except ValueError as error:
-            raise DataError(f"{name}: its transcript {error}; make the shard again") from error
+            raise DataError(name, f"its transcript {error}", _MAKE_AGAIN) from error
     return normalize_text(text) or None
 
 

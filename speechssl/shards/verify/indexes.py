@@ -25,7 +25,7 @@ def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
     except (DataError, ValueError, AttributeError) as error:
         # Damage is what read_index found in another error; by itself it finds only that the sizes differ.
         if isinstance(error, DataError) and error.__cause__ is None:
-            result.name_in_index("stale index", str(error).removeprefix(f"{result.shard}: "))
+            result.name_in_index("stale index", error.detail)
         else:
             result.name_in_index("unreadable index", f"not an index ({error.__cause__ or error})")
         return

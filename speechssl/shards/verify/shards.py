@@ -75,7 +75,7 @@ def _check_sample(file: BinaryIO, sample: ScannedSample, decode: bool, result: S
         kind = "wrong text"
         text = transcript_of(texts, metadata, name=name) or ""
     except DataError as error:
-        result.name(kind, str(error).removeprefix(f"{name}: "), sample.key, sample.offset)
+        result.name(kind, error.detail, sample.key, sample.offset)
     place = sample.members.get(sample.audio_suffix or "")
     entry = SampleEntry(
         key=sample.key,
