@@ -322,7 +322,7 @@ class StreamConfig:
 
     shards: list[str] = field(default_factory=list)
     """Shard files, folders of shards, or globs; from elsewhere https://, s3://, gs:// and hf:// addresses of shards, in
-    braces (shard-{000000..000099}.tar), or of folders, with a slash at the end, or pipe:COMMAND. Several are read as
+    braces (shard-{000000..000099}.tar), or of folders, with a slash at the end. Several are read as
     one corpus."""
     num_streams: int = 1
     """Micro-batches per update, one from each logical stream; processes share them without changing the results."""

@@ -32,11 +32,11 @@ def written_whole(path: Path, *, keeps_partial: bool = False, replaces_folder: b
     try:
         yield partial
         for written in (*(partial.iterdir() if partial.is_dir() else ()), partial):
-            _sync(written)
+            sync(written)
         if replaces_folder:
             remove_folder(path)
         partial.replace(path.resolve())
-        _sync(partial.parent)
+        sync(partial.parent)
     except BaseException:
         if not keeps_partial:
             _remove(partial)
@@ -52,7 +52,7 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file, or a folder's list of entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

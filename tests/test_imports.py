@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
-    {"cores", "errors"},
+    {"cores", "errors", "files"},
     {
         *("config", "config_files", "config_help", "config_limits", "config_schema", "config_shipped"),
         *("config_sources", "config_values", "frames", "installation", "outputs", "seeding"),

@@ -1,12 +1,12 @@
 """The folder that the processes of a machine share, with the shards that they have fetched. It holds of each::
 
-    KEY.tar, KEY.tar.index    the shard and its index, as ``speechssl shard`` would have left them
-    .partial_KEY.tar          what has arrived so far
-    KEY.lock                  there while it is fetched or evicted
+    KEY.tar                   the shard
+    .partial_KEY_BYTES.tar    what has arrived of it so far, and how many bytes it will have
+    KEY.lock                  held while it is fetched or evicted
 
-Room for a shard is reserved before it is fetched, so that what is there and what is on its way stay within the limit. A
-shard that is read now is always let in: alone it may exceed the limit, and others make room for it, what was used
-longest ago first, if need be even what is in use, which then comes again. What is fetched ahead evicts nothing in use.
+The name of a shard on its way reserves the room that it will need, so that all of them stay within the limit. A shard
+that is read now is always let in: alone it may exceed the limit, and others make room for it, what was used longest ago
+first. What is fetched ahead evicts nothing in use: nothing that this process works on, or that any has used just now.
 """
 
 import contextlib
@@ -19,25 +19,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
+
 from speechssl.errors import ConfigError
+from speechssl.files import PARTIAL
 from speechssl.remote.failures import ShardError
-from speechssl.remote.locks import FileLock, locked
-from speechssl.remote.usage import OwnUse, use_of_all
-from speechssl.remote.waiting import POLL_SECONDS, pause
+from speechssl.remote.waiting import pause
 
 logger = logging.getLogger(__name__)
 
 TOUCH_SECONDS = 60.0
 """How exactly the cache knows when a shard was used."""
-_KEY = re.compile(r"(?:^|_)([0-9a-f]{32})\.tar")
+_IN_USE_SECONDS = 5 * TOUCH_SECONDS
+_GIVEN_UP_SECONDS = 86400.0
+"""By how much a shard that its process has given up looks older than it is."""
+_LOCK_POLL_SECONDS = 0.05
+_NAME = re.compile(rf"([0-9a-f]{{32}})\.tar|{re.escape(PARTIAL)}([0-9a-f]{{32}})_(\d+)\.tar")
 
 
 class CachedFile(NamedTuple):
-    """A shard, its index, or a part of a shard in the cache."""
+    """A shard in the cache, or on its way there."""
 
     key: str
     path: Path
     num_bytes: int
+    """What it takes up, or will."""
     last_used: float
     """Seconds since the epoch."""
 
@@ -59,113 +65,123 @@ class ShardCache:
         self.folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "speechssl" / "shards"
         self.folder = self.folder.expanduser()
         self._limit = gigabytes * 1e9
+        self.kept: set[str] = set()
+        """Shards that this process works on."""
         self._touched: dict[str, float] = {}
-        self._own_use = OwnUse(self.folder)
         self._has_warned = False
+
+    def path(self, key: str) -> Path:
+        """Where a shard is once it is whole."""
+        return self.folder / f"{key}.tar"
+
+    def partial_path(self, key: str, num_bytes: int) -> Path:
+        """Where a shard of so many bytes arrives."""
+        return self.folder / f"{PARTIAL}{key}_{num_bytes}.tar"
+
+    def make_folder(self) -> None:
+        """Make the folder of the cache.
+
+        Raises:
+            ShardError: it cannot be made.
+        """
+        with disk_errors_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, keys: set[str]) -> None:
         """Say which shards this process works on: what is fetched ahead does not evict them. Replaces what was said."""
-        if keys != self._own_use.keys:
-            self.make_folder()
-            with self.lock("evict", always=True):
-                self._own_use.work_on(keys)
+        for key in self.kept - keys:
+            self._touched.pop(key, None)
+            self._note_use(key, time.time() - _GIVEN_UP_SECONDS)
+        self.kept = set(keys)
 
-    @contextmanager
-    def room(self, num_bytes: int, key: str, *, must: bool) -> Iterator[bool]:
-        """Reserve room for a shard while it is fetched; False if it ``must`` not be, and does not fit.
+    def touch(self, key: str) -> None:
+        """Note that a shard is used, and with it all that this process works on."""
+        now = time.monotonic()
+        if now - self._touched.get(key, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            for used in {key, *self.kept}:
+                self._touched[used] = now
+                self._note_use(used, time.time())
+
+    def _note_use(self, key: str, when: float) -> None:
+        with contextlib.suppress(OSError):
+            os.utime(self.path(key), (when, when))
+
+    def reserve(self, key: str, num_bytes: int, *, must: bool) -> bool | None:
+        """Make room for a shard, and reserve it, by who has its lock; None if others have to be fetched before.
 
         Args:
-            num_bytes: of the whole shard; 0 if that is not known.
             key: of the shard.
-            must: it is needed now: wait for what is being fetched, and evict what is in use, or exceed the limit by it.
+            num_bytes: of the whole shard.
+            must: it is needed now: evict what is in use, or exceed the limit by it. Else False if it does not fit.
         """
-        while (granted := self._make_room(num_bytes, key, must=must)) is None:
-            pause(POLL_SECONDS)
-        try:
-            yield granted
-        finally:
-            if granted:
-                with self.lock("evict", always=True):
-                    self._own_use.release(key)
-
-    def _make_room(self, num_bytes: int, key: str, *, must: bool) -> bool | None:
-        """Evict until a shard fits, and reserve its room; None if others have to be fetched before it does."""
         with self.lock("evict"):
-            files, use = cached_files(self.folder), use_of_all(self.folder)
-            arrived = {file.key: file.num_bytes for file in files if file.path.suffix == ".tar"}
-            expected = use.fetching | {key: num_bytes}
-            on_its_way = sum(max(0, size - arrived.get(other, 0)) for other, size in expected.items())
-            excess = sum(file.num_bytes for file in files) + on_its_way - self._limit
-            others = use.fetching.keys() - {key}
-            files = sorted((file for file in files if file.key not in {key, *others}), key=lambda file: file.last_used)
-            idle = [file for file in files if file.key not in use.keys]
-            if not must and sum(file.num_bytes for file in idle) < excess:
+            files = cached_files(self.folder)
+            excess = num_bytes + sum(file.num_bytes for file in files if file.key != key) - self._limit
+            others = [file for file in files if file.key != key and (must or not self._is_in_use(file))]
+            if not must and sum(file.num_bytes for file in others) < excess:
                 return False
-            excess -= _evict(idle, excess)
-            if excess > 0 and must:
-                self._warn_once()
-                excess -= _evict(
-                    [file for file in files if file.key in use.keys and file.path.suffix == ".tar"], excess
-                )
-            if excess > 0 and (others or not must):
+            are_all_free = True
+            for file in sorted(others, key=lambda file: (file.key in self.kept, file.last_used)):
+                if excess > 0:
+                    is_evicted = self._evict(file)
+                    are_all_free &= is_evicted
+                    excess -= file.num_bytes * is_evicted
+            if excess > 0 and not (must and are_all_free):
                 return None if must else False
-            self._own_use.reserve(key, num_bytes)
+            self.partial_path(key, num_bytes).touch()
             return True
 
-    def _warn_once(self) -> None:
-        if not self._has_warned:
+    def _is_in_use(self, file: CachedFile) -> bool:
+        return file.key in self.kept or file.last_used > time.time() - _IN_USE_SECONDS
+
+    def _evict(self, file: CachedFile) -> bool:
+        """Remove a shard from the cache, unless it is being fetched; whether that was done."""
+        lock = filelock.FileLock(self.folder / f"{file.key}.lock")
+        if not _is_acquired(lock):
+            return False
+        file.path.unlink(missing_ok=True)
+        lock.release()
+        logger.info("evicted %s, %.3g GB", file.path, file.num_bytes / 1e9)
+        if file.key in self.kept and not self._has_warned:
             self._has_warned = True
             logger.warning(
                 "%s: the shards in use do not fit into cache_gigabytes (%g), so that some have to be fetched again and "
                 "again; raise it, or lower shuffle_hours or num_streams",
                 *(self.folder, self._limit / 1e9),
             )
+        return True
 
     @contextmanager
-    def lock(self, name: str, *, always: bool = False) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Hold a lock against other threads and processes, be it of a shard, by its key; errors are of the disk."""
-        with disk_errors_named(self.folder), locked(self.folder / f"{name}.lock", always=always):
-            yield
-
-    def make_folder(self) -> None:
+        self.make_folder()
         with disk_errors_named(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.folder / f"{name}.lock")
+            while not _is_acquired(lock):
+                pause(_LOCK_POLL_SECONDS)
+            try:
+                yield
+            finally:
+                lock.release()
 
-    def path(self, key: str) -> Path:
-        return self.folder / f"{key}.tar"
 
-    def touch(self, key: str) -> None:
-        now = time.monotonic()
-        if now - self._touched.get(key, -TOUCH_SECONDS) >= TOUCH_SECONDS:
-            self._touched[key] = now
-            with contextlib.suppress(OSError):
-                os.utime(self.path(key))
+def _is_acquired(lock: filelock.BaseFileLock) -> bool:
+    """Take a lock if nobody has it."""
+    with contextlib.suppress(filelock.Timeout):
+        lock.acquire(timeout=0)
+    return lock.is_locked
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
     """What a cache holds."""
     files = []
     for path in folder.iterdir():
-        if match := _KEY.search(path.name):
+        if match := _NAME.fullmatch(path.name):
             with contextlib.suppress(FileNotFoundError):  # gone, or renamed, in this moment
                 facts = path.stat()
-                files.append(CachedFile(match[1], path, facts.st_size, facts.st_mtime))
+                num_bytes = max(facts.st_size, int(match[3] or 0))
+                files.append(CachedFile(match[1] or match[2], path, num_bytes, facts.st_mtime))
     return files
-
-
-def _evict(files: list[CachedFile], num_bytes: float) -> int:
-    """Remove files from the cache, the first ones first, until so many bytes are free; returns how many are."""
-    freed = 0
-    for file in files:
-        if freed >= num_bytes:
-            break
-        lock = FileLock(file.path.with_name(f"{file.key}.lock"))
-        if lock.try_acquire():  # else someone is about to fetch its shard
-            file.path.unlink(missing_ok=True)
-            lock.release()
-            freed += file.num_bytes
-            logger.info("evicted %s, %.3g GB", file.path, file.num_bytes / 1e9)
-    return freed
 
 
 @contextmanager

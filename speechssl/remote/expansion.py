@@ -1,4 +1,4 @@
-"""Shards that addresses, folders and globs elsewhere name, and commands."""
+"""Shards that addresses and folders elsewhere name."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,17 @@ from braceexpand import braceexpand
 from speechssl.errors import DataError
 from speechssl.remote.failures import NotFoundError
 from speechssl.remote.store import ShardStore
-from speechssl.shards.addresses import PIPE, SCHEMES, opening_hint, redact, split_query
+from speechssl.shards.addresses import SCHEMES, opening_hint, redact, split_query
 from speechssl.shards.listing import REPORT_FILE, shards_in_report
+
+_BRACES = "name the shards with braces, as in shard-{000000..000099}.tar"
 
 
 def find_remote(patterns: Mapping[int, str], store: ShardStore) -> dict[str, int]:
-    """Addresses and commands of shards, in order of path, with the number of the pattern that names each first.
+    """Addresses of shards, in order of path, with the number of the pattern that names each first.
 
-    Patterns are addresses of shards, of folders (ending in a slash) and, where the file system can list, globs, and
-    ``pipe:`` commands. All may have braces as in webdataset: ``shard-{000000..000099}.tar``.
+    Patterns are addresses of shards and of folders (ending in a slash), with braces as in webdataset:
+    ``shard-{000000..000099}.tar``.
 
     Raises:
         DataError: names every pattern that leads to no shards.
@@ -42,38 +44,26 @@ def _expand_braces(pattern: str) -> list[str]:
 
 def _shards_at(url: str, store: ShardStore) -> list[str]:
     """Addresses of the shards that one address, without braces, stands for."""
-    if url.startswith(PIPE):
-        return [url]
     scheme, path = url.partition("://")[0].lower(), split_query(url)[0]
     if scheme not in SCHEMES:
-        expected = "its path" if scheme == "file" else f"{', '.join(f'{known}://' for known in SCHEMES)} or pipe:"
-        raise DataError(f"{redact(url)}: shards cannot be read from {scheme}://, expected {expected}")
+        expected = f"expected {', '.join(f'{known}://' for known in SCHEMES)} or a path; else fetch them first"
+        raise DataError(f"{redact(url)}: shards cannot be read from there, {expected}")
     if path.endswith("/"):
         return _shards_in(url, store)
-    if not any(mark in path.partition("://")[2].partition("/")[2] for mark in "*?["):
-        return [url]
-    if scheme in ("http", "https"):
-        raise DataError(
-            f"{redact(url)}: {scheme}:// cannot be searched; name the shards with braces, as in "
-            "shard-{000000..000099}.tar, or give their folder with a slash at its end"
-        )
-    matches = store.glob(url)
-    if not matches:
-        raise DataError(f"{redact(url)}: no shards here (not found){opening_hint(url)}")
-    return matches
+    if any(mark in path.partition("://")[2].partition("/")[2] for mark in "*?["):
+        raise DataError(f"{redact(url)}: addresses cannot be searched; {_BRACES}, or give their folder and a slash")
+    return [url]
 
 
 def _shards_in(folder: str, store: ShardStore) -> list[str]:
     """Addresses of the shards that the report of a remote folder lists, or that above it for a part of a split."""
     path, query = split_query(folder)
     top, name = path.rstrip("/").rpartition("/")[::2]
-    bases = [(path, "")] + ([(f"{top}/", f"{name}/")] if "://" in top else [])
-    for base, prefix in bases:
+    for base, prefix in [(path, "")] + ([(f"{top}/", f"{name}/")] if "://" in top else []):
         try:
-            content = store.read(base + REPORT_FILE + query)
+            listed = shards_in_report(store.read(base + REPORT_FILE + query))
         except NotFoundError:
             continue
-        listed = shards_in_report(content)
         names = [item.removeprefix(prefix) for item in listed if item.startswith(prefix)]
         if shards := [item for item in names if "/" not in item]:
             return [path + item + query for item in shards]
@@ -83,6 +73,5 @@ def _shards_in(folder: str, store: ShardStore) -> list[str]:
             raise DataError(f"{redact(folder)}: its {REPORT_FILE} lists no shards; {hint}")
     raise DataError(
         f"{redact(folder)}: no {REPORT_FILE} here, which `speechssl shard` writes last: the set is not finished, or "
-        "was not copied as a whole; finish it, or name shards from elsewhere with braces, as in "
-        f"shard-{{000000..000099}}.tar{opening_hint(folder)}"
+        f"was not copied as a whole; finish it, or {_BRACES}{opening_hint(folder)}"
     )

@@ -1,8 +1,6 @@
 """What a failure means: whether it may pass, and how to tell of it."""
 
-import email.utils
 import http
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from speechssl.errors import DataError
@@ -10,8 +8,11 @@ from speechssl.shards.addresses import opening_hint, redact_addresses
 
 MAX_RETRY_AFTER_SECONDS = 600.0
 # Of aiohttp, botocore, httpx and google-auth: the connection failed, or ended early.
-_CONNECTION_ERRORS = frozenset({"ClientError", "HTTPClientError", "TransportError"})
+_CONNECTION_ERRORS = frozenset(
+    {"ClientError", "HTTPClientError", "TransportError", "TimeoutError", "HttpProcessingError"}
+)
 _NOT_FOUND = (404, 410)
+_MAY_PASS = (408, 425, 429)
 
 
 class ShardError(DataError):
@@ -34,14 +35,6 @@ class MismatchError(Exception):
     """What the address holds is not what the index describes."""
 
 
-class CommandError(Exception):
-    """A command has failed."""
-
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"exit status {status}" + (f": {said}" if said else ""))
-        self.is_transient = status not in (126, 127)  # not a program; not found
-
-
 class Verdict(NamedTuple):
     """What a failure means."""
 
@@ -57,30 +50,25 @@ def judge(error: BaseException) -> Verdict:
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
-    # aiohttp gives an answer that it cannot understand a status of its own.
-    is_garbled = any("HttpProcessingError" in _class_names(link) for link in chain)
+    class_names = {cls.__name__ for link in chain for cls in type(link).__mro__}
     status = next((status for link in chain if (status := status_of(link))), None)
-    if status is not None and not is_garbled:
+    # aiohttp gives an answer that it cannot understand a status of its own.
+    if status is not None and "HttpProcessingError" not in class_names:
         phrase = http.HTTPStatus(status).phrase if status in {item.value for item in http.HTTPStatus} else ""
-        is_transient = status in (408, 425, 429) or status >= 500
         wait = max(map(_retry_after, chain))
-        return Verdict(f"HTTP {status} {phrase}".strip(), is_transient, wait, status in _NOT_FOUND)
+        return Verdict(
+            f"HTTP {status} {phrase}".strip(), status in _MAY_PASS or status >= 500, wait, status in _NOT_FOUND
+        )
     if isinstance(error, FileNotFoundError):
         return Verdict("not found", False, is_absent=True)
     if isinstance(error, PermissionError):
         return Verdict("no permission", False)
     lines = redact_addresses(str(error)).strip().splitlines()
-    reason = lines[0][:200] if lines else type(error).__name__
-    if isinstance(error, CommandError):
-        return Verdict(reason, error.is_transient)
-    is_connection = is_garbled or bool(_CONNECTION_ERRORS & _class_names(error))
     # Among the connection errors that are ValueErrors are malformed addresses and wrong certificates.
-    is_transient = (is_connection or isinstance(error, (OSError, EOFError))) and not isinstance(error, ValueError)
-    return Verdict(reason, is_transient or "TimeoutError" in _class_names(error))
-
-
-def _class_names(error: BaseException) -> set[str]:
-    return {cls.__name__ for cls in type(error).__mro__}
+    is_transient = isinstance(error, (OSError, EOFError)) or bool(_CONNECTION_ERRORS & class_names)
+    return Verdict(
+        lines[0][:200] if lines else type(error).__name__, is_transient and not isinstance(error, ValueError)
+    )
 
 
 def status_of(error: BaseException) -> int | None:
@@ -94,25 +82,21 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _retry_after(error: BaseException) -> float:
-    """Seconds in the Retry-After header of an answer, be they a number or a date (RFC 9110, section 10.2.3)."""
+    """Seconds in the Retry-After header of an answer; 0 if there is none, or it is a date."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     else:
         headers = getattr(error, "headers", None) or getattr(response, "headers", None) or {}
-    value = headers.get("Retry-After") or headers.get("retry-after") or "0"
     try:
-        seconds = float(value)
+        seconds = float(headers.get("Retry-After") or headers.get("retry-after") or 0)
     except ValueError:
-        try:
-            when = email.utils.parsedate_to_datetime(value)
-        except (TypeError, ValueError):
-            return 0.0
-        seconds = (when.replace(tzinfo=when.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+        return 0.0
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def failure(name: str, verdict: Verdict, failures: int) -> ShardError:
+    """The error that tells of a failure after which nothing is tried any more."""
     if verdict.is_absent:
         return NotFoundError(f"{name}: {verdict.reason}; check the address{opening_hint(name)}")
     attempts = "1 attempt" if failures == 1 else f"{failures} attempts"

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from speechssl.errors import DataError
-from speechssl.files import PARTIAL
+from speechssl.files import sync
 from speechssl.remote.cache import ShardCache, disk_errors_named
 from speechssl.remote.failures import InterruptedFetchError, MismatchError, ShardError, failure, judge, status_of
-from speechssl.remote.opening import CHUNK, CommandOutput, Opened, open_address
-from speechssl.remote.outages import Outages
-from speechssl.remote.waiting import abandonable, check_wanted, pause
-from speechssl.shards.addresses import PIPE
-from speechssl.shards.index import file_sha256, index_path
-from speechssl.shards.verify.indexes import publish_index
-from speechssl.shards.verify.shards import check_shard
+from speechssl.remote.opening import CHUNK, open_address
+from speechssl.remote.waiting import POLL_SECONDS, abandonable, check_wanted, pause
+from speechssl.shards.index import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +33,13 @@ class RemoteShard(NamedTuple):
     name: str
     """For messages, without credentials."""
     url: str
-    """Address with its credentials, or ``pipe:`` and a command."""
+    """Address with its credentials."""
     key: str
     """Name of its files in the cache."""
-    num_bytes: int = 0
-    """Size of the tar; 0 if it is not known yet."""
-    sha256: str = ""
-    """Checksum of the tar; empty if it is not known yet."""
-
-    @property
-    def is_command(self) -> bool:
-        return self.url.startswith(PIPE)
+    num_bytes: int
+    """Size of the tar."""
+    sha256: str
+    """Checksum of the tar."""
 
 
 class Fetcher:
@@ -62,7 +54,6 @@ class Fetcher:
         self._cache = cache
         self._backoff_seconds = backoff_seconds
         self._failures: dict[str, tuple[float, ShardError]] = {}
-        self._outages = Outages()
         self._draws = random.Random()  # of its own: training must not see how often the network failed
 
     def fetch(self, shard: RemoteShard, *, must: bool) -> bool:
@@ -72,30 +63,25 @@ class Fetcher:
             ShardError: it cannot be fetched, or is not wanted any more.
         """
         path, began = self._cache.path(shard.key), time.monotonic()
-        if path.is_file():
-            return True
-        self._cache.make_folder()
-        with self._cache.lock(shard.key):
-            if path.is_file():
-                return True
-            failed_at, error = self._failures.get(shard.name, (0.0, None))
-            if error is not None and failed_at >= began:
-                raise type(error)(str(error))  # who had the lock has tried in vain
-            with self._cache.room(shard.num_bytes, shard.key, must=must) as has_room:
-                if not has_room:
-                    return False
-                partial = path.with_name(PARTIAL + path.name)
-                self._fetch_checked(shard, partial)
-                with partial.open("rb") as file:
-                    os.fsync(file.fileno())
-                partial.replace(path)
-            if not shard.num_bytes:  # a command's, whose size is known only now
-                with self._cache.room(0, shard.key, must=True):
-                    pass
+        while not path.is_file():
+            with self._cache.lock(shard.key):
+                if path.is_file():
+                    break
+                failed_at, error = self._failures.get(shard.name, (0.0, None))
+                if error is not None and failed_at >= began:
+                    raise type(error)(str(error))  # who had the lock has tried in vain
+                has_room = self._cache.reserve(shard.key, shard.num_bytes, must=must)
+                if has_room:
+                    self._fetch_checked(shard)
+            if has_room is False:
+                return False
+            if has_room is None:
+                pause(POLL_SECONDS)  # without the lock, or two that wait would wait for each other
         return True
 
-    def _fetch_checked(self, shard: RemoteShard, partial: Path) -> None:
-        """Fetch until what has arrived is what the index describes; another body than that gets a second chance."""
+    def _fetch_checked(self, shard: RemoteShard) -> None:
+        """Fetch a shard, and give it its name if it is what the index describes; another body gets a second chance."""
+        partial = self._cache.partial_path(shard.key, shard.num_bytes)
         try:
             for is_last in (False, True):
                 try:
@@ -103,46 +89,34 @@ class Fetcher:
                     break
                 except MismatchError as error:
                     if is_last:
-                        raise self._mismatch(shard, error) from error
+                        partial.unlink(missing_ok=True)
+                        raise ShardError(
+                            f"{shard.name}: is not the shard that its index describes: {error}; if it was replaced, "
+                            "put the new index beside it and start again, else copy the shard there again"
+                        ) from error
+                    os.truncate(partial, 0)
                     logger.warning("%s: %s; it is fetched once more", shard.name, error)
-            if not shard.sha256:
-                make_index(partial, shard.name)
-                index_path(partial).replace(index_path(self._cache.path(shard.key)))
         except InterruptedFetchError:
             raise
         except ShardError as error:
             self._failures[shard.name] = (time.monotonic(), error)
             raise
-
-    def _mismatch(self, shard: RemoteShard, error: MismatchError) -> ShardError:
-        if shard.is_command:
-            index_path(self._cache.path(shard.key)).unlink(missing_ok=True)
-            return ShardError(f"{shard.name}: gives another shard than before: {error}; start again to have that one")
-        return ShardError(
-            f"{shard.name}: is not the shard that its index describes: {error}; if it was replaced, put the new index "
-            "beside it and start again, else copy the shard there again"
-        )
+        sync(partial)
+        partial.replace(self._cache.path(shard.key))
 
     def _download(self, shard: RemoteShard, partial: Path) -> None:
-        """Fetch what is missing of the partial file, and check it; what is another shard is deleted."""
-        partial.touch()
-        if shard.is_command or partial.stat().st_size > shard.num_bytes:
-            os.truncate(partial, 0)
+        """Fetch what is missing of the partial file, and check it."""
+
+        def size() -> int:
+            return partial.stat().st_size
 
         def attempt() -> None:
-            if shard.is_command or partial.stat().st_size < shard.num_bytes:
+            if size() < shard.num_bytes:
                 _append(shard, partial)
 
-        def size() -> int:  # a command begins anew each time, so that what it had written counts for nothing
-            return 0 if shard.is_command else partial.stat().st_size
-
-        try:
-            self.retry(shard.name, attempt, size)
-            if shard.sha256 and (found := file_sha256(partial)) != shard.sha256:
-                raise MismatchError(f"its SHA-256 is {found}, expected {shard.sha256}")
-        except MismatchError:
-            partial.unlink(missing_ok=True)
-            raise
+        self.retry(shard.name, attempt, size)
+        if (found := file_sha256(partial)) != shard.sha256:
+            raise MismatchError(f"its SHA-256 is {found}, expected {shard.sha256}")
 
     def retry(self, name: str, attempt: Callable[[], Result], size: Callable[[], int] = lambda: 0) -> Result:
         """Try until it works, or has failed ATTEMPTS times without anything new having arrived.
@@ -150,76 +124,52 @@ class Fetcher:
         Raises:
             NotFoundError, UnreachableError, ShardError: with the address, the attempts and the last cause.
         """
-        failures, largest, answered = 0, size(), False
-        try:
-            while True:
-                try:
-                    result = attempt()
-                    answered = True
-                    return result
-                except (DataError, MismatchError):
-                    raise
-                except Exception as error:  # file systems raise anything
-                    verdict = judge(error)
-                    failures = 1 if size() > largest else failures + 1
-                    largest = max(largest, size())
-                    if verdict.is_absent or not verdict.is_transient or failures == ATTEMPTS:
-                        raise failure(name, verdict, failures) from error
-                backoff = min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
-                delay = max(backoff * self._draws.uniform(0.5, 1), verdict.retry_after)
-                message = f"attempt {failures} of {ATTEMPTS} failed ({verdict.reason}); the next one in {delay:.1f} s"
-                self._outages.failed(name, message)
-                pause(delay)
-        finally:
-            self._outages.ended(name, answered=answered)
-
-
-def make_index(shard: Path, name: str) -> None:
-    """Give a tar without an index one, beside it.
-
-    Raises:
-        ShardError: says what is wrong with the tar, under the name for messages.
-    """
-    index_path(shard).unlink(missing_ok=True)
-    result = check_shard(shard, decode=True, write_index=True)
-    if publish_index(result):
-        return
-    problems = [f"{finding.key or finding.kind}: {finding.detail}" for finding in result.findings[:5]]
-    if len(result.rates) > 1:
-        problems.append(f"samples of {', '.join(f'{rate} Hz' for rate in sorted(result.rates))}, expected one rate")
-    shard.unlink(missing_ok=True)
-    raise ShardError("\n".join(f"{name}: {problem}" for problem in problems or ["no index can be made of it"]))
+        failures, largest = 0, size()
+        while True:
+            try:
+                return attempt()
+            except (DataError, MismatchError):
+                raise
+            except Exception as error:  # file systems raise anything
+                verdict = judge(error)
+                failures = 1 if size() > largest else failures + 1
+                largest = max(largest, size())
+                if not verdict.is_transient or failures == ATTEMPTS:
+                    raise failure(name, verdict, failures) from error
+            backoff = min(self._backoff_seconds * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
+            delay = max(backoff * self._draws.uniform(0.5, 1), verdict.retry_after)
+            logger.log(
+                logging.WARNING if failures == 1 else logging.INFO,
+                "%s: attempt %d of %d failed (%s); the next one in %.1f s",
+                *(name, failures, ATTEMPTS, verdict.reason, delay),
+            )
+            pause(delay)
 
 
 def _append(shard: RemoteShard, partial: Path) -> None:
     """One attempt to fetch what is missing of a partial file."""
-    start = 0 if shard.is_command else partial.stat().st_size
+    start = partial.stat().st_size
     try:
-        if shard.is_command:
-            opened = Opened(CommandOutput(shard.url.removeprefix(PIPE)), 0, None)
-        else:
-            opened = abandonable(lambda: open_address(shard.url, start))
+        opened = abandonable(lambda: open_address(shard.url, start))
     except Exception as error:
         if status_of(error) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise MismatchError(f"it has {start} bytes or fewer, expected {shard.num_bytes}") from error
         raise
     # Without a buffer: what a full disk has refused would be written again, and fail again, when the file is closed.
     with closing(opened.body) as body, partial.open("r+b", buffering=0) as file:
-        if shard.num_bytes and opened.total not in (None, shard.num_bytes):
+        if opened.total not in (None, shard.num_bytes):
             raise MismatchError(f"it has {opened.total} bytes, expected {shard.num_bytes}")
         received = opened.start
         file.seek(received)
         file.truncate()
-        while chunk := body.read(CHUNK) if shard.is_command else abandonable(lambda: body.read(CHUNK)):
+        while chunk := abandonable(lambda: body.read(CHUNK)):
             check_wanted()
-            with disk_errors_named(partial.parent):
-                written = 0
-                while written < len(chunk):
-                    written += file.write(chunk[written:])
             received += len(chunk)
-            if shard.num_bytes and received > shard.num_bytes:
+            if received > shard.num_bytes:
                 raise MismatchError(f"it has more than the {shard.num_bytes} bytes expected")
-    if shard.is_command and received < shard.num_bytes:  # and it says that this was all
-        raise MismatchError(f"it has {received} bytes, expected {shard.num_bytes}")
+            with disk_errors_named(partial.parent):
+                left = memoryview(chunk)
+                while left:
+                    left = left[file.write(left) :]
     if received < shard.num_bytes:
         raise EOFError(f"it ended after {received} of {shard.num_bytes} bytes")

@@ -5,31 +5,26 @@ the old one. Addresses go through fsspec: credentials belong into its configurat
 address has them, messages do not.
 """
 
-import contextlib
 import functools
 import hashlib
 import logging
-import os
+import tempfile
 import threading
-import time
-import uuid
 from collections.abc import Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 from speechssl.config import EvaluationSetConfig, StreamConfig
 from speechssl.errors import DataError
-from speechssl.files import PARTIAL
 from speechssl.remote.cache import ShardCache
-from speechssl.remote.failures import NotFoundError, UnreachableError
+from speechssl.remote.failures import InterruptedFetchError, NotFoundError, UnreachableError
 from speechssl.remote.fetching import Fetcher, RemoteShard
-from speechssl.remote.notes import NOTE_SUFFIX, find_note, forget_old_notes, leave_note
-from speechssl.remote.opening import CHUNK, file_system, open_address
-from speechssl.remote.waiting import POLL_SECONDS, abandonable, check_wanted, heed
-from speechssl.shards.addresses import PIPE, opening_hint, redact, split_query
-from speechssl.shards.index import INDEX_SUFFIX, ShardIndex, file_sha256, index_path, load_index
+from speechssl.remote.opening import CHUNK, open_address
+from speechssl.remote.waiting import abandonable, heed, result_of
+from speechssl.shards.addresses import opening_hint, redact, split_query
+from speechssl.shards.index import INDEX_SUFFIX, ShardIndex, file_sha256, load_index
 
 logger = logging.getLogger(__name__)
 
@@ -76,44 +71,32 @@ class ShardStore:
 
         return self._fetcher.retry(redact(url), lambda: abandonable(content))
 
-    def glob(self, url: str) -> list[str]:
-        """Addresses that match a pattern, where the file system can list.
-
-        Raises:
-            ShardError: they cannot be listed.
-        """
-
-        def matches() -> list[str]:
-            system, path = file_system(url)
-            return [system.unstrip_protocol(name) for name in system.glob(path)]
-
-        return self._fetcher.retry(redact(url), lambda: abandonable(matches))
-
     def add(self, urls: Sequence[str], *, with_texts: bool) -> list[ShardIndex]:
         """Fetch the indexes of shards, and make the shards known under the names in their indexes.
 
         Raises:
             DataError: names those that have none, or a damaged one.
         """
+        self._cache.make_folder()
         leaving = threading.Event()
         pool = ThreadPoolExecutor(min(INDEXES_AT_ONCE, len(urls)), initializer=heed, initargs=(leaving,))
         futures = [pool.submit(self._add, *item, with_texts) for item in zip(urls, self._name(urls), strict=True)]
+        problems, indexes = [], []
         try:
-            pending = set(futures)
-            while pending:
-                check_wanted()
-                done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
-                for future in done:
-                    if isinstance(error := future.exception(), UnreachableError) or not isinstance(error, DataError):
-                        future.result()  # the others would wait as long, and in vain
+            for future in futures:
+                try:
+                    indexes.append(result_of(future))
+                except (UnreachableError, InterruptedFetchError):
+                    raise  # the others would wait as long, and in vain
+                except DataError as error:
+                    problems.append(str(error))
         finally:
             leaving.set()
             pool.shutdown(cancel_futures=True)
-        if problems := [str(error) for future in futures if (error := future.exception())]:
+        if problems:
             more = [f"and {len(problems) - 5} more shards"] if len(problems) > 5 else []
             raise DataError("\n".join(problems[:5] + more))
-        forget_old_notes(self.folder)
-        return [future.result() for future in futures]
+        return indexes
 
     def open(self, name: str) -> BinaryIO:
         """Open a shard for reading, once it is in the cache; a name that was not added is a path.
@@ -173,29 +156,6 @@ class ShardStore:
         return names
 
     def _add(self, url: str, name: str, with_texts: bool) -> ShardIndex:
-        self._cache.make_folder()
-        return (self._add_command if url.startswith(PIPE) else self._add_address)(url, name, with_texts)
-
-    def _add_address(self, url: str, name: str, with_texts: bool) -> ShardIndex:
-        note = self.folder / f"{_digest(redact(url))}{NOTE_SUFFIX}"
-        with self._cache.lock(note.stem):
-            index = self._index_of_others(note, url, name, with_texts)
-            if index is None:
-                began = time.time()
-                index = self._fetch_index(url, name, with_texts)
-                leave_note(note, _key(url, index), began)
-        self._shards[name] = RemoteShard(name, url, _key(url, index), index.shard_bytes, index.sha256)
-        return index
-
-    def _index_of_others(self, note: Path, url: str, name: str, with_texts: bool) -> ShardIndex | None:
-        """The index of an address, if a process that was started with this one has fetched it."""
-        if key := find_note(note):
-            with contextlib.suppress(DataError, FileNotFoundError):
-                index = load_index(index_path(self._cache.path(key)), name, with_texts=with_texts)
-                return index if _key(url, index) == key else None
-        return None
-
-    def _fetch_index(self, url: str, name: str, with_texts: bool) -> ShardIndex:
         path, query = split_query(url)
         try:
             content = self.read(path + INDEX_SUFFIX + query)
@@ -205,41 +165,13 @@ class ShardStore:
                 f"{name}: has no index at {redact(path)}{INDEX_SUFFIX}; put there the one that `speechssl shard` has "
                 f"made, or for shards from elsewhere `speechssl verify --write_index`.{hint}{opening_hint(name)}"
             ) from error
-        fetched = self.folder / f"{PARTIAL}{uuid.uuid4().hex}{INDEX_SUFFIX}"
-        fetched.write_bytes(content)
-        try:
-            index = load_index(fetched, name, with_texts=with_texts)
-            fetched.replace(index_path(self._cache.path(_key(url, index))))
-        finally:
-            fetched.unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile(suffix=INDEX_SUFFIX) as file:
+            file.write(content)
+            file.flush()
+            index = load_index(Path(file.name), name, with_texts=with_texts)
+        key = hashlib.sha256(f"{redact(url)}\n{index.sha256}".encode()).hexdigest()[:32]
+        self._shards[name] = RemoteShard(name, url, key, index.shard_bytes, index.sha256)
         return index
-
-    def _add_command(self, url: str, name: str, with_texts: bool) -> ShardIndex:
-        """Run the command, unless the cache has the index of its shard: only the shard says what it holds."""
-        key = _digest(url)
-        self._shards[name] = RemoteShard(name, url, key)
-        path = self._cache.path(key)
-        while True:
-            if not index_path(path).is_file():
-                path.unlink(missing_ok=True)
-                self._fetcher.fetch(self._shards[name], must=True)
-            try:
-                os.utime(index_path(path))
-                index = load_index(index_path(path), name, with_texts=with_texts)
-            except (DataError, FileNotFoundError):
-                if index_path(path).is_file():
-                    raise
-                continue  # another process has evicted it
-            self._shards[name] = RemoteShard(name, url, key, index.shard_bytes, index.sha256)
-            return index
-
-
-def _key(url: str, index: ShardIndex) -> str:
-    return _digest(f"{redact(url)}\n{index.sha256}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def make_store(config: StreamConfig | EvaluationSetConfig, training: StreamConfig | None = None) -> ShardStore:

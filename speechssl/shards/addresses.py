@@ -1,29 +1,24 @@
-"""Addresses and commands that shards come from, and how they are shown: without credentials."""
+"""Addresses that shards come from, and how they are shown: without credentials."""
 
 import re
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
-PIPE = "pipe:"
+_PIPE = "pipe:"
+"""Before a command of webdataset, which we do not run."""
 SCHEMES = ("https", "http", "s3", "gs", "hf")
 _ADDRESS = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^/\s]*)(\S*)")
-_TAR_PATH = re.compile(r"[\w./@~+-]+\.tar")
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is an address or a command, and not a path of this machine."""
-    return name.startswith(PIPE) or _ADDRESS.match(name) is not None
+    """Whether a name is an address, or a command, and not a path of this machine."""
+    return name.startswith(_PIPE) or _ADDRESS.match(name) is not None
 
 
 def redact(name: str) -> str:
-    """An address or a command for messages: without user, password and query, and without what a command is told.
-
-    A path stays as it is.
-    """
-    if name.startswith(PIPE):
-        words = [redact_word(word, is_first=i == 0) for i, word in enumerate(words_of(name.removeprefix(PIPE)))]
-        return PIPE + re.sub(r"…( …)+", "…", " ".join(words))
+    """An address for messages: without user, password and query; of a command nothing. A path stays as it is."""
+    if name.startswith(_PIPE):
+        return f"{_PIPE}…"
     return redact_addresses(name) if is_remote(name) else name
 
 
@@ -42,20 +37,6 @@ def without_credentials(configuration: Any) -> Any:
         else without_credentials(value)
         for key, value in configuration.items()
     }
-
-
-def words_of(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:
-        return command.split()
-
-
-def redact_word(word: str, *, is_first: bool) -> str:
-    """A word of a command if it is the program, an address or a tar; the others may be secrets."""
-    if _ADDRESS.match(word):
-        return redact_addresses(word)
-    return word if _TAR_PATH.fullmatch(word) or (is_first and re.fullmatch(r"[\w./+-]+", word)) else "…"
 
 
 def redact_addresses(text: str) -> str:

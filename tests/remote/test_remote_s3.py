@@ -1,19 +1,18 @@
 """Object stores."""
 
-import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec.core  # type: ignore[import-untyped]
 import pytest
 import torch
 from remote_site import FIRST, content_of, load
 
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import DataError
-from speechssl.remote import fetching, opening
+from speechssl.remote import fetching
 from speechssl.remote.store import ShardStore
 
 
@@ -31,7 +30,7 @@ def test_what_does_not_open_at_hugging_face_comes_with_what_may_help(
     def refuse(url: str) -> None:
         raise error
 
-    monkeypatch.setattr(opening, "file_system", refuse)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
     with pytest.raises(DataError, match=r"hf://datasets/USER/REPOSITORY/FOLDER/.*`hf auth login`, or HF_TOKEN"):
         read_corpus([entry], store=store)
 
@@ -65,13 +64,13 @@ def bucket(folder: Path) -> Iterator[str]:
 
 def test_an_object_store_gives_the_same_batches(bucket: str, folder: Path, store: ShardStore) -> None:
     local = read_corpus([str(folder)])
-    corpora = [read_corpus([entry], store=store) for entry in (bucket, f"{bucket}*.tar")]
+    corpora = [read_corpus([entry], store=store) for entry in (bucket, f"{bucket}shard-{{000000..000004}}.tar")]
     for corpus in corpora:
         assert corpus.shards == [f"{bucket}{Path(name).name}" for name in local.shards]
     for one, other in zip(load(corpora[0]), load(local), strict=True):
         assert all(torch.equal(a.audio, b.audio) for a, b in zip(one, other, strict=True))
     for entry, message in (
-        (f"{bucket}no-*.tar", "no shards here"),
+        (f"{bucket}*.tar", "cannot be searched; name the shards with braces"),
         ("s3://bucket/other/", "no report.json here"),
         (f"{bucket}gone.tar", "has no index at"),
     ):
@@ -81,7 +80,8 @@ def test_an_object_store_gives_the_same_batches(bucket: str, folder: Path, store
 
 def test_an_object_is_resumed_where_it_broke(bucket: str, folder: Path, store: ShardStore) -> None:
     corpus, content = read_corpus([bucket], store=store), (folder / FIRST).read_bytes()
-    partial = store.folder / f".partial_{store._shards[corpus.shards[0]].key}.tar"
+    store.folder.mkdir(exist_ok=True)
+    partial = store.folder / f".partial_{store._shards[corpus.shards[0]].key}_{len(content)}.tar"
     partial.write_bytes(content[:50_000])
     opened_at: list[int] = []
     original = fetching.open_address
@@ -94,10 +94,3 @@ def test_an_object_is_resumed_where_it_broke(bucket: str, folder: Path, store: S
         patch.setattr(fetching, "open_address", noting)
         assert content_of(corpus, corpus.shards[0]) == content
     assert opened_at == [50_000]
-
-
-def test_quoting(tmp_path: Path, folder: Path, store: ShardStore) -> None:
-    odd = tmp_path / "a folder"
-    odd.mkdir()
-    shutil.copy(folder / FIRST, odd / FIRST)
-    assert len(read_corpus([f"pipe:cat {shlex.quote(str(odd / FIRST))}"], store=store)) > 0

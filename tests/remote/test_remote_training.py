@@ -25,7 +25,6 @@ from speechssl.data.corpus import read_corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.remote.failures import NotFoundError
 from speechssl.remote.store import ShardStore
-from speechssl.remote.usage import use_of_all
 from speechssl.verbs import pretrain
 
 
@@ -88,9 +87,9 @@ def test_the_next_window_is_fetched_while_the_first_is_trained_on(server: Faulty
     wait_until(lambda: names_cached(store) == wanted)
     time.sleep(0.05)
     assert names_cached(store) == wanted, "no more than that"
-    assert use_of_all(store.folder).keys == {store._shards[name].key for name in (*ahead.now, *ahead.following)}
+    assert store._cache.kept == {store._shards[name].key for name in (*ahead.now, *ahead.following)}
     batches.close()  # type: ignore[attr-defined]
-    assert use_of_all(store.folder).keys == set()
+    assert store._cache.kept == set()
 
 
 def test_a_window_is_kept_until_its_last_batch_is_decoded(server: FaultyServer, store: ShardStore) -> None:
@@ -101,8 +100,7 @@ def test_a_window_is_kept_until_its_last_batch_is_decoded(server: FaultyServer, 
     fewest = len(keys)
     for update, (batch,) in enumerate(loader):
         spec = loader._plan.batch(update + 1, 0)
-        with store._cache.lock("evict"):  # as who reads it does
-            in_use = use_of_all(store.folder).keys
+        in_use = store._cache.kept
         if update < 59:
             assert {keys[ref.shard] for ref in spec.refs} <= in_use
         fewest = min(fewest, len(in_use))

@@ -127,7 +127,7 @@ def test_scores_come_to_a_checkpoint_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_sync", full)
+    monkeypatch.setattr(files, "sync", full)
     with pytest.raises(CheckpointError, match="the disk is full"):
         set_metrics(tmp_path, 7, {"wer": 0.5})
     assert load_checkpoint(path).metrics == {"wer": 0.25, "cer": None}

@@ -132,8 +132,8 @@ def straight(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         *((FinetuneTask, "step", call) for call in (1, 3, 4, 8)),
         *((FinetuneTask, "validate", call) for call in (1, 4)),
-        (files, "_sync", 1),
-        (files, "_sync", 12),
+        (files, "sync", 1),
+        (files, "sync", 12),
         (Saver, "keep_best", 4),
     ],
 )
@@ -145,7 +145,7 @@ def test_nothing_shows_that_a_run_was_interrupted(
     assert stopped.exit_status == 143
     assert f"interrupted after update {saved} of 8, which is saved" in str(stopped)
     assert f"speechssl: {stopped}" in capsys.readouterr().err
-    assert saved == {"step": call, "validate": 2 * call, "_sync": 2 + 2 * (call > 1), "keep_best": 2 * call}[name]
+    assert saved == {"step": call, "validate": 2 * call, "sync": 2 + 2 * (call > 1), "keep_best": 2 * call}[name]
     assert not list((tmp_path / "run" / "checkpoints").glob(".*")), "nothing partial is left"
     run(finetuning(shards, tmp_path / "run"))
     assert same_weights(tmp_path / "run", straight)
@@ -203,7 +203,7 @@ def test_a_second_ctrl_c_ends_at_once(shards: Path, tmp_path: Path, monkeypatch:
 def test_a_second_ctrl_c_in_a_checkpoint_leaves_the_one_before(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = files._sync
+    original = files.sync
     calls = 0
 
     def sync(path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_second_ctrl_c_in_a_checkpoint_leaves_the_one_before(
             send(signal.SIGINT)
         original(path)
 
-    monkeypatch.setattr(files, "_sync", sync)
+    monkeypatch.setattr(files, "sync", sync)
     with pytest.raises(KeyboardInterrupt):
         run(finetuning(shards, tmp_path / "run"))
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["update_00000002"]
