@@ -14,7 +14,7 @@ import soundfile
 from conftest import RATE
 
 from speechssl.data.corpus import SampleRef, read_corpus
-from speechssl.data.samples import read_members, read_sample_audio
+from speechssl.data.samples import read_bytes, read_sample_audio
 from speechssl.shards.index import index_path, write_index
 from speechssl.shards.members import identifier_of, metadata_of, transcript_of
 from speechssl.shards.table import SampleEntry
@@ -126,7 +126,9 @@ class Sample(NamedTuple):
 
 
 def read_sample(ref: SampleRef, sample_rate: int) -> Sample:
-    members, name = read_members(ref), f"{ref.shard}: {ref.key}"
+    with tarfile.open(fileobj=io.BytesIO(read_bytes(ref)), mode="r:") as tar:
+        members = {item.name.partition(".")[2].lower(): tar.extractfile(item).read() for item in tar}  # type: ignore[union-attr]
+    name = f"{ref.shard}: {ref.key}"
     metadata = metadata_of(members, name=name)
     text = transcript_of(members, metadata, name=name)
     return Sample(ref.key, read_sample_audio(ref, sample_rate), text, identifier_of("speaker", metadata) or None)

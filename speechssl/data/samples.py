@@ -1,8 +1,6 @@
 """One sample out of a shard, at the offset that the index gives."""
 
-import io
 import os
-import tarfile
 import zlib
 
 import numpy as np
@@ -10,18 +8,6 @@ import numpy as np
 from speechssl.audio.reading import decode_into
 from speechssl.data.corpus import SampleRef
 from speechssl.errors import DataError
-from speechssl.shards.members import identifier_of, metadata_of
-
-
-def read_speaker(ref: SampleRef) -> str | None:
-    """Who speaks in a sample, if its index or its shard knows; nothing is decoded.
-
-    Raises:
-        DataError: names shard and key of what is missing or damaged.
-    """
-    if ref.speaker is not None:
-        return ref.speaker or None
-    return identifier_of("speaker", metadata_of(read_members(ref), name=f"{ref.shard}: {ref.key}")) or None
 
 
 def read_sample_audio(ref: SampleRef, sample_rate: int) -> np.ndarray:
@@ -41,12 +27,12 @@ def read_audio_into(out: np.ndarray, ref: SampleRef, sample_rate: int, *, start:
     Raises:
         DataError: names shard and key of what is missing or damaged.
     """
-    encoded = _read_bytes(ref)[ref.audio_start : ref.audio_start + ref.audio_size]
+    encoded = read_bytes(ref)[ref.audio_start : ref.audio_start + ref.audio_size]
     name = f"{ref.shard}: {ref.key}"
     decode_into(out, encoded, name=name, sample_rate=sample_rate, num_samples=ref.num_samples, start=start)
 
 
-def _read_bytes(ref: SampleRef) -> bytes:
+def read_bytes(ref: SampleRef) -> bytes:
     """All bytes of a sample, checked against the index."""
     name = f"{ref.shard}: {ref.key}"
     data = _raw_bytes(ref)
@@ -78,22 +64,3 @@ def _read_local(path: str, offset: int, size: int) -> bytes:
         return os.pread(descriptor, size, offset)
     finally:
         os.close(descriptor)
-
-
-def read_members(ref: SampleRef) -> dict[str, bytes]:
-    """Bytes of a sample's members by what follows the key and its dot.
-
-    Raises:
-        DataError: names shard and key of what is missing or damaged.
-    """
-    members = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(_read_bytes(ref)), mode="r:", ignore_zeros=False) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                content = tar.extractfile(member)
-                if key == ref.key_in_shard and content is not None:
-                    members[suffix.lower()] = content.read()
-    except tarfile.TarError as error:
-        raise DataError(f"{ref.shard}: {ref.key}: damaged tar ({error}); make the shard again") from error
-    return members

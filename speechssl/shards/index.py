@@ -8,7 +8,6 @@ version, the sample rate, and the size and SHA-256 of the tar are JSON in its me
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from speechssl.errors import DataError
+from speechssl.files import written_whole
 from speechssl.shards.table import COLUMNS, OPTIONAL, SampleEntry, SampleTable, StringColumn, columns_of_entries
 
 INDEX_SUFFIX = ".index"
@@ -46,7 +46,7 @@ def index_path(shard: Path) -> Path:
 
 
 def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], path: Path, sha256: str = "") -> None:
-    """Write the index of a shard to ``path``, and sync it; without ``sha256`` the shard is read for it."""
+    """Write the index of a shard to ``path``; without ``sha256`` the shard is read for it."""
     columns: dict[str, np.ndarray] = {}
     for name, column in columns_of_entries(entries).items():
         if isinstance(column, StringColumn):
@@ -59,11 +59,9 @@ def write_index(shard: Path, sample_rate: int, entries: Sequence[SampleEntry], p
         "shard_bytes": shard.stat().st_size,
         "sha256": sha256 or file_sha256(shard),
     }
-    with path.open("wb") as file:
+    with written_whole(path) as partial:
         # One entry, since safetensors writes several in any order, and the same shard should have the same index.
-        file.write(save(columns, {METADATA_KEY: json.dumps(facts)}))
-        file.flush()
-        os.fsync(file.fileno())
+        partial.write_bytes(save(columns, {METADATA_KEY: json.dumps(facts)}))
 
 
 def _ends_of(name: str) -> str:
@@ -114,16 +112,27 @@ def _read(shard: Path | str, path: Path, *, with_texts: bool) -> ShardIndex:
             raise ValueError(f"its facts are a {type(facts).__name__}")
         if facts.get("version") != VERSION:
             raise ValueError(f"its version is {facts.get('version')}")
-        there = set(file.keys())
+        if type(facts["sample_rate"]) is not int:
+            raise ValueError(f"its sample rate is {facts['sample_rate']!r}")
         for name, dtype in ((column.name, column.metadata["dtype"]) for column in COLUMNS):
-            if name in OPTIONAL and (not with_texts or (name != "texts" and name not in there)):
+            if name in OPTIONAL and not with_texts:
                 continue
-            data = file.get_tensor(name)
-            columns[name] = data if dtype else StringColumn(data, file.get_tensor(_ends_of(name)))
+            if dtype:
+                columns[name] = _column(file, name, dtype)
+            else:
+                columns[name] = StringColumn(_column(file, name, "uint8"), _column(file, _ends_of(name), "int64"))
     if len({len(column) for column in columns.values()}) != 1:
         raise ValueError("its columns differ in length")
     about = {name: facts[name] for name in ("sample_rate", "shard_bytes", "sha256")}
     return ShardIndex(shard=shard, **about, **columns)
+
+
+def _column(file: Any, name: str, dtype: str) -> np.ndarray:
+    """A column of the type that is written; another would be a wrong number sooner or later."""
+    column: np.ndarray = file.get_tensor(name)
+    if column.dtype != dtype:
+        raise ValueError(f"its column {name} is of type {column.dtype}, expected {dtype}")
+    return column
 
 
 def file_sha256(path: Path) -> str:

@@ -35,8 +35,9 @@ class SampleEntry:
     text: str | None = None
     """Transcript, empty if there is none; None if it is not known, as texts were not asked for."""
     speaker: str | None = None
-    """The same; nor does an index of an earlier time know it."""
+    """Who speaks; the same."""
     language: str | None = None
+    """The same."""
 
     @property
     def key_hash(self) -> int:
@@ -93,7 +94,7 @@ def _of(name: str, dtype: str = "") -> dict[str, str]:
 class SampleTable:
     """Samples in columns with one row each, (N,), in the order of shards and offsets.
 
-    Those that may be None were not asked for, or are not in an index of an earlier time.
+    Those that may be None were not asked for.
     """
 
     offsets: np.ndarray = field(metadata=_of("offset", "int64"))

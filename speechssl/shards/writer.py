@@ -127,11 +127,9 @@ class ShardFile:
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        index = self._path.with_name(PARTIAL + index_path(self._path).name)
         sums = zip(self._entries, self._sums.checksums, strict=True)
         entries = [replace(entry, checksum=checksum) for entry, checksum in sums]
-        write_index(self._partial, self._sample_rate, entries, index, self._sums.sha256)
-        index.replace(index_path(self._path))
+        write_index(self._partial, self._sample_rate, entries, index_path(self._path), self._sums.sha256)
         self._partial.replace(self._path)
         return self._sums.num_bytes, self._sums.sha256
 

@@ -15,7 +15,6 @@ from speechssl import __version__
 from speechssl.config import EvaluateConfig
 from speechssl.config_files import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
-from speechssl.data.samples import read_speaker
 from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
 from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import ConfigError, DataError
@@ -182,6 +181,5 @@ def describe_characters(
 
 def read_speakers(corpus: Corpus, scored: Scored) -> dict[str, str]:
     """Speakers of the scored utterances, of those whose shard knows."""
-    chosen = (ref for ref in map(corpus.__getitem__, range(len(corpus))) if ref.key in scored.references)
-    found = {ref.key: read_speaker(ref) for ref in chosen}
-    return {key: speaker for key, speaker in found.items() if speaker is not None}
+    refs = map(corpus.__getitem__, range(len(corpus)))
+    return {ref.key: ref.speaker for ref in refs if ref.key in scored.references and ref.speaker}

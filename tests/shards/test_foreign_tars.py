@@ -9,7 +9,6 @@ from shards_to_verify import Members, encoded, read_sample, write_shard
 
 from speechssl.config import ShardConfig, VerifyConfig
 from speechssl.data.corpus import read_corpus
-from speechssl.data.samples import read_speaker
 from speechssl.verbs import shard as ingest
 from speechssl.verbs.verify import run as verify
 
@@ -30,7 +29,7 @@ def said(shards: Path) -> dict[str, tuple[Any, ...]]:
     """Text in the index, text and speaker in the sample, by key."""
     corpus = read_corpus([str(shards)], with_texts=True)
     samples = {ref.key: read_sample(ref, corpus.sample_rate) for ref in corpus}
-    return {ref.key: (ref.text, samples[ref.key].text, samples[ref.key].speaker, read_speaker(ref)) for ref in corpus}
+    return {ref.key: (ref.text, samples[ref.key].text, samples[ref.key].speaker, ref.speaker or None) for ref in corpus}
 
 
 @pytest.mark.usefixtures("inline")

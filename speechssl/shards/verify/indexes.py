@@ -5,12 +5,12 @@ from pathlib import Path
 
 from speechssl.errors import DataError
 from speechssl.files import PARTIAL
-from speechssl.shards.index import ShardIndex, file_sha256, index_path, read_index, write_index
-from speechssl.shards.table import COLUMNS, SampleEntry
+from speechssl.shards.index import file_sha256, index_path, read_index, write_index
+from speechssl.shards.table import SampleEntry, key_hash
 from speechssl.shards.verify.results import CheckedSample, ShardResult
 
-_NAMES = {"offset": "offset", "size": "size", "checksum": "CRC-32"}
-_AUDIO_NAMES = {"num_samples": "number of audio samples", "audio_start": "audio start", "audio_size": "audio size"}
+_OF_AUDIO = ("num_samples", "audio_start", "audio_size")
+_OF_TEXTS = ("text", "speaker", "language")
 
 
 def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
@@ -20,9 +20,8 @@ def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
         return
     try:
         index = read_index(result.shard)
-        _check_types(index)
-        rows = list(zip(index.entries(), index.key_hashes.tolist(), strict=True))
-    except (DataError, ValueError, AttributeError) as error:
+        rows = index.entries()
+    except (DataError, ValueError) as error:
         # Damage is what read_index found in another error; by itself it finds only that the sizes differ.
         if isinstance(error, DataError) and error.__cause__ is None:
             result.name_in_index("stale index", error.detail)
@@ -36,67 +35,50 @@ def check_index(samples: Sequence[CheckedSample], result: ShardResult) -> None:
         _, key, offset = result.rates[rate]
         result.name_in_index("stale index", f"{rate} Hz, but {index.sample_rate} Hz in the index", key, offset)
     _compare_rows(samples, rows, result, is_same_file=is_same_file)
-
-
-def _check_types(index: ShardIndex) -> None:
-    """Raise ValueError for another type than is written, which would be a wrong number sooner or later."""
-    if type(index.sample_rate) is not int:
-        raise ValueError(f"a sample rate {index.sample_rate!r}, expected a whole number")
-    for column in COLUMNS:
-        values, expected = getattr(index, column.name), column.metadata["dtype"]
-        typed = [(values, expected)] if expected else [(values.data, "uint8"), (values.ends, "int64")] if values else []
-        for part, dtype in typed:
-            if part.dtype != dtype:
-                raise ValueError(f"a column of type {part.dtype}, expected {dtype}")
+    for row, hashed in zip(rows, index.key_hashes.tolist(), strict=True):
+        if hashed != key_hash(row.key):
+            result.name_in_index("wrong index row", "its hash is not that of its key", row.key, row.offset)
 
 
 def _compare_rows(
-    samples: Sequence[CheckedSample],
-    rows: list[tuple[SampleEntry, int]],
-    result: ShardResult,
-    *,
-    is_same_file: bool,
+    samples: Sequence[CheckedSample], rows: Sequence[SampleEntry], result: ShardResult, *, is_same_file: bool
 ) -> None:
     """Compare row by row; a sample that was changed after it was indexed is the shard's fault, not the index's."""
     num_before = len(result.findings) + len(result.index_findings)
-    row_of_key = {entry.key: (entry, hashed) for entry, hashed in rows}
+    row_of_key = {row.key: row for row in rows}
     for sample in samples:
         true = sample.entry
         row = row_of_key.pop(true.key, None)
         if row is None:
             result.name_in_index("wrong index row", "in the shard, but not in its index", true.key, true.offset)
             continue
-        entry, hashed = row
-        is_in_place = (entry.offset, entry.size) == (true.offset, true.size)
-        if not is_same_file and is_in_place and entry.checksum != true.checksum:
+        is_in_place = (row.offset, row.size) == (true.offset, true.size)
+        if not is_same_file and is_in_place and row.checksum != true.checksum:
             detail = (
                 "its bytes are not those that were indexed, though in the same place: the shard is damaged or was "
                 "edited; restore it, or delete the index if the change is wanted"
             )
             result.name("changed since indexed", detail, true.key, true.offset)
             continue
-        if differences := _differences(sample, entry, hashed):
+        if differences := _differences(sample, row):
             result.name_in_index("wrong index row", ", ".join(differences), true.key, true.offset)
-    for entry, _ in row_of_key.values():
+    for row in row_of_key.values():
         detail = "in the index, but not in the shard as far as it can be read"
-        result.name_in_index("wrong index row", detail, entry.key, entry.offset)
-    in_order = [entry.key for entry, _ in rows] == [sample.entry.key for sample in samples]
+        result.name_in_index("wrong index row", detail, row.key, row.offset)
+    in_order = [row.key for row in rows] == [sample.entry.key for sample in samples]
     if not in_order and num_before == len(result.findings) + len(result.index_findings):
         result.name_in_index("wrong index row", "its rows are not in the order of the shard, or one is there twice")
 
 
-def _differences(sample: CheckedSample, entry: SampleEntry, hashed: int) -> list[str]:
-    """Fields of an index row that are not as in the shard."""
-    true = sample.entry
-    names = dict(_NAMES)
-    if sample.audio is not None:
-        names |= _AUDIO_NAMES
-    pairs = [(name, getattr(entry, field), getattr(true, field)) for field, name in names.items()]
-    pairs.insert(len(_NAMES), ("key hash", hashed, true.key_hash))
-    if sample.is_readable:
-        texts = ((field, getattr(entry, field), getattr(true, field)) for field in ("text", "speaker", "language"))
-        pairs += [pair for pair in texts if pair[1] is not None]
-    return [f"{name} {_short(found)}, expected {_short(wanted)}" for name, found, wanted in pairs if found != wanted]
+def _differences(sample: CheckedSample, row: SampleEntry) -> list[str]:
+    """Fields of an index row that are not as in the shard, of those that can be known."""
+    unknown = {*(_OF_AUDIO if sample.audio is None else ()), *(() if sample.is_readable else _OF_TEXTS)}
+    found = vars(row)
+    return [
+        f"{name} {_short(found[name])}, expected {_short(wanted)}"
+        for name, wanted in vars(sample.entry).items()
+        if name not in unknown and found[name] != wanted
+    ]
 
 
 def _short(value: object) -> str:
