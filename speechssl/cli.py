@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import NoReturn, TextIO
 
 from speechssl import __version__, config
-from speechssl.config_files import build, partial_yaml, read_arguments
-from speechssl.config_help import help_text
-from speechssl.config_values import nearest
+from speechssl.config.help import help_text
+from speechssl.config.reading import build, to_yaml
+from speechssl.config.schema import nearest
+from speechssl.config.sources import read_arguments
 from speechssl.errors import ConfigError, DataError, LaunchError, RunStopped, UserError
 from speechssl.installation import check_installation
 from speechssl.outputs import escape_what_does_not_fit
@@ -164,13 +165,20 @@ def _run(arguments: list[str]) -> int:
         print(help_text(verb.config, command=f"speechssl {name}", positionals=verb.positionals), end="")
         return 0
     if sources.print_config:
-        print(partial_yaml(verb.config, sources), end="")
+        print(to_yaml(_as_it_runs(build(verb.config, sources, partial=True))), end="")
         return 0
     resolved: object = build(verb.config, sources)
     _log_to_terminal(logging.INFO if _speaks(arguments) else logging.ERROR)
     check_installation()
     importlib.import_module(verb.module).run(resolved)
     return 0
+
+
+def _as_it_runs(asked: object) -> object:
+    """A configuration with the model that --init brings: reading that takes torch."""
+    if getattr(asked, "init", None) is not None:
+        return importlib.import_module("speechssl.tasks.initial").resolve(asked)
+    return asked.with_min_seconds() if isinstance(asked, config.PretrainConfig) else asked
 
 
 def _overview() -> str:

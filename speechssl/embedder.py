@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speechssl.config import DropoutConfig, ModelConfig, TranscribeConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.decoding.long_form import Audio, open_recording
 from speechssl.errors import ConfigError
 from speechssl.frames import frame_seconds

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TranscribeConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.data.cells import round_up
 from speechssl.decoding.decoder import Decoder, build_decoder, emissions
 from speechssl.decoding.long_form import Audio, Recording, Window, open_recording

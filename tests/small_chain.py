@@ -1,6 +1,5 @@
 """A very small model, and the configurations of its pretraining and fine-tuning."""
 
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,8 @@ def pretrain_config(shards: Path, output: Path, max_updates: int = 8) -> Pretrai
         output=output,
         data=data,
         dev=EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8),
-        model=deepcopy(MODEL),
-        objective=deepcopy(OBJECTIVE),
+        model=MODEL,
+        objective=OBJECTIVE,
         dropout=DropoutConfig(features=0.1, layer_drop=0.2),
         optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=1.0),
         training=training(max_updates),
@@ -64,7 +63,7 @@ def finetune_config(shards: Path, output: Path, init: Path | None) -> FinetuneCo
         init=init,
         train=stream,
         dev=EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8),
-        model=deepcopy(MODEL),
+        model=MODEL,
         masking=MaskingConfig(time_prob=0.2, time_length=2, channel_prob=0.2, channel_length=4),
         freeze_context_updates=2,
         optimizer=OptimizerConfig(learning_rate=1e-3),

@@ -12,7 +12,7 @@ import torch
 
 from speechssl import cli
 from speechssl.config import ExportConfig
-from speechssl.config_schema import schema_of
+from speechssl.config.schema import schema_of
 from speechssl.interop import exporting
 
 WORK = {
@@ -65,7 +65,13 @@ def commands(
         "verify": {"shards": data},
         "plan": {"pretraining": str(tmp_path / "run.yaml"), "shards": data},
         "pretrain": {"data.shards": data, "data.num_streams": "2", "output": output},
-        "finetune": {"init": str(pretrained), "train.shards": data, "dev.shards": data, "output": output},
+        "finetune": {
+            "init": str(pretrained),
+            "train.shards": data,
+            "dev.shards": data,
+            "output": output,
+            "masking.channel_length": "8",
+        },
         "evaluate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "transcribe": {"checkpoint": str(finetuned), "audio": audio, "accelerator": "cpu"},
         "import": {"checkpoint": str(exported), "output": output},

@@ -10,7 +10,7 @@ import torch
 
 from speechssl import cli
 from speechssl.config import EvaluateConfig, PretrainConfig, ShardConfig, TranscribeConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.errors import DataError, HealthError
 
 

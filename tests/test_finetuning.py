@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from changing import with_values
 from conftest import write_corpus
 from small_chain import MODEL, finetune_config, pretrain_config, weights
 
@@ -22,12 +22,12 @@ from speechssl.config import (
     OptimizerConfig,
     ShardConfig,
 )
-from speechssl.config_files import parse
+from speechssl.config.reading import parse
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.tasks.ctc import FinetuneTask, blank_share, slow_updates
-from speechssl.tasks.initial import take_encoder
+from speechssl.tasks.initial import resolve_finetuning, resolve_pretraining
 from speechssl.tasks.sets import read_sets
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import load_checkpoint, read_best
@@ -47,12 +47,12 @@ def test_blanks_are_counted_inside_utterances() -> None:
 def test_finetuning_does_not_go_on_from_another_encoder(shards: Path, tmp_path: Path) -> None:
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=2))
     config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
-    finetune.run(deepcopy(config))
-    finetune.run(deepcopy(config))
+    finetune.run(config)
+    finetune.run(config)
     shutil.rmtree(tmp_path / "pretrain")
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=4))
     with pytest.raises(ConfigError, match="init holds other weights than when the run began"):
-        finetune.run(deepcopy(config))
+        finetune.run(config)
 
 
 def test_finetuning_does_not_go_on_with_another_dev_set(shards: Path, tmp_path: Path) -> None:
@@ -60,24 +60,24 @@ def test_finetuning_does_not_go_on_with_another_dev_set(shards: Path, tmp_path: 
     manifest = write_corpus(tmp_path / "audio", [9000] * 23)
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards"))
     config = finetune_config(shards, tmp_path / "run", None)
-    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    config = with_values(config, {"dev": EvaluationSetConfig(shards=[str(tmp_path / "shards")])})
     with pytest.raises(ConfigError, match=r"dev: the shards held 24 samples, 0\.0072 h, now 23 samples, 0\.0036 h"):
         finetune.run(config)
     shutil.copytree(shards, tmp_path / "copy")
-    config.dev = EvaluationSetConfig(shards=[str(tmp_path / "copy")], max_batch_seconds=4)
+    config = with_values(config, {"dev": EvaluationSetConfig(shards=[str(tmp_path / "copy")], max_batch_seconds=4)})
     finetune.run(config)  # the same samples in another place, in other batches
 
 
 def test_an_unfinished_init_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pretrain.run(pretrain_config(shards, tmp_path / "pretrain", max_updates=8))
     config = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
-    take_encoder(config)
+    resolve_finetuning(config)
     assert "--init" not in caplog.text
     shutil.rmtree(tmp_path / "pretrain" / "checkpoints" / "update_00000008")  # as if it had been killed before
-    take_encoder(config)
+    resolve_finetuning(config)
     assert "update_00000004 has had 4 of the 8 updates of its run" in caplog.text
     caplog.clear()
-    pretrain.take_init(replace(pretrain_config(shards, tmp_path / "other"), init=tmp_path / "pretrain"))
+    resolve_pretraining(replace(pretrain_config(shards, tmp_path / "other"), init=tmp_path / "pretrain"))
     assert "has had 4 of the 8 updates" in caplog.text
 
 
@@ -101,14 +101,18 @@ def test_from_scratch_is_the_same_command_without_init(shards: Path, tmp_path: P
 def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: Path) -> None:
     features = FeatureEncoderConfig(conv_layers=[(16, 200, 80), (16, 3, 2), (16, 3, 2)], first_layer="log_mel")
     config = pretrain_config(shards, tmp_path / "pretrain")
-    config.model.feature_encoder = features
-    config.training.precision = "bf16"
+    config = with_values(config, {"model.feature_encoder": features, "training.precision": "bf16"})
     pretrain.run(config)
     tuned = finetune_config(shards, tmp_path / "finetune", tmp_path / "pretrain")
-    tuned.model = config.model
-    tuned.head = HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8)
-    tuned.freeze_context_updates = 100
-    tuned.training.precision = "bf16"
+    tuned = with_values(
+        tuned,
+        {
+            "model": config.model,
+            "head": HeadConfig(normalize_context=True, num_lstm_layers=2, lstm_dim=8),
+            "freeze_context_updates": 100,
+            "training.precision": "bf16",
+        },
+    )
     finetune.run(tuned)
     before, after = weights(tmp_path / "pretrain"), weights(tmp_path / "finetune")
     assert all(torch.equal(before[name], value) for name, value in after.items() if name.startswith("encoder."))
@@ -119,7 +123,7 @@ def test_log_mel_and_a_recurrent_head_go_the_whole_way(shards: Path, tmp_path: P
 
 def test_the_head_has_its_own_learning_rate(shards: Path, tmp_path: Path) -> None:
     head = HeadConfig(normalize_context=True, num_lstm_layers=1, lstm_dim=8)
-    model = CtcModel(deepcopy(MODEL), DropoutConfig(), 5, head)
+    model = CtcModel(MODEL, DropoutConfig(), 5, head)
     config = FinetuneConfig(output=tmp_path, head_learning_rate_scale=3.0)
     task = FinetuneTask(config, model, Vocabulary.from_texts(["ab"]), read_corpus([str(shards)], with_texts=True))
     groups = build_optimizer(task.parameter_groups(), OptimizerConfig(learning_rate=0.1)).param_groups
@@ -142,16 +146,16 @@ def test_a_model_that_was_written_down_is_not_replaced_even_if_it_is_the_default
 
 def test_init_of_another_architecture_is_refused(shards: Path, tmp_path: Path, pretrained: Path) -> None:
     config = finetune_config(shards, tmp_path / "run", pretrained)
-    config.model.context.num_layers = 3
+    config = with_values(config, {"model.context.num_layers": 3})
     with pytest.raises(ConfigError, match="model differs from the encoder in"):
         finetune.run(config)
 
 
 def test_what_is_wrong_with_the_dev_set_shows_before_training(shards: Path, tmp_path: Path, pretrained: Path) -> None:
     pretraining = pretrain_config(shards, tmp_path / "a")
-    pretraining.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    pretraining = with_values(pretraining, {"dev": EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])})
     finetuning = finetune_config(shards, tmp_path / "b", pretrained)
-    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])
+    finetuning = with_values(finetuning, {"dev": EvaluationSetConfig(shards=[str(tmp_path / "nowhere")])})
     for run, config in ((pretrain.run, pretraining), (finetune.run, finetuning)):
         with pytest.raises(DataError, match="nowhere"):
             run(config)  # type: ignore[operator]
@@ -159,7 +163,7 @@ def test_what_is_wrong_with_the_dev_set_shows_before_training(shards: Path, tmp_
     manifest = write_corpus(tmp_path / "audio", [8000] * 5)
     manifest.write_text("path\n" + "".join(f"u00{i}.wav\n" for i in range(5)))
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "silent"))
-    finetuning.dev = EvaluationSetConfig(shards=[str(tmp_path / "silent")])
+    finetuning = with_values(finetuning, {"dev": EvaluationSetConfig(shards=[str(tmp_path / "silent")])})
     with pytest.raises(DataError, match=r"dev \(.*\): none of the 5 utterances has a transcript"):
         finetune.run(finetuning)
 
@@ -179,7 +183,7 @@ def test_scores_of_a_checkpoint_count_after_a_kill(shards: Path, tmp_path: Path,
 
 def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path: Path) -> None:
     config = finetune_config(shards, tmp_path / "run", None)
-    config.masking.channel_length = 17
+    config = with_values(config, {"masking.channel_length": 17})
     with pytest.raises(ConfigError, match=r"masking.channel_length is 17, expected at most the model's 16 channels"):
         finetune.run(config)
 
@@ -220,7 +224,7 @@ def test_a_dev_clip_shorter_than_a_frame_is_an_empty_output_in_any_batch(
 ) -> None:
     dev = make_shards(tmp_path, [(150, "GO"), (9000, "STOP"), (12000, "YES NO"), (9000, "")])
     config = finetune_config(shards, tmp_path / "run", None)
-    config.dev = EvaluationSetConfig(shards=[str(dev)], max_batch_seconds=max_batch_seconds)
+    config = with_values(config, {"dev": EvaluationSetConfig(shards=[str(dev)], max_batch_seconds=max_batch_seconds)})
     finetune.run(config)
     assert len([line for line in read_log(config.output / "log.jsonl") if line["kind"] == "dev"]) == 2
     assert "2 of 4 utterances (no transcript: 1, shorter than a frame: 1)" in caplog.text
@@ -237,7 +241,7 @@ def test_characters_of_both_sets_are_shown_before_training(
 ) -> None:
     dev = make_shards(tmp_path, [(9000, "DON\u2019T GO"), (9000, "stop"), (9000, "YES")])
     config = finetune_config(shards, tmp_path / "run", None)
-    config.dev = EvaluationSetConfig(shards=[str(dev)])
+    config = with_values(config, {"dev": EvaluationSetConfig(shards=[str(dev)])})
     finetune.run(config)
     printed = capsys.readouterr().out
     assert f"train ({shards}): 10 different characters: E G H L N O P S T Y\n" in printed
@@ -263,7 +267,7 @@ def test_invisible_characters_become_no_labels(
     )
     dev = make_shards(tmp_path / "b", [(9000, "O\u200bNE"), (9000, "été")])
     config = finetune_config(train, tmp_path / "run", None)
-    config.dev = EvaluationSetConfig(shards=[str(dev)])
+    config = with_values(config, {"dev": EvaluationSetConfig(shards=[str(dev)])})
     finetune.run(config)
     checkpoint = load_checkpoint(config.output / "checkpoints" / "update_00000004")
     assert checkpoint.vocabulary is not None
@@ -307,23 +311,29 @@ def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = finetune_config(shards, tmp_path / "run", None)
-    config.training = replace(config.training, max_updates=8)
-    config.optimizer.learning_rate = 1e-9
-    config.health.patience_updates, config.schedule.warmup = 4, 0.0
+    config = with_values(
+        config,
+        {
+            "training": replace(config.training, max_updates=8),
+            "optimizer.learning_rate": 1e-9,
+            "health.patience_updates": 4,
+            "schedule.warmup": 0.0,
+        },
+    )
     for _ in range(2):  # the same command comes to the same end
         with pytest.raises(HealthError, match=r"(empty outputs|all wrong): at update 4"):
-            finetune.run(deepcopy(config))
+            finetune.run(config)
         assert [path.name for path in sorted((config.output / "checkpoints").iterdir())][-1] == "update_00000004"
         assert not (config.output / "summary.json").exists()
-    config.health.on_failure = "warn"
-    finetune.run(deepcopy(config))
+    config = with_values(config, {"health.on_failure": "warn"})
+    finetune.run(config)
     assert json.loads((config.output / "summary.json").read_text())["updates"] == 8
     assert "at update 8" in caplog.text
 
 
 def test_patience_waits_for_the_warm_up_and_the_frozen_encoder(shards: Path, tmp_path: Path) -> None:
     config = finetune_config(shards, tmp_path / "run", Path("pretrained"))
-    config.training.max_updates, config.schedule.warmup, config.freeze_context_updates = 1000, 0.1, 300
+    config = with_values(config, {"training.max_updates": 1000, "schedule.warmup": 0.1, "freeze_context_updates": 300})
     assert slow_updates(config) == 300
     assert slow_updates(replace(config, init=None)) == 100
 
@@ -340,9 +350,9 @@ def test_dev_samples_that_are_learned_from_are_named(
         if verb is pretrain
         else finetune_config(shards, tmp_path / "run", None)
     )
-    config.dev.shards = [str(other)]
+    config = with_values(config, {"dev.shards": [str(other)]})
     verb.run(config)
     assert "among those that are learned from" not in caplog.text
-    config.dev.shards = [str(copy), str(other)]
+    config = with_values(config, {"dev.shards": [str(copy), str(other)]})
     verb.run(config)
     assert "dev: 24 of its 26 samples are among those that are learned from" in caplog.text

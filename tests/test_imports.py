@@ -6,10 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
     {"cores", "errors", "files"},
-    {
-        *("config", "config_files", "config_help", "config_limits", "config_schema", "config_shipped"),
-        *("config_sources", "config_values", "frames", "installation", "outputs", "seeding"),
-    },
+    {"config", "frames", "installation", "outputs", "seeding"},
     {"audio", "text"},
     {"model", "shards"},
     {"ingest", "remote"},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from changing import with_values
 from conftest import write_corpus
 from safetensors.torch import load_file, save_file
 
@@ -146,7 +147,7 @@ def test_transcribing_goes_on_past_a_bad_file(
 def test_a_long_recording_is_heard_in_windows(finetuned: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", [200_000, 6000], rate=16000)
     config = TranscribeConfig(finetuned, [tmp_path / "audio"], format="jsonl", accelerator="cpu")
-    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    config = with_values(config, {"window_seconds": 2.0, "margin_seconds": 0.4})
     recogniser = load_recogniser(finetuned, torch.device("cpu"))
     shapes = []
     recogniser.model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
@@ -174,7 +175,7 @@ def test_a_long_recording_that_breaks_off_has_no_transcript(finetuned: Path, tmp
     soundfile.write(tmp_path / "audio" / "u000.wav", broken, 16000, subtype="FLOAT")
     output = tmp_path / "transcripts.txt"
     config = TranscribeConfig(finetuned, [tmp_path / "audio"], output, accelerator="cpu")
-    config.window_seconds, config.margin_seconds = 2.0, 0.4
+    config = with_values(config, {"window_seconds": 2.0, "margin_seconds": 0.4})
     with pytest.raises(DataError, match=r"1 of 2 files were not transcribed:\n.*u000\.wav"):
         transcribe.run(config)
     assert [line.split("\t")[0] for line in output.read_text().splitlines()] == [str(tmp_path / "audio" / "u001.wav")]

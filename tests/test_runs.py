@@ -9,19 +9,24 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from changing import with_values
 from conftest import write_corpus
 from small_chain import MODEL, OBJECTIVE, finetune_config, losses, pretrain_config, weights
 
+from speechssl.cli import main
 from speechssl.config import (
     ContrastiveConfig,
     HeadConfig,
     HealthConfig,
     ModelConfig,
     OptimizerConfig,
+    PretrainConfig,
     ShardConfig,
 )
+from speechssl.config.reading import from_dict
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, HealthError
+from speechssl.tasks.initial import resolve_pretraining
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
 from speechssl.verbs import finetune, pretrain
@@ -75,8 +80,7 @@ def test_finished_run_is_left_alone(shards: Path, pretrained: Path) -> None:
 
 def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> None:
     config = pretrain_config(shards, pretrained, max_updates=10)
-    config.optimizer.learning_rate = 2e-3
-    config.objective.num_negatives = 7
+    config = with_values(config, {"optimizer.learning_rate": 2e-3, "objective.num_negatives": 7})
     with pytest.raises(ConfigError, match=r"(?s)objective\.num_negatives was 5, is 7.*optimizer\.learning_rate"):
         pretrain.run(config)
 
@@ -89,7 +93,7 @@ def test_fields_that_are_younger_than_a_run_have_their_defaults(shards: Path, pr
     written.write_text(yaml.safe_dump(content))
     config = pretrain_config(shards, tmp_path / "run")
     pretrain.run(config)
-    config.model.context.relative_bias = True
+    config = with_values(config, {"model.context.relative_bias": True})
     with pytest.raises(ConfigError, match=r"model\.context\.relative_bias was False, is True"):
         pretrain.run(config)
 
@@ -116,7 +120,7 @@ def test_other_data_does_not_resume(shards: Path, pretrained: Path, tmp_path: Pa
 
 def test_lengths_outside_the_limits_are_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = finetune_config(shards, tmp_path / "run", None)
-    config.train.min_seconds, config.train.max_seconds = 0.6, 1.6
+    config = with_values(config, {"train.min_seconds": 0.6, "train.max_seconds": 1.6})
     finetune.run(config)
     assert "Left out, shorter than 0.6 s: 2" in caplog.text
     assert "Left out, longer than 1.6 s: 1" in caplog.text
@@ -124,8 +128,10 @@ def test_lengths_outside_the_limits_are_told(shards: Path, tmp_path: Path, caplo
 
 def test_runs_at_chance_are_stopped_and_named(shards: Path, tmp_path: Path) -> None:
     config = pretrain_config(shards, tmp_path / "run")
-    config.optimizer.learning_rate = 1e-9
-    config.health = HealthConfig(patience_updates=6, min_accuracy_over_chance=4)
+    config = with_values(
+        config,
+        {"optimizer.learning_rate": 1e-9, "health": HealthConfig(patience_updates=6, min_accuracy_over_chance=4)},
+    )
     with pytest.raises(HealthError, match="chance"):
         pretrain.run(config)
     path = latest_checkpoint(config.output)
@@ -135,38 +141,52 @@ def test_runs_at_chance_are_stopped_and_named(shards: Path, tmp_path: Path) -> N
 
 def test_loss_that_is_not_finite_stops_at_once(shards: Path, tmp_path: Path) -> None:
     config = pretrain_config(shards, tmp_path / "run")
-    config.optimizer = OptimizerConfig(learning_rate=1e30)
+    config = with_values(config, {"optimizer": OptimizerConfig(learning_rate=1e30)})
     with pytest.raises(HealthError, match="finite"):
         pretrain.run(config)
 
 
 def test_impossible_architectures_and_heads_are_named(shards: Path, tmp_path: Path) -> None:
     config = finetune_config(shards, tmp_path / "run", None)
-    config.model.feature_encoder.first_layer = "log_mel"
+    config = with_values(config, {"model.feature_encoder.first_layer": "log_mel"})
     with pytest.raises(ConfigError, match="8 mel bands over windows of 10 samples"):
         finetune.run(config)
-    config.head = HeadConfig(num_lstm_layers=-1)
+    config = with_values(config, {"head": HeadConfig(num_lstm_layers=-1)})
     with pytest.raises(ConfigError, match=r"head\.num_lstm_layers is -1, expected 0 or more"):
         finetune.run(config)
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_the_printed_configuration_has_the_model_that_init_brings(
+    verb: str, pretrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--print_config", "--init", str(pretrained)]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert from_dict(ModelConfig, printed["model"]) == MODEL
+    assert verb == "finetune" or printed["objective"]["quantizer"]["num_entries"] == OBJECTIVE.quantizer.num_entries
+    assert main([verb, "--print_config", "--init", str(pretrained), "--model", "base"]) == 2
+    assert "model differs from" in capsys.readouterr().err
 
 
 def test_pretraining_goes_on_from_a_checkpoint_and_shows_what_it_forgets(
     shards: Path, tmp_path: Path, pretrained: Path, finetuned: Path
 ) -> None:
     config = pretrain_config(shards, tmp_path / "run", max_updates=4)
-    config.init = pretrained
-    config.model = ModelConfig()
-    config.objective = ContrastiveConfig(masking=OBJECTIVE.masking, num_negatives=OBJECTIVE.num_negatives)
+    config = with_values(config, {"init": pretrained, "model": PretrainConfig.model})
+    config = with_values(
+        config, {"objective": ContrastiveConfig(masking=OBJECTIVE.masking, num_negatives=OBJECTIVE.num_negatives)}
+    )
     pretrain.run(config)
-    assert config.model == MODEL
+    resolved, _ = resolve_pretraining(config)
+    assert resolved.model == MODEL
     quantizer = OBJECTIVE.quantizer
     reached = quantizer.temperature_start * quantizer.temperature_decay**8
-    assert config.objective.quantizer == replace(quantizer, temperature_start=pytest.approx(reached))
+    assert resolved.objective.quantizer == replace(quantizer, temperature_start=pytest.approx(reached))
     scores = [line for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "dev"]
     assert [line["update"] for line in scores] == [0, 4]
     before = [line for line in read_log(pretrained / "log.jsonl") if line["kind"] == "dev"][-1]
     assert scores[0]["loss"] == pytest.approx(before["loss"], rel=1e-6), "nothing has been learned yet"
-    config.model.context.num_layers = 3
+    config = with_values(config, {"model": with_values(MODEL, {"context.num_layers": 3})})
     with pytest.raises(ConfigError, match="model differs from that of"):
         pretrain.run(config)
     with pytest.raises(CheckpointError, match="fine-tuned recogniser, expected a pretraining checkpoint"):
@@ -176,7 +196,7 @@ def test_pretraining_goes_on_from_a_checkpoint_and_shows_what_it_forgets(
 def test_weights_of_training_sources_do_not_touch_the_dev_set(shards: Path, tmp_path: Path) -> None:
     weighted = pretrain_config(shards, tmp_path / "weighted", max_updates=1)
     parts = sorted(map(str, shards.glob("*.tar")))
-    weighted.data.shards, weighted.data.source_weights = parts[:2], [1.0, 3.0]
+    weighted = with_values(weighted, {"data.shards": parts[:2], "data.source_weights": [1.0, 3.0]})
     pretrain.run(weighted)
     plain = pretrain_config(shards, tmp_path / "plain", max_updates=1)
     pretrain.run(plain)

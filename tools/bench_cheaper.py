@@ -23,7 +23,7 @@ from operations import pretraining_operations
 from our_update import OurUpdate
 
 from speechssl.config import ContrastiveConfig, PretrainConfig
-from speechssl.config_files import parse
+from speechssl.config.reading import parse
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.seeding import Purpose, torch_generator

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from speechssl.config import ContextConfig, FeatureEncoderConfig, ModelConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 
 RATE = 16000
 PRECISIONS = ("bf16", "fp32")

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from speechssl.config import DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig
-from speechssl.config_files import to_dict
+from speechssl.config.reading import to_dict
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
 from speechssl.interop.onnx_models import MODEL_FILE, write_float

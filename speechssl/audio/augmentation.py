@@ -21,7 +21,6 @@ from speechssl.audio.codings import TELEPHONE_RATE, Codec, coding_rate, through_
 from speechssl.audio.reading import Samples
 from speechssl.audio.resampling import resample
 from speechssl.config import AugmentationConfig
-from speechssl.config_limits import out_of_limits
 from speechssl.errors import ConfigError
 
 Choice = TypeVar("Choice")
@@ -65,7 +64,7 @@ class Augmenter:
         responses: impulse responses of rooms; without them, synthetic ones.
 
     Raises:
-        ConfigError: names every field that makes no sense, and what libsndfile cannot do.
+        ConfigError: names what libsndfile cannot do, and recordings that are missing.
     """
 
     def __init__(
@@ -292,10 +291,8 @@ def _choose(items: Sequence[Choice], rng: np.random.Generator) -> Choice:
 
 
 def _problems(config: AugmentationConfig, sample_rate: int) -> list[str]:
-    """Everything that is wrong with a configuration, a line each."""
-    problems = out_of_limits(config, "augmentation.")
-    if config.speed.prob > 0 and not config.speed.factors:
-        problems.append("augmentation.speed.factors is empty, expected at least one to draw from")
+    """What cannot be done to audio of a sample rate, a line each."""
+    problems = []
     if config.telephone.prob > 0:
         problems += _unusable("telephone.codings", config.telephone.codings, TELEPHONE_RATE)
         if sample_rate < TELEPHONE_RATE:
@@ -310,7 +307,7 @@ def _problems(config: AugmentationConfig, sample_rate: int) -> list[str]:
 
 def _unusable(field: str, codings: Sequence[str], sample_rate: int) -> list[str]:
     """Codings that this libsndfile does not have, or that would move the speech."""
-    problems = [] if codings else [f"augmentation.{field} is empty, expected at least one to draw from"]
+    problems = []
     for coding in codings:
         if coding == "pcm":
             continue

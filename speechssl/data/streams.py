@@ -15,10 +15,10 @@ import numpy as np
 from speechssl.config import StreamConfig
 from speechssl.data.cells import CELL_RATIO, NUM_CUTS, count_lengths, cut_sizes, fill_batches, round_down, round_up
 from speechssl.data.corpus import Corpus, SampleRef
-from speechssl.errors import ConfigError, DataError
+from speechssl.errors import DataError
 from speechssl.remote.store import ShardStore
 from speechssl.seeding import Purpose, numpy_generator
-from speechssl.shards.addresses import redact, redact_all
+from speechssl.shards.addresses import redact
 
 # Micro-batches of a stream after which each source has had its share exactly.
 MIXTURE_CYCLE = 1000
@@ -67,7 +67,6 @@ class StreamPlan:
         crop: cut every sample of a batch to the shortest (pretraining), at random places; otherwise samples are whole.
 
     Raises:
-        ConfigError: the shares of the sources make no sense.
         DataError: fewer usable samples than streams, or a sample that exceeds a whole batch.
     """
 
@@ -78,7 +77,6 @@ class StreamPlan:
         self.crop = crop
         self.config = config
         self._corpus = corpus
-        check_shares(config)
         chosen = self._select()
         self._check(chosen)
         sources = split_sources(corpus, chosen, config)
@@ -287,22 +285,6 @@ class Mixture:
         _, sources, earlier = self._cycles[stream]
         source = int(sources[place])
         return source, cycle * int(self.counts[source]) + int(earlier[place, source])
-
-
-def check_shares(config: StreamConfig) -> None:
-    """Raise ConfigError for shares of the sources that make no sense."""
-    weights, temperature = config.source_weights, config.source_temperature
-    if weights and temperature:
-        raise ConfigError("source_weights and source_temperature are both given; give one of them")
-    if weights and len(weights) != len(config.shards):
-        raise ConfigError(
-            f"source_weights has {len(weights)} numbers for {len(config.shards)} entries of shards "
-            f"({redact_all(config.shards)}); give one each"
-        )
-    if min(weights, default=1.0) <= 0:
-        raise ConfigError(f"source_weights is {weights}, expected numbers above 0")
-    if temperature and temperature < 1:
-        raise ConfigError(f"source_temperature is {temperature:g}, expected 1 or more, or 0 for one corpus of all")
 
 
 def split_sources(corpus: Corpus, chosen: np.ndarray, config: StreamConfig) -> list[np.ndarray]:

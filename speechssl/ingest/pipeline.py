@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from speechssl.config import ShardConfig
-from speechssl.config_files import to_dict
+from speechssl.config.reading import to_dict
 from speechssl.cores import num_cores
 from speechssl.errors import DataError
 from speechssl.ingest.accounting import check_bad_share, settle

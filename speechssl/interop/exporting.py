@@ -9,7 +9,8 @@ from pathlib import Path
 import safetensors
 
 from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig, PretrainConfig
-from speechssl.config_files import from_dict
+from speechssl.config.limits import check
+from speechssl.config.reading import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.files import partial_of, written_whole
 from speechssl.interop.huggingface import write_huggingface
@@ -37,6 +38,7 @@ def run(config: ExportConfig) -> None:
             nothing is left then.
         DataError: an evaluation for the model card that cannot be read.
     """
+    check(config)
     check_new(config.output)
     checkpoint = known_elsewhere(load_checkpoint(config.checkpoint))
     architecture = architecture_of(checkpoint)

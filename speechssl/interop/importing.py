@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechssl.config import ImportConfig
+from speechssl.config.limits import check
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.interop import fairseq, torchaudio_models
 from speechssl.interop.fairseq import is_fairseq, read_fairseq
@@ -28,6 +29,7 @@ def run(config: ImportConfig) -> None:
         CheckpointError: the output is there already, the model cannot be read, or it computes something else; nothing
             is written then.
     """
+    check(config)
     check_output(config.output)
     imported = read_model(config)
     for note in imported.architecture.notes:

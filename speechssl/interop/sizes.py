@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from speechssl.config import ContrastiveConfig, ModelConfig
-from speechssl.config_limits import NUM_LAYERS, SIZE, out_of_limits
+from speechssl.config.limits import problems_of
 from speechssl.errors import CheckpointError
 from speechssl.frames import receptive_field_samples
 
-MAX_LAYERS = int(NUM_LAYERS.high)
-LARGEST = int(SIZE.high)
+MAX_LAYERS = 1_000
+LARGEST = 10**6
 """Of every other number: ten times what any published model has."""
 MAX_FIELD_SECONDS = 1.0
 """Of the samples that one frame hears; published models hear 0.025 s."""
@@ -20,12 +20,8 @@ def check_sizes(model: ModelConfig, objective: ContrastiveConfig | None, *, sour
     Raises:
         CheckpointError: lists those that no model can have.
     """
-    problems = out_of_limits(model) + (out_of_limits(objective) if objective is not None else [])
-    if not problems:
-        problems = [*_feature_encoder_problems(model), *_context_problems(model)]
-        if objective is not None and objective.quantizer.dim % objective.quantizer.num_groups:
-            quantizer = objective.quantizer
-            problems.append(f"{quantizer.num_groups} groups do not divide codes of dimension {quantizer.dim}")
+    problems = problems_of(model) + (problems_of(objective) if objective is not None else [])
+    problems = problems or list(_feature_encoder_problems(model))
     if problems:
         raise CheckpointError(f"{source}: no encoder has these sizes: {'; '.join(problems)}")
 
@@ -36,15 +32,3 @@ def _feature_encoder_problems(model: ModelConfig) -> Iterator[str]:
         yield f"{len(layers)} convolutions, expected at most {MAX_LAYERS:,}"
     elif receptive_field_samples(layers) > MAX_FIELD_SECONDS * model.sample_rate:
         yield f"a frame hears {receptive_field_samples(layers)} samples, expected at most a second"
-
-
-def _context_problems(model: ModelConfig) -> Iterator[str]:
-    context = model.context
-    for name in ("num_heads", "pos_conv_groups"):
-        divisor = getattr(context, name)
-        if context.dim % divisor:
-            yield f"{name} is {divisor}, expected a divisor of dim, which is {context.dim}"
-    if context.relative_bias and (context.num_buckets < 4 or context.num_buckets % 4):
-        yield f"num_buckets is {context.num_buckets}, expected a multiple of 4"
-    elif context.relative_bias and context.max_distance <= context.num_buckets // 4:
-        yield f"max_distance is {context.max_distance}, expected more than a quarter of num_buckets"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speechssl.config_values import nearest
+from speechssl.config.schema import nearest
 from speechssl.errors import CheckpointError
 from speechssl.installation import import_torchaudio
 from speechssl.interop.imported import Architecture, Family, Imported

@@ -1,6 +1,5 @@
 """Convolutional feature encoder: waveform to frames (wav2vec 2.0, section 2)."""
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -127,13 +126,6 @@ def mel_filters(bands: int, window: int, sample_rate: int) -> Tensor:
     functional = import_torchaudio("torchaudio.functional")  # models without this layer start without torchaudio
     with torch.device("cpu"):  # it looks at what it has made, which the meta device does not have
         return functional.melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
-
-
-def count_empty_bands(bands: int, window: int, sample_rate: int) -> int:
-    """Mel bands so narrow that no frequency of the window falls into them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchaudio's, about the same thing
-        return int((mel_filters(bands, window, sample_rate).amax(0) == 0).sum())
 
 
 def build_norm(name: str, channels: int) -> nn.Module:

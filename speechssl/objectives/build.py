@@ -10,12 +10,8 @@ from speechssl.config import (
     ModelConfig,
     UnitsConfig,
 )
-from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive, contrastive_problems
-from speechssl.objectives.masked_prediction import (
-    MaskedPredictionModel,
-    continue_masked_prediction,
-    masked_prediction_problems,
-)
+from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive
+from speechssl.objectives.masked_prediction import MaskedPredictionModel, continue_masked_prediction
 from speechssl.objectives.units import build_units
 
 
@@ -46,29 +42,12 @@ def units_config(objective: AnyObjective) -> UnitsConfig | None:
             return objective.units
 
 
-def min_frames(objective: AnyObjective) -> int:
-    """Frames of the shortest crop: in fewer, masks leave no room for spans, or no distractors."""
-    return 2 * objective.masking.time_length
-
-
-def objective_problems(objective: AnyObjective) -> list[str]:
-    """What is inconsistent in the configuration of a task."""
-    share = objective.masking.time_prob
-    problems = [] if 0 < share <= 1 else [f"objective.masking.time_prob is {share}, expected above 0 up to 1"]
-    match objective:
-        case ContrastiveConfig():
-            return problems + contrastive_problems(objective)
-        case MaskedPredictionConfig():
-            return problems + masked_prediction_problems(objective)
-
-
-def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: int) -> bool:
-    """Let a task go on from the weights that an earlier one had after an update; False if they are different tasks."""
+def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: int) -> AnyObjective | None:
+    """The task that goes on from the weights that an earlier one had after an update; None if they are different."""
     match objective, earlier:
         case ContrastiveConfig(), ContrastiveConfig():
-            continue_contrastive(objective, earlier, update)
+            return continue_contrastive(objective, earlier, update)
         case MaskedPredictionConfig(), MaskedPredictionConfig():
-            continue_masked_prediction(objective, earlier)
+            return continue_masked_prediction(objective, earlier)
         case _:
-            return False
-    return True
+            return None

@@ -193,23 +193,14 @@ def chance_accuracy(codes: Tensor, negatives: Tensor) -> Tensor:
     return 1.0 / (1.0 + distinct)
 
 
-def contrastive_problems(config: ContrastiveConfig) -> list[str]:
-    """What is inconsistent in a configuration of the task."""
-    quantizer = config.quantizer
-    if quantizer.dim % quantizer.num_groups == 0:
-        return []
-    return [f"objective.quantizer.dim is {quantizer.dim}, expected a multiple of num_groups ({quantizer.num_groups})"]
-
-
-def continue_contrastive(config: ContrastiveConfig, earlier: ContrastiveConfig, update: int) -> None:
-    """Let a task go on from the weights of an earlier one: what is left open becomes that of it.
+def continue_contrastive(config: ContrastiveConfig, earlier: ContrastiveConfig, update: int) -> ContrastiveConfig:
+    """The task that goes on from the weights of an earlier one: what is left open becomes that of it.
 
     The Gumbel temperature goes on from where it was after an ``update``.
     """
     own, default = config.quantizer, QuantizerConfig()
     theirs = replace(earlier.quantizer, temperature_start=temperature_at(earlier.quantizer, update))
-    for name in (item.name for item in fields(QuantizerConfig)):
-        if getattr(own, name) == getattr(default, name):
-            setattr(own, name, getattr(theirs, name))
-    if config.final_dim == ContrastiveConfig().final_dim:
-        config.final_dim = earlier.final_dim
+    names = [item.name for item in fields(QuantizerConfig)]
+    left_open = {name: getattr(theirs, name) for name in names if getattr(own, name) == getattr(default, name)}
+    final_dim = earlier.final_dim if config.final_dim == ContrastiveConfig.final_dim else config.final_dim
+    return replace(config, quantizer=replace(own, **left_open), final_dim=final_dim)

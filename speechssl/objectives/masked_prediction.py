@@ -164,22 +164,10 @@ class CosineHead(nn.Module):
         return similarities / self.temperature
 
 
-def masked_prediction_problems(config: MaskedPredictionConfig) -> list[str]:
-    """What is inconsistent in a configuration of the task."""
-    units = config.units
-    problems = [] if units.num_entries else ["objective.units.num_entries is empty, expected the entries of a codebook"]
-    if units.features == "layer" and (units.checkpoint is None or units.layer < 1):
-        problems.append(
-            f"objective.units.features is layer, of checkpoint {units.checkpoint} and layer {units.layer}; give "
-            "--objective.units.checkpoint RUN and --objective.units.layer, from 1"
-        )
-    if units.features == "log_mel" and units.checkpoint is not None:
-        problems.append("objective.units.checkpoint is given, but features is log_mel; give it with features layer")
-    return problems
-
-
-def continue_masked_prediction(config: MaskedPredictionConfig, earlier: MaskedPredictionConfig) -> None:
-    """Let a task go on with the units and heads of an earlier one, which are in its weights.
+def continue_masked_prediction(
+    config: MaskedPredictionConfig, earlier: MaskedPredictionConfig
+) -> MaskedPredictionConfig:
+    """The task that goes on with the units and heads of an earlier one, which are in its weights.
 
     Raises:
         ConfigError: others were asked for.
@@ -199,7 +187,7 @@ def continue_masked_prediction(config: MaskedPredictionConfig, earlier: MaskedPr
     if problems:
         raise ConfigError("\n".join(problems))
     # Where the encoder of a layer lies now, if it was moved.
-    config.units = replace(earlier.units, checkpoint=given.checkpoint or earlier.units.checkpoint)
-    config.cosine_dim = earlier.cosine_dim
-    if config.temperature == MaskedPredictionConfig.temperature:
-        config.temperature = earlier.temperature
+    units = replace(earlier.units, checkpoint=given.checkpoint or earlier.units.checkpoint)
+    is_open = config.temperature == MaskedPredictionConfig.temperature
+    temperature = earlier.temperature if is_open else config.temperature
+    return replace(config, units=units, cosine_dim=earlier.cosine_dim, temperature=temperature)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from speechssl.config import PretrainConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.report.axes import eight_axes, points_of, save, tidy
 from speechssl.report.results import ARMS, Record
 from speechssl.training.run_log import LineKind, read_log

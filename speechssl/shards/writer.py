@@ -23,7 +23,6 @@ from speechssl.shards.table import SampleEntry
 from speechssl.shards.webdataset_alone import tar_writer_class
 
 AudioFormat = Literal["flac", "opus", "wav"]
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class EncodedSample(NamedTuple):

@@ -1,11 +1,11 @@
 """What a run begins with: the checkpoint of ``init``, which brings its architecture."""
 
 import logging
-
-from torch import Tensor
+from dataclasses import replace
+from typing import Any
 
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
-from speechssl.config_files import from_dict, is_given
+from speechssl.config.reading import from_dict
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.objectives.build import continue_objective
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
@@ -13,63 +13,81 @@ from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 logger = logging.getLogger(__name__)
 
 
-def take_init(config: PretrainConfig) -> Checkpoint | None:
-    """The checkpoint of ``init``; what the configuration leaves open of model and pretext task becomes that of it.
+def resolve_pretraining(config: PretrainConfig) -> tuple[PretrainConfig, Checkpoint | None]:
+    """A configuration as it runs, and the checkpoint of ``init``, of which are model and what is left open of the task.
 
     Raises:
         CheckpointError: it has no pretext task, or another one.
         ConfigError: it is of another architecture than a ``model`` that was given.
     """
     if config.init is None:
-        return None
+        return config, None
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind != "pretrain":
         what = "a fine-tuned recogniser" if checkpoint.kind == "ctc" else "an encoder without a quantizer"
         raise CheckpointError(f"{checkpoint.path} is {what}, expected a pretraining checkpoint")
-    take_model(config, checkpoint, f"that of {checkpoint.path}; leave the model section out, --init brings it")
+    model = take_model(config, checkpoint, f"that of {checkpoint.path}; leave the model section out, --init brings it")
     theirs = from_dict(PretrainConfig, {"objective": checkpoint.config["objective"]}).objective
-    if not continue_objective(config.objective, theirs, checkpoint.update):
+    objective = continue_objective(config.objective, theirs, checkpoint.update)
+    if objective is None:
         raise CheckpointError(
             f"{checkpoint.path} was pretrained by {theirs.name}, and objective.name is {config.objective.name}; give "
             f"--objective.name {theirs.name}, or begin anew with units of its encoder (--objective.name "
             f"masked_prediction --objective.units.features layer --objective.units.checkpoint {config.init} "
             "--objective.units.layer, from 1)"
         )
-    return checkpoint
+    return replace(config, model=model, objective=objective), checkpoint
 
 
-def take_encoder(config: FinetuneConfig) -> dict[str, Tensor] | None:
-    """Encoder weights of ``init``; sets ``config.model`` to its architecture.
+def resolve_finetuning(config: FinetuneConfig) -> tuple[FinetuneConfig, Checkpoint | None]:
+    """A configuration as it runs, and the checkpoint of ``init``, of which is the encoder.
 
     Raises:
         CheckpointError: it has no pretrained encoder.
         ConfigError: it is of another architecture than a ``model`` that was given.
     """
     if config.init is None:
-        return None
+        return config, None
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind == "ctc":
         raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretrained encoder")
-    take_model(
+    model = take_model(
         config,
         checkpoint,
         f"the encoder in {checkpoint.path}; leave the model section out, --init brings its own, or pretrain with this "
         "one",
     )
-    return checkpoint.encoder_state
+    if config.freeze_context_updates >= config.training.max_updates:
+        logger.warning(
+            "freeze_context_updates is %d and training.max_updates %d: only the head will learn, in every update.",
+            config.freeze_context_updates,
+            config.training.max_updates,
+        )
+    return replace(config, model=model), checkpoint
 
 
-def take_model(config: PretrainConfig | FinetuneConfig, checkpoint: Checkpoint, named: str) -> None:
-    """Set ``config.model`` to a checkpoint's architecture; ``named`` says in a message what it differs from.
+def resolve(config: Any) -> Any:
+    """The configuration of any verb as it runs."""
+    match config:
+        case PretrainConfig():
+            return resolve_pretraining(config)[0].with_min_seconds()
+        case FinetuneConfig():
+            return resolve_finetuning(config)[0]
+    return config
+
+
+def take_model(config: PretrainConfig | FinetuneConfig, checkpoint: Checkpoint, named: str) -> ModelConfig:
+    """A checkpoint's architecture; ``named`` says in a message what a ``model`` differs from.
 
     Raises:
         ConfigError: it is of another architecture than a ``model`` that was given.
     """
     warn_unfinished(checkpoint)
     model = from_dict(ModelConfig, checkpoint.config["model"])
-    if config.model != model and (is_given(config, "model") or config.model != ModelConfig()):
+    # A section of which nothing was given is the very object that the class has as its default.
+    if config.model != model and config.model is not type(config).model:
         raise ConfigError(f"model differs from {named}")
-    config.model = model
+    return model
 
 
 def warn_unfinished(checkpoint: Checkpoint) -> None:

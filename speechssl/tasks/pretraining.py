@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import HealthConfig, ModelConfig, PretrainConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.frames import num_frames

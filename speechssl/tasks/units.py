@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from speechssl.config import ModelConfig, UnitsConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.data.batches import Quarantine, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from speechssl import __version__
-from speechssl.config_files import to_yaml
+from speechssl.config.reading import to_yaml
 from speechssl.errors import CheckpointError
 from speechssl.files import PARTIAL, remove_folder, written_whole
 from speechssl.training.checkpoint_errors import read_errors_named, write_errors_named
@@ -49,7 +49,7 @@ class Checkpoint:
     update: int
     """Optimiser updates done."""
     config: dict[str, Any]
-    """The configuration of its run as plain values; config_files.from_dict turns it into its dataclass."""
+    """The configuration of its run as plain values; config.reading.from_dict turns it into its dataclass."""
     model_state: dict[str, torch.Tensor]
     """Weights by name, on the CPU."""
     vocabulary: dict[str, Any] | None

@@ -12,15 +12,6 @@ from speechssl.training.machine import resolve_accelerator
 from speechssl.training.ranks import Place, find_place
 
 
-def training_problems(config: TrainingConfig) -> list[str]:
-    """What is wrong with the device and their number, on this machine."""
-    if resolve_accelerator(config.accelerator) != "cuda" or config.devices == "auto":
-        return []
-    available = torch.cuda.device_count()
-    too_many = config.devices > available
-    return [f"training.devices is {config.devices}, but {available} GPUs are available"] if too_many else []
-
-
 class Layout(NamedTuple):
     """How many processes a run has."""
 
@@ -54,7 +45,7 @@ def resolve_layout(config: TrainingConfig, num_streams: int, place: Place) -> La
 
     Raises:
         ConfigError: other processes were started than the configuration says, here or on other machines, or nobody
-            starts those of other machines, or the streams cannot be shared.
+            starts those of other machines, there are fewer GPUs, or the streams cannot be shared.
     """
     place = with_local_size(config, place)
     in_batch_script = place.world_size is None and place.job_tasks > 1
@@ -68,6 +59,8 @@ def resolve_layout(config: TrainingConfig, num_streams: int, place: Place) -> La
         devices = place.local_world_size or max(fitting, default=1)
     else:
         devices = config.devices
+        if resolve_accelerator(config.accelerator) == "cuda" and devices > torch.cuda.device_count():
+            raise ConfigError(f"training.devices is {devices}, but {torch.cuda.device_count()} GPUs are available")
     if place.local_world_size not in (None, devices):
         raise ConfigError(
             f"{place.local_world_size} processes were started on this machine, but training.devices is {devices}; give "

@@ -44,19 +44,3 @@ def learning_rate_scale(config: ScheduleConfig, update: int, max_updates: int) -
     if config.decay == "exponential":
         return float(config.final_scale**progress)
     return 1.0 + (config.final_scale - 1.0) * progress
-
-
-def schedule_problems(config: ScheduleConfig) -> list[str]:
-    """What is inconsistent in a schedule."""
-    problems = []
-    if config.warmup + config.hold > 1 + 1e-9:
-        problems.append(
-            f"schedule.warmup ({config.warmup:g}) and schedule.hold ({config.hold:g}) add up to more than 1, "
-            "the whole of training.max_updates"
-        )
-    if config.decay == "exponential" and config.final_scale == 0:
-        problems.append(
-            "schedule.final_scale is 0, which an exponential decay never reaches; "
-            "set it above 0 (0.05 is usual) or choose --schedule.decay linear"
-        )
-    return problems

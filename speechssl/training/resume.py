@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.config_files import from_dict, schema_of, to_dict
+from speechssl.config.reading import from_dict, to_dict
+from speechssl.config.schema import schema_of
 from speechssl.errors import ConfigError
 from speechssl.shards.addresses import without_credentials
 from speechssl.text.normalisation import clean_text

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from speechssl.config_files import to_dict
+from speechssl.config.reading import to_dict
 from speechssl.shards.addresses import without_credentials
 from speechssl.training.checkpoints import Best, mark_best, prune_checkpoints, read_best, save_checkpoint, set_metrics
 from speechssl.training.sharding import ShardedStrategy, WholeState, gather_state

@@ -13,11 +13,12 @@ from rich.progress import track
 
 from speechssl import __version__
 from speechssl.config import EvaluateConfig
-from speechssl.config_files import to_dict
+from speechssl.config.limits import check
+from speechssl.config.reading import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.transcribed import Transcribed, check_foreign, check_transcripts, say_how_scored
 from speechssl.decoding.decoder import build_decoder
-from speechssl.errors import ConfigError, DataError
+from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import ErrorRates, diagnose, error_rates, respelled_wer
 from speechssl.evaluation.scoring import Scored, score
 from speechssl.evaluation.showing import rates_of, show_metrics
@@ -53,9 +54,8 @@ def run(config: EvaluateConfig) -> ErrorRates:
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: shards are missing or damaged, of another sample rate, or without transcripts.
     """
+    check(config)
     check_output_folder(config.output, ours=EVALUATION_FILES)
-    if not config.data.shards:
-        raise ConfigError("data.shards is empty; name shard files or folders that `speechssl shard` made")
     configure_cpu()
     subject = load_subject(config)
     origin = describe(config, subject)

@@ -1,8 +1,7 @@
 """``speechssl finetune``: read and check, build the recogniser, run the loop."""
 
-from torch import Tensor
-
 from speechssl.config import FinetuneConfig
+from speechssl.config.limits import check
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.streams import StreamPlan
 from speechssl.model.ctc import CtcModel
@@ -10,12 +9,11 @@ from speechssl.model.loading import load_weights, weights_digest
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
-from speechssl.tasks.checks import check_finetuning
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
-from speechssl.tasks.initial import take_encoder
+from speechssl.tasks.initial import resolve_finetuning
 from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import vocabulary_of
+from speechssl.training.checkpoints import Checkpoint, vocabulary_of
 from speechssl.training.fingerprint import RunData
 from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
@@ -36,17 +34,17 @@ def run(config: FinetuneConfig) -> None:
         HealthError: the loss is not finite or explodes, or outputs stay empty or wrong.
     """
     check_run_folder(config.output)
-    check_finetuning(config)
+    config, initial = resolve_finetuning(config)
+    check(config)
     check_launch(config.training, config.train.num_streams)
     configure_cpu(config.training)
-    initial = take_encoder(config)
     sets = read_sets(config)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
     with run_lock(config.output):
         train(config, sets, plan, initial)
 
 
-def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[str, Tensor] | None) -> None:
+def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpoint | None) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
     seed, minutes = config.training.seed, plan.seconds / 60
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
@@ -59,8 +57,8 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: dict[st
     model.encoder.recompute(config.training.recompute)
     origin = ""
     if initial is not None:
-        load_weights(model.encoder, initial, source=config.init or config.output)
-        origin = weights_digest(initial)
+        load_weights(model.encoder, initial.encoder_state, source=initial.path)
+        origin = weights_digest(initial.encoder_state)
     task = FinetuneTask(config, model, vocabulary, sets.dev)
     announce(
         fabric,

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from speechssl.config import PlanConfig, PretrainConfig
-from speechssl.config_files import parse
+from speechssl.config.limits import check
+from speechssl.config.reading import parse
 from speechssl.data.corpus import Corpus
 from speechssl.errors import DataError
 from speechssl.outputs import check_output_file, has_json, write_json
 from speechssl.remote.store import make_store
 from speechssl.shards.addresses import is_remote
-from speechssl.tasks.checks import check_pretraining
-from speechssl.tasks.initial import take_init
+from speechssl.tasks.initial import resolve_pretraining
 from speechssl.tasks.machine_probe import probe_machine
 from speechssl.tasks.planning import Geometry, advice, exchange_seconds, fitting, geometry, update_audio
 from speechssl.tasks.pretraining import make_model
@@ -37,11 +37,13 @@ def run(config: PlanConfig) -> list[Geometry]:
         ConfigError: the run's configuration cannot be run.
         DataError: shards are missing or damaged, or no micro-batch fits the memory.
     """
+    check(config)
     if config.output is not None:
         check_output_file(config.output, has_json("geometries"), what="plan")
-    pretrain = parse(PretrainConfig, ["--config", str(config.pretraining), "--data.shards", *config.shards])
-    take_init(pretrain)
-    check_pretraining(pretrain)
+    asked = parse(PretrainConfig, ["--config", str(config.pretraining), "--data.shards", *config.shards])
+    pretrain, _ = resolve_pretraining(asked)
+    check(pretrain)
+    pretrain = pretrain.with_min_seconds()
     corpus = load_corpus(pretrain.data.shards, pretrain.model, store=make_store(pretrain.data))
     layout = planned_layout(pretrain.training, pretrain.data.num_streams)
     here = layout.devices

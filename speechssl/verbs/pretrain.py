@@ -1,6 +1,7 @@
 """``speechssl pretrain``: read and check, build the model, run the loop."""
 
 from speechssl.config import PretrainConfig
+from speechssl.config.limits import check
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
@@ -9,8 +10,7 @@ from speechssl.objectives.build import units_config
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, derive_seed, seed_torch
 from speechssl.shards.addresses import redact_all
-from speechssl.tasks.checks import check_pretraining
-from speechssl.tasks.initial import take_init
+from speechssl.tasks.initial import resolve_pretraining
 from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters
 from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
 from speechssl.tasks.units import fit_units
@@ -34,8 +34,9 @@ def run(config: PretrainConfig) -> None:
         HealthError: the run is not learning.
     """
     check_run_folder(config.output)
-    initial = take_init(config)
-    check_pretraining(config)
+    config, initial = resolve_pretraining(config)
+    check(config)
+    config = config.with_min_seconds()
     check_launch(config.training, config.data.num_streams)
     configure_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))

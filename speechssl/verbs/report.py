@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from speechssl.config import ReportConfig
+from speechssl.config.limits import check
 from speechssl.errors import DataError
 from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
 from speechssl.report.lone_run import is_run, name_of_run, read_run, runs_in, sentences
@@ -30,6 +31,7 @@ def run(config: ReportConfig) -> None:
         ConfigError: files of other origins would be replaced, or none can be written.
         DataError: no such folder, or nothing was evaluated there.
     """
+    check(config)
     if not config.experiment.is_dir():
         raise DataError(f"{config.experiment}: no such folder; give that of a recipe's outputs, or of one run")
     check_output_folder(config.experiment, key="experiment", ours=REPORT_FILES)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from speechssl.audio.segmentation import resolve_method, segmentation_problems
+from speechssl.audio.segmentation import resolve_method
 from speechssl.config import ShardConfig
-from speechssl.config_limits import out_of_limits
-from speechssl.errors import ConfigError, DataError
+from speechssl.config.limits import check
+from speechssl.errors import DataError
 from speechssl.ingest.accounting import check_bad_share
 from speechssl.ingest.engines import make_engine
 from speechssl.ingest.pipeline import VERSION, make_fingerprint, make_set
@@ -18,7 +18,6 @@ from speechssl.ingest.set_folder import check_output, finish, is_whole
 from speechssl.ingest.sources import find_recordings
 from speechssl.report.ingest import IngestReport, make_report, read_named, read_report, save_report
 from speechssl.report.ingest_summary import say, summary
-from speechssl.shards.writer import OPUS_RATES
 
 PLOT_FILE = "report.png"
 
@@ -31,7 +30,8 @@ def run(config: ShardConfig) -> IngestReport:
         DataError: sources that are not recognised, no usable recording, more bad ones than allowed, a folder with other
             shards, a full disk.
     """
-    check_config(config)
+    check(config)
+    resolve_method(config.segmentation)
     check_output(config.output, config.sources)
     console = Console(stderr=True)
     found = find_recordings(config.sources, config.output)
@@ -96,20 +96,3 @@ def take_existing(config: ShardConfig, report: IngestReport, fingerprint: str, c
     say(console, [f"{config.output}: already made from these sources with these options"])
     say(console, summary(config.output, report, named))
     return report
-
-
-def check_config(config: ShardConfig) -> None:
-    """Raise ConfigError, naming everything that cannot work."""
-    problems = out_of_limits(config) or segmentation_problems(config.segmentation)
-    if config.min_seconds > config.max_seconds:
-        problems.append(f"min_seconds ({config.min_seconds:g}) is above max_seconds ({config.max_seconds:g})")
-    if config.format == "opus" and config.sample_rate not in OPUS_RATES:
-        problems.append(f"sample_rate is {config.sample_rate}, but Opus has {', '.join(map(str, OPUS_RATES))} only")
-    if config.split == "draw" and not 0 <= config.dev_share + config.test_share < 1:
-        problems.append(
-            f"dev_share and test_share are {config.dev_share:g} and {config.test_share:g}, expected below 1 together"
-        )
-    if config.max_shard_megabytes <= 0:
-        problems.append(f"max_shard_megabytes is {config.max_shard_megabytes:g}, expected more than 0")
-    if problems:
-        raise ConfigError("\n".join(problems))

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.config import TranscribeConfig
+from speechssl.config.limits import check
 from speechssl.decoding.long_form import open_recording
 from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import Lines, check_output_file, whole_file
@@ -27,11 +28,7 @@ def run(config: TranscribeConfig) -> None:
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: names each file that could not be read.
     """
-    if config.window_seconds <= 2 * config.margin_seconds:
-        raise ConfigError(
-            f"window_seconds is {config.window_seconds:g}, expected more than twice margin_seconds, "
-            f"{2 * config.margin_seconds:g}: the margins of a window are not kept"
-        )
+    check(config)
     paths = find_audio(config.audio)
     check_output(config.output, paths)
     configure_cpu()

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speechssl.config import VerifyConfig
+from speechssl.config.limits import check
 from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import check_output_file, check_output_folder, has_json, write_json
 from speechssl.shards.listing import REPORT_FILE
@@ -72,10 +73,9 @@ def run(config: VerifyConfig) -> VerificationReport:
 
 def _prepare(config: VerifyConfig) -> tuple[list[Path], list[Path]]:
     """Refuse what cannot work; shards, and folders that are to be checked as a whole."""
+    check(config)
     if not config.shards:
         raise ConfigError("shards is empty; name shard files, folders of shards, or globs")
-    if config.num_workers < 0:
-        raise ConfigError(f"num_workers is {config.num_workers}, expected 0 (one per core) or more")
     shards, folders = find_all(config.shards)
     if config.report is not None:
         sets = {place.resolve() for shard in shards for place in (shard.parent, shard.parent.parent)}

@@ -22,11 +22,11 @@ from speechssl.audio.segmentation import (
     noise_floor,
     quietest_frame,
     resolve_method,
-    segmentation_problems,
     speech_runs,
 )
 from speechssl.audio.silero import SileroNetwork
 from speechssl.config import SegmentationConfig
+from speechssl.config.limits import problems_of
 from speechssl.errors import ConfigError, DataError
 
 RATE = 8000
@@ -331,14 +331,12 @@ def test_without_a_method_pieces_are_of_equal_length_and_none_is_lost(tmp_path: 
 
 def test_options_that_cannot_work_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    config = SegmentationConfig(method="silero", threshold=1.5, min_seconds=6, padding_seconds=-1)
-    problems = segmentation_problems(config)
-    assert [problem.split()[0] for problem in problems] == ["padding_seconds", "min_seconds", "threshold", "method"]
-    assert "at most a third of max_seconds (15)" in problems[1]
-    with pytest.raises(ConfigError, match=r"(?s)padding_seconds.*pip install silero-vad.*method energy"):
-        cut(tmp_path / "a.wav", AudioInfo(RATE, 1, 1, "WAV"), config)
-    assert segmentation_problems(SegmentationConfig()) == []
-    assert segmentation_problems(SegmentationConfig(max_seconds=0)) == ["max_seconds is 0, expected more than 0"]
+    problems = problems_of(SegmentationConfig(threshold=1.5, max_seconds=0, padding_seconds=-1))
+    assert [problem.split()[0] for problem in problems] == ["threshold", "padding_seconds", "max_seconds"]
+    assert "at most a third of max_seconds (15)" in problems_of(SegmentationConfig(min_seconds=6))[0]
+    with pytest.raises(ConfigError, match=r"pip install silero-vad.*method energy"):
+        cut(tmp_path / "a.wav", AudioInfo(RATE, 1, 1, "WAV"), SegmentationConfig(method="silero"))
+    assert problems_of(SegmentationConfig()) == []
 
 
 def test_auto_takes_silero_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from speechssl.config import StreamConfig
+from speechssl.config.limits import check
 from speechssl.data.batches import Batch, BatchLoader
 from speechssl.data.corpus import Corpus, SampleRef, join, read_corpus
 from speechssl.data.streams import (
@@ -18,7 +19,6 @@ from speechssl.data.streams import (
     BatchSpec,
     Mixture,
     StreamPlan,
-    check_shares,
     epoch_batches,
     source_shares,
     split_sources,
@@ -163,14 +163,14 @@ def test_a_source_is_heard_however_small_its_share(shares: list[float]) -> None:
     ("options", "message"),
     [
         ({"source_weights": [1.0]}, "source_weights has 1 numbers for 2 entries"),
-        ({"source_weights": [1.0, 0.0]}, "above 0"),
+        ({"source_weights": [1.0, 0.0]}, "source_weights holds 0, expected more than 0"),
         ({"source_temperature": 0.5}, "1 or more"),
         ({"source_weights": [1.0, 1.0], "source_temperature": 2}, "give one of them"),
     ],
 )
 def test_senseless_shares_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_shares(StreamConfig(shards=["a", "b"], **options))
+        check(StreamConfig(shards=["a", "b"], **options))
 
 
 def test_a_source_smaller_than_the_streams_is_named() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from accounts import rows_of
+from changing import with_values
 
 from speechssl import cli
 from speechssl.audio.blocks import read_ranges
@@ -229,6 +230,6 @@ def test_damage_that_shows_at_the_end_leaves_no_report_and_is_not_made_again_whe
             ingest.run(config)
         assert not (tmp_path / "out" / "report.json").exists()
     monkeypatch.setattr(pipeline, "make_shard", lambda *_: pytest.fail("made again"))
-    config.max_bad_share = 0.667
+    config = with_values(config, {"max_bad_share": 0.667})
     assert ingest.run(config).num_rejected == {"unreadable audio": 2}
     assert json.loads((tmp_path / "out" / "report.json").read_text())["num_used"] == 1

@@ -97,14 +97,14 @@ RELATIVE = {"relative_bias": True}
 @pytest.mark.parametrize(
     ("context", "features", "rate", "message"),
     [
-        ({"num_heads": 5}, {}, 16000, "num_heads is 5, expected a divisor of dim, which is 768"),
+        ({"num_heads": 5}, {}, 16000, r"dim is 768, expected a multiple of num_heads \(5\)"),
         ({"num_heads": 0}, {}, 16000, "num_heads is 0, expected 1 or more"),
-        ({"pos_conv_groups": 7}, {}, 16000, "pos_conv_groups is 7, expected a divisor"),
+        ({"pos_conv_groups": 7}, {}, 16000, r"dim is 768, expected a multiple of pos_conv_groups \(7\)"),
         ({"num_layers": 10**9}, {}, 16000, r"num_layers is 1e\+09, expected at most 1,000"),
         ({"ffn_dim": 10**15}, {}, 16000, r"ffn_dim is 1e\+15, expected at most 1,000,000"),
         ({"squeeze": 10**9}, {}, 16000, r"squeeze is 1e\+09, expected at most 1,000,000"),
         (RELATIVE | {"num_buckets": 30}, {}, 16000, "num_buckets is 30, expected a multiple of 4"),
-        (RELATIVE | {"max_distance": 80}, {}, 16000, "max_distance is 80, expected more than a quarter"),
+        (RELATIVE | {"max_distance": 80}, {}, 16000, "max_distance is 80 frames, expected more than a quarter"),
         ({}, {"conv_layers": []}, 16000, "conv_layers is empty"),
         ({}, {"conv_layers": [(8, 10, 0)]}, 16000, "conv_layers holds 0, expected 1 or more"),
         ({}, {"conv_layers": [(8, 20000, 5)]}, 16000, "a frame hears 20000 samples"),

@@ -76,7 +76,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a name that steers": (lambda f: change_weights(f, lambda s: s.update({"\x1b[31m": s[NAME] + 1})), r"x1b\[31m'"),
     "labels that are no numbers": (lambda f: change(f, "vocab.json", E=5.0), r"32 labels, expected one for each of"),
     "quantised": (lambda f: change(f, "config.json", quantization_config={"bits": 8}), r"quantization_config is of"),
-    "indivisible": (lambda f: change(f, "config.json", num_attention_heads=5), r"num_heads is 5, expected a divisor"),
+    "indivisible": (
+        lambda f: change(f, "config.json", num_attention_heads=5),
+        r"dim is 32, expected a multiple of num_heads \(5\)",
+    ),
     "endless": (lambda f: change(f, "config.json", num_hidden_layers=float("inf")), r"does not describe a wav2vec2"),
     "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"does not describe a wav2vec2 encoder"),
 }

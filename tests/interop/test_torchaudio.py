@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import soundfile
 import torch
 import torchaudio
 import yaml
+from changing import with_values
 from fairseq_models import Trap, random_state, save
 from torch import Tensor
 from torchaudio import pipelines
@@ -20,7 +22,7 @@ from torchaudio.pipelines._wav2vec2 import utils
 
 from speechssl.cli import main
 from speechssl.config import ContextConfig, FeatureEncoderConfig, HeadConfig, ModelConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.interop.exporting import architecture_of
 from speechssl.interop.imported import Architecture
@@ -341,8 +343,8 @@ def test_distances_fall_into_the_same_buckets() -> None:
 def test_the_proof_notices_another_normalisation(server: FakeServer) -> None:
     imported = read_bundle("torchaudio:HUBERT_LARGE")
     reference = torchaudio_reference(imported.source, imported.architecture)
-    imported.architecture.model.normalize_audio = False
-    stages = our_stages(imported.build(), SOUND, None)
+    architecture = with_values(imported.architecture, {"model.normalize_audio": False})
+    stages = our_stages(replace(imported, architecture=architecture).build(), SOUND, None)
     assert max(item.largest for item in compare(stages, reference(SOUND, None))) > 1e-3
 
 

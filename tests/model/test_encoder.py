@@ -19,7 +19,7 @@ from speechssl.config import (
     ModelConfig,
     PretrainConfig,
 )
-from speechssl.config_files import parse
+from speechssl.config.reading import parse
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples, samples_for_frames
 from speechssl.model.context import Block, PositionalConvolution, SelfAttention
 from speechssl.model.ctc import BidirectionalLstm, CtcModel

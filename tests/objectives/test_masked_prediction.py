@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import reference
 import torch
+from changing import with_values
 
 from speechssl.config import (
     ContextConfig,
@@ -120,7 +121,7 @@ def test_a_single_unit_is_named_though_its_accuracy_is_perfect() -> None:
 
 def test_masks_that_hide_nothing_are_named() -> None:
     model = make([4])
-    model.objective.masking.time_prob = 0.0
+    model.objective = with_values(model.objective, {"masking.time_prob": 0.0})
     assert "0.0% of the frames are masked" in judged(model)["nothing is masked"]
     assert model(AUDIO, draw_for(model)).loss == 0
 

@@ -7,7 +7,7 @@ import pytest
 from shell import Run, make_complete
 
 from speechssl.cli import VERBS
-from speechssl.config_files import build, read_arguments
+from speechssl.config.reading import build, read_arguments
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from http_server import Fault, FaultyServer
 from remote_site import FIRST, content_of, new_store
 
 from speechssl.config import StreamConfig
+from speechssl.config.limits import check
 from speechssl.data.corpus import read_corpus
-from speechssl.data.streams import check_shares
 from speechssl.errors import ConfigError, DataError
 from speechssl.remote.failures import ShardError
 from speechssl.remote.fetching import ATTEMPTS
@@ -57,7 +57,7 @@ def test_no_message_has_credentials(
         texts.append(str(caught_data.value))
     config = StreamConfig(shards=[url], source_weights=[1, 2])
     with pytest.raises(ConfigError) as caught_config:
-        check_shares(config)
+        check(config)
     texts.append(str(caught_config.value))
     assert len(texts) == 9
     assert "secret" not in "\n".join(texts) + caplog.text

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from changing import with_values
 
 from speechssl import __version__, files
 from speechssl.config import PretrainConfig, QuantizerConfig
-from speechssl.config_files import from_dict
+from speechssl.config.reading import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.model.loading import load_weights
 from speechssl.training import checkpoints
@@ -43,7 +44,7 @@ def save(run: Path, update: int = 600, **changes) -> Path:
 
 def test_everything_comes_back_as_it_was(tmp_path):
     config = PretrainConfig()
-    config.objective.quantizer = QuantizerConfig(num_entries=17)
+    config = with_values(config, {"objective.quantizer": QuantizerConfig(num_entries=17)})
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     optimizer = torch.optim.AdamW(module.parameters(), betas=(0.9, 0.98))
     module(torch.randn(4, 3)).sum().backward()

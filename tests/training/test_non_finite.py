@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from changing import with_values
 from small_chain import pretrain_config
 
 from speechssl.errors import HealthError
@@ -59,7 +60,7 @@ def test_the_samples_of_a_loss_are_named(
 ) -> None:
     spoil(monkeypatch, heard, of_value, when, (6, 0))
     config = pretrain_config(shards, tmp_path / "run")
-    config.training.log_every, config.training.checkpoint_every = 8, 8
+    config = with_values(config, {"training.log_every": 8, "training.checkpoint_every": 8})
     with pytest.raises(HealthError) as raised:
         pretrain.run(config)
     message = str(raised.value)
@@ -73,8 +74,8 @@ def test_the_samples_of_a_gradient_are_those_of_its_update(
 ) -> None:
     spoil(monkeypatch, heard, of_gradient, (2, 1))
     config = pretrain_config(shards, tmp_path / "run")
-    config.data.max_batch_seconds = 2  # few samples each
-    config.training.log_every, config.training.checkpoint_every = 8, 8
+    config = with_values(config, {"data.max_batch_seconds": 2})  # few samples each
+    config = with_values(config, {"training.log_every": 8, "training.checkpoint_every": 8})
     with pytest.raises(HealthError) as raised:
         pretrain.run(config)
     message = str(raised.value)
@@ -87,7 +88,7 @@ def test_a_run_that_goes_on_regardless_names_them_once(
 ) -> None:
     spoil(monkeypatch, heard, of_value, (1, 0))
     config = pretrain_config(shards, tmp_path / "run")
-    config.health.on_failure = "warn"
+    config = with_values(config, {"health.on_failure": "warn"})
     pretrain.run(config)
     found = [record for record in caplog.records if "first not finite" in record.getMessage()]
     assert [record.levelno for record in found] == [logging.WARNING]

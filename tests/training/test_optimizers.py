@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig
+from speechssl.config import FinetuneConfig, PretrainConfig, ScheduleConfig, StreamConfig
+from speechssl.config.limits import problems_of
 from speechssl.errors import ConfigError
-from speechssl.training.optimizers import learning_rate_scale, schedule_problems
+from speechssl.training.optimizers import learning_rate_scale
 from speechssl.verbs import finetune, pretrain
 
 
@@ -50,7 +51,8 @@ def test_a_linear_fall_to_zero_still_trains_in_the_last_update():
 
 
 def test_everything_wrong_is_named_at_once():
-    problems = schedule_problems(ScheduleConfig(warmup=0.6, hold=0.6, decay="exponential"))
+    data = StreamConfig(["x"])
+    problems = problems_of(PretrainConfig(data=data, schedule=ScheduleConfig(0.6, hold=0.6, decay="exponential")))
     assert "add up to more than 1" in problems[0]
     assert "schedule.final_scale is 0" in problems[1]
 

@@ -12,7 +12,7 @@ from speechssl.cli import main
 from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError, LaunchError
 from speechssl.training import layout
-from speechssl.training.layout import planned_layout, resolve_layout, training_problems
+from speechssl.training.layout import planned_layout, resolve_layout
 from speechssl.training.ranks import ALONE, Place, find_place, first_host, is_first_rank
 
 Variables = dict[str, str]
@@ -290,8 +290,9 @@ def test_ranks_without_the_size_of_a_machine_take_it_from_the_configuration() ->
 def test_more_gpus_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert training_problems(TrainingConfig(devices=3)) == ["training.devices is 3, but 2 GPUs are available"]
-    assert training_problems(TrainingConfig(devices=2)) == training_problems(AUTO) == []
+    with pytest.raises(ConfigError, match=r"training\.devices is 3, but 2 GPUs are available"):
+        resolve_layout(TrainingConfig(devices=3), 6, find_place({}))
+    assert resolve_layout(TrainingConfig(devices=2), 6, find_place({})) == resolve_layout(AUTO, 6, find_place({}))
 
 
 def test_places_compare_by_what_they_say() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from changing import with_values
 from small_chain import finetune_config, pretrain_config, weights
 
 from speechssl import __version__
@@ -66,8 +67,7 @@ def begun(corpus: Path, shards: Path, tmp_path: Path) -> Configured:
 
     def configure(train: Path) -> FinetuneConfig:
         config = finetune_config(train, tmp_path / "run", None)
-        config.dev.shards = [str(shards)]
-        return config
+        return with_values(config, {"dev.shards": [str(shards)]})
 
     finetune.run(configure(corpus))
     set_back(tmp_path / "run")
@@ -118,7 +118,7 @@ def test_other_audio_under_the_same_names_is_refused(begun: Configured, shards: 
     config = pretrain_config(make_shards(tmp_path / "one", [""] * 24), tmp_path / "pretrain")
     pretrain.run(config)
     set_back(config.output)
-    config.data.shards = [str(make_shards(tmp_path / "two", [""] * 24, seed=1))]
+    config = with_values(config, {"data.shards": [str(make_shards(tmp_path / "two", [""] * 24, seed=1))]})
     assert "the keys and lengths that they had, but other bytes" in refusal(config)
 
 
@@ -128,7 +128,7 @@ def test_the_same_in_another_place_goes_on(
     for name, folder in (("train", corpus), ("dev", shards)):
         shutil.copytree(folder, tmp_path / name)
     config = begun(tmp_path / "train")
-    config.dev.shards = [str(tmp_path / "dev" / "*.tar")]
+    config = with_values(config, {"dev.shards": [str(tmp_path / "dev" / "*.tar")]})
     finetune.run(config)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING and "run" in record.msg[:12]]
     assert load_checkpoint(tmp_path / "run").update == 4
@@ -146,8 +146,7 @@ def test_initial_weights_count_and_not_their_path(
         if verb == "finetune":
             return finetune_config(shards, tmp_path / "run", path)
         config = pretrain_config(shards, tmp_path / "run")
-        config.init = path
-        return config
+        return with_values(config, {"init": path})
 
     run: Any = {"finetune": finetune, "pretrain": pretrain}[verb].run
     run(configured())
@@ -171,8 +170,7 @@ def test_recordings_that_augmentation_draws_from_count_and_not_their_path(shards
 
     def configured(*noise: Path) -> PretrainConfig:
         config = pretrain_config(shards, tmp_path / "run")
-        config.augmentation.noise = NoiseConfig(prob=1.0, shards=[str(path) for path in noise])
-        return config
+        return with_values(config, {"augmentation.noise": NoiseConfig(prob=1.0, shards=[str(path) for path in noise])})
 
     pretrain.run(configured(first, second))
     straight = weights(tmp_path / "run")
@@ -230,13 +228,13 @@ def test_paths_stand_for_content_where_a_checkpoint_does_not_hold_it(
 ) -> None:
     noise = make_shards(tmp_path / "noise", [""] * 3)
     config = pretrain_config(shards, tmp_path / "run")
-    config.augmentation.noise = NoiseConfig(prob=0.5, shards=[str(noise)])
+    config = with_values(config, {"augmentation.noise": NoiseConfig(prob=0.5, shards=[str(noise)])})
     pretrain.run(config)
     set_back(config.output)
     edit_state(config.output, forget_what_is_new)
-    config.augmentation.noise.shards = [str(shutil.copytree(noise, tmp_path / "copy"))]
+    config = with_values(config, {"augmentation.noise.shards": [str(shutil.copytree(noise, tmp_path / "copy"))]})
     assert "and what recordings the first had is not known" in refusal(config)
-    config.augmentation.noise.shards = [str(noise)]
+    config = with_values(config, {"augmentation.noise.shards": [str(noise)]})
     pretrain.run(config)
     assert "the recordings of augmentation.noise.shards" in caplog.text
 
@@ -268,12 +266,12 @@ def test_a_precision_that_is_another_on_this_machine_is_named(
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: here == "bf16")
     config = begun(corpus)
-    config.training.precision = "auto"
+    config = with_values(config, {"training.precision": "auto"})
     assert f"training.precision was {before}, is auto, which is {here} on this machine" in refusal(config)
-    config.training.precision = before  # type: ignore[assignment]
+    config = with_values(config, {"training.precision": before})
     finetune.run(config)
     edit_state(tmp_path / "run", set_precision)
-    config.training.precision = "auto"
+    config = with_values(config, {"training.precision": "auto"})
     finetune.run(config)  # it is over, and may be looked at on any machine
 
 
@@ -300,7 +298,7 @@ def test_a_limit_on_damage_may_be_raised_for_a_run_that_it_has_stopped(
     begun: Configured, corpus: Path, tmp_path: Path
 ) -> None:
     config = begun(corpus)
-    config.train.max_bad_share = 0.1
+    config = with_values(config, {"train.max_bad_share": 0.1})
     finetune.run(config)
     assert load_checkpoint(tmp_path / "run").update == 4
 

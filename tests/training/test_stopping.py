@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from changing import with_values
 from forked_ranks import run_rank, start_ranks
 from remote_site import wait_until
 from small_chain import finetune_config, pretrain_config, weights
@@ -66,8 +67,7 @@ def run(config: FinetuneConfig | PretrainConfig) -> None:
 def finetuning(shards: Path, output: Path) -> FinetuneConfig:
     """Eight updates, scored after every second one; three checkpoints are kept, and the best."""
     config = finetune_config(shards, output, None)
-    config.training.max_updates, config.training.keep_checkpoints = 8, 3
-    return config
+    return with_values(config, {"training.max_updates": 8, "training.keep_checkpoints": 3})
 
 
 class SignalAt:
@@ -248,7 +248,7 @@ def test_a_wait_for_data_ends_and_what_was_learned_is_saved(
 ) -> None:
     original = batches.load_batch
     config = finetuning(shards, tmp_path / "run")
-    config.training.log_every = 1
+    config = with_values(config, {"training.log_every": 1})
     loaded = 0
 
     def load_batch(*args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,134 @@
+"""Pretext tasks: a kind of one is a class with a ``name`` of its own, and its entry in ``AnyObjective``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from speechssl.config.limits import Amount, Factor, FactorOrZero, Limit, Section, Size, SizeOrZero, UpToAThousand
+from speechssl.config.model import MaskingConfig
+
+
+@dataclass(frozen=True)
+class QuantizerConfig(Section):
+    """Product quantizer with Gumbel softmax (section 2, "Quantization module")."""
+
+    num_groups: Size = 2
+    """Codebook groups G."""
+    num_entries: Size = 320
+    """Entries V per group."""
+    dim: Size = 256
+    """Dimension of the concatenated code vector; num_groups must divide it."""
+    temperature_start: Factor = 2.0
+    """Gumbel temperature at update 0."""
+    temperature_end: Factor = 0.5
+    """Lowest Gumbel temperature."""
+    temperature_decay: Annotated[float, Limit(0, 1, low_is_in=False)] = 0.999995
+    """Factor on the temperature after every update."""
+
+    def problems(self) -> Iterator[str]:
+        if self.dim % self.num_groups:
+            yield f"dim is {self.dim}, expected a multiple of num_groups ({self.num_groups})"
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig(Section):
+    """Contrastive task over quantized targets (section 3.2)."""
+
+    name: Literal["contrastive"] = "contrastive"
+    """Pretext task."""
+    quantizer: QuantizerConfig = QuantizerConfig()
+    """Quantizer of the targets (contrastive)."""
+    masking: MaskingConfig = MaskingConfig()
+    """Which frames are hidden from the context network."""
+    final_dim: Size = 256
+    """Dimension in which contexts and targets are compared (contrastive)."""
+    num_negatives: Size = 100
+    """Distractors per masked frame, drawn from the other masked frames of the same utterance (contrastive)."""
+    temperature: Factor = 0.1
+    """Divisor of the cosine similarities (kappa)."""
+    diversity_weight: FactorOrZero = 0.1
+    """Weight of the codebook diversity penalty, alpha (contrastive)."""
+    feature_penalty: FactorOrZero = 10.0
+    """Weight of the mean squared feature-encoder output."""
+    feature_grad_scale: FactorOrZero = 0.1
+    """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """Entries of each codebook of the targets."""
+        return [self.quantizer.num_entries] * self.quantizer.num_groups
+
+    def problems(self) -> Iterator[str]:
+        return must_mask(self.masking)
+
+
+@dataclass(frozen=True)
+class UnitsConfig(Section):
+    """What masked prediction predicts: entries of codebooks, fitted before the first update (HuBERT, section II.A)."""
+
+    features: Literal["log_mel", "layer"] = "log_mel"
+    """What is told apart: log-mel energies of the audio that an encoder frame hears, or a layer of ``checkpoint``."""
+    checkpoint: Path | None = None
+    """Run or checkpoint of the encoder whose layer it is; it has to make frames as often."""
+    layer: UpToAThousand = 0
+    """Transformer block, from 1."""
+    clustering: Literal["kmeans", "random_projection"] = "kmeans"
+    """K-means of whitened principal components, or random entries after a random projection (BEST-RQ)."""
+    num_entries: list[Size] = field(default_factory=lambda: [100, 500])
+    """Entries of each codebook."""
+    dim: Size = 64
+    """Principal components, or dimension of the random projection."""
+    fit_seconds: Amount = 3600.0
+    """Audio that the codebooks are fitted to."""
+
+    def problems(self) -> Iterator[str]:
+        if not self.num_entries:
+            yield "num_entries is empty, expected the entries of a codebook"
+        if self.features == "layer" and (self.checkpoint is None or self.layer < 1):
+            yield (
+                f"features is layer, of checkpoint {self.checkpoint} and layer {self.layer}; give "
+                "--objective.units.checkpoint RUN and --objective.units.layer, from 1"
+            )
+        if self.features == "log_mel" and self.checkpoint is not None:
+            yield "checkpoint is given, but features is log_mel; give it with features layer"
+
+
+@dataclass(frozen=True)
+class MaskedPredictionConfig(Section):
+    """Cross-entropy on the units of masked frames (HuBERT, section II.B)."""
+
+    name: Literal["masked_prediction"] = "masked_prediction"
+    """Pretext task."""
+    units: UnitsConfig = UnitsConfig()
+    """What is predicted (masked_prediction)."""
+    masking: MaskingConfig = MaskingConfig()
+    """Which frames are hidden from the context network."""
+    cosine_dim: SizeOrZero = 0
+    """Dimension in which contexts and unit embeddings are compared by their cosine (256 in HuBERT); 0 for a linear head
+    (masked_prediction)."""
+    temperature: Factor = 0.1
+    """Divisor of the cosine similarities."""
+    unmasked_weight: FactorOrZero = 0.0
+    """Weight of the same loss on frames that are not masked (masked_prediction)."""
+    feature_penalty: FactorOrZero = 10.0
+    """Weight of the mean squared feature-encoder output."""
+    feature_grad_scale: FactorOrZero = 0.1
+    """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """Entries of each codebook of the targets."""
+        return list(self.units.num_entries)
+
+    def problems(self) -> Iterator[str]:
+        return must_mask(self.masking)
+
+
+AnyObjective = ContrastiveConfig | MaskedPredictionConfig
+
+
+def must_mask(masking: MaskingConfig) -> Iterator[str]:
+    """Tasks on masked frames need some."""
+    if masking.time_prob == 0:
+        yield "masking.time_prob is 0, expected above 0 up to 1"
