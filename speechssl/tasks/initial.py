@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
-from speechssl.config.reading import from_dict
+from speechssl.config.reading import from_dict, to_dict
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.objectives.build import continue_objective
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
+from speechssl.training.resume import flatten
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,9 @@ def take_model(config: PretrainConfig | FinetuneConfig, checkpoint: Checkpoint, 
     model = from_dict(ModelConfig, checkpoint.config["model"])
     # A section of which nothing was given is the very object that the class has as its default.
     if config.model != model and config.model is not type(config).model:
-        raise ConfigError(f"model differs from {named}")
+        own, theirs = flatten(to_dict(config.model)), flatten(to_dict(model))
+        different = ", ".join(key for key in own if own[key] != theirs[key])
+        raise ConfigError(f"model differs from {named} (other: {different})")
     return model
 
 
