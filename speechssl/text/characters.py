@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 Kind = Literal[
     "other case",
     "typographic form",
-    "compatibility form",
     "look-alike",
     "accent",
     "punctuation",
@@ -75,7 +74,6 @@ def respell(character: str, known: Set[str]) -> Respelling:
     tried: tuple[tuple[Kind, Iterable[str]], ...] = (
         ("other case", [character]),
         ("typographic form", typographic_forms(character)),
-        ("compatibility form", compatibility_forms(character)),
         ("look-alike", _equivalents(character, _LOOK_ALIKES)),
         ("accent", [unicodedata.normalize("NFC", bare)]),
     )
@@ -88,15 +86,10 @@ def respell(character: str, known: Set[str]) -> Respelling:
 
 
 def typographic_forms(character: str) -> list[str]:
-    """What a reader takes for the same mark: the straight and the curly apostrophe, a hyphen and a dash."""
+    """What a reader takes for the same: a straight and a curly apostrophe, a fullwidth letter, a digit."""
     dots = ["..."] if character == "\u2026" else []
-    return dots + _equivalents(character, _TYPOGRAPHIC)
-
-
-def compatibility_forms(character: str) -> list[str]:
-    """What a fullwidth letter, a ligature or another script's digit stands for."""
     forms = [unicodedata.normalize("NFKC", character), str(unicodedata.decimal(character, ""))]
-    return [form for form in forms if form not in ("", character)]
+    return dots + _equivalents(character, _TYPOGRAPHIC) + [form for form in forms if form not in ("", character)]
 
 
 def is_undecodable(character: str) -> bool:

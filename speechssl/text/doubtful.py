@@ -1,24 +1,15 @@
 """Characters of training transcripts that are doubtful as labels: too rare to be learned, doubled, or no text."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from speechssl.text.characters import (
-    compatibility_forms,
-    is_undecodable,
-    script_of,
-    show_character,
-    typographic_forms,
-)
+from speechssl.text.characters import is_undecodable, show_character, typographic_forms
 from speechssl.text.foreign import times
 
 MAX_SHOWN = 8
 """Characters that one message names."""
 MAX_RARE = 2
 """Occurrences that are too few to learn from."""
-_ALPHABETS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
-"""Scripts with letters that look alike, of which a word has one."""
 
 
 class Doubtful(NamedTuple):
@@ -30,7 +21,7 @@ class Doubtful(NamedTuple):
 
 
 def find_doubtful(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str, int]) -> Doubtful:
-    """Look for rare, doubled, undecodable and mixed characters.
+    """Look for rare, doubled and undecodable characters.
 
     Args:
         texts: transcripts, cleaned.
@@ -65,12 +56,12 @@ def find_doubtful(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str
             f"characters that are no text: {listed(sorted(damaged))}. Save the list as UTF-8: it was written in "
             "another encoding than it was read in."
         )
-    return Doubtful(notes, warnings + list(_mixed_words(texts, keys, counts)))
+    return Doubtful(notes, warnings)
 
 
 def _twin(character: str, counts: Mapping[str, int]) -> str | None:
     """A more frequent character of the set that is another form of this one."""
-    forms = typographic_forms(character) + compatibility_forms(character)
+    forms = typographic_forms(character)
     return next((form for form in forms if (counts.get(form, 0), form) > (counts[character], character)), None)
 
 
@@ -84,34 +75,3 @@ def _find_examples(texts: Sequence[str], keys: Sequence[str], wanted: set[str]) 
             found[character] = key
             missing.remove(character)
     return found
-
-
-def _mixed_words(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str, int]) -> Iterator[str]:
-    """Words with letters of two alphabets, as a wrong keyboard writes them."""
-    if len(_alphabets(counts)) < 2:
-        return
-    where: dict[str, str] = {}
-    seen: Counter[str] = Counter()
-    for key, text in zip(keys, texts, strict=True):
-        for word in text.split():
-            if not word.isascii() and len(_alphabets(word)) > 1:
-                seen[word] += 1
-                where.setdefault(word, key)
-    if seen:
-        shown = [
-            f"{word} ({', '.join(show_character(c) for c in _fewest(word))}) {times(count)}, as in {where[word]}"
-            for word, count in seen.most_common(MAX_SHOWN)
-        ]
-        more = [f"and {len(seen) - MAX_SHOWN} more"] if len(seen) > MAX_SHOWN else []
-        yield f"words that mix alphabets: {'; '.join(shown + more)}. Type each on one keyboard."
-
-
-def _alphabets(characters: Mapping[str, int] | str) -> frozenset[str]:
-    return _ALPHABETS.intersection(map(script_of, characters))
-
-
-def _fewest(word: str) -> list[str]:
-    """The different letters of a word that are of the alphabet which has fewest of it."""
-    scripts = Counter(script for script in map(script_of, word) if script in _ALPHABETS)
-    fewest = min(scripts, key=lambda script: (scripts[script], script))
-    return sorted({c for c in word if script_of(c) == fewest})

@@ -17,33 +17,29 @@ from speechssl.text.normalisation import clean_text
 
 MAX_SHOWN = 8
 """Characters of one kind that a message names."""
-_TO_DO: dict[Kind, str] = {
-    "other case": "make the shards again with --text_case {case}, as those that the model learned from",
-    "typographic form": "write them in the transcripts as the model does",
-    "compatibility form": "write them in the transcripts as the model does",
-    "look-alike": "type them on one keyboard: write them in the transcripts as the model does",
-    "accent": "the model has the letters without the marks: write both sets in one way",
-    "punctuation": "leave punctuation out of the transcripts, as in those that the model learned from",
-    "digit": "write numbers as words",
-    "symbol": "write them as the words that are spoken",
-    "invisible": "leave them out of the transcripts, as in those that the model learned from",
-    "undecodable": "save the list as UTF-8: it was written in another encoding than it was read in",
-    "other letter": "letters that the model never saw: another language, or too few training transcripts",
+_AS_THE_MODEL = "write them in the transcripts as the model does"
+_KINDS: dict[Kind, tuple[str, str]] = {
+    "other case": (
+        "letters of the other case",
+        "make the shards again with --text_case {case}, as those that the model learned from",
+    ),
+    "typographic form": ("typographic forms", _AS_THE_MODEL),
+    "look-alike": ("letters of another script that look alike", _AS_THE_MODEL),
+    "accent": ("accents", _AS_THE_MODEL),
+    "punctuation": ("punctuation", "leave it out of the transcripts, as in those that the model learned from"),
+    "digit": ("digits", "write numbers as words"),
+    "symbol": ("symbols", "write them as the words that are spoken"),
+    "invisible": ("invisible joiners", "leave them out of the transcripts"),
+    "undecodable": (
+        "what was no text",
+        "save the list as UTF-8: it was written in another encoding",
+    ),
+    "other letter": (
+        "other letters",
+        "letters that the model never saw: another language, or too few training transcripts",
+    ),
 }
-# Plural names, as messages have them.
-_NAMES: dict[Kind, str] = {
-    "other case": "letters of the other case",
-    "typographic form": "typographic forms",
-    "compatibility form": "fullwidth and other compatibility forms",
-    "look-alike": "letters of another script that look alike",
-    "accent": "accents",
-    "punctuation": "punctuation",
-    "digit": "digits",
-    "symbol": "symbols",
-    "invisible": "invisible joiners",
-    "undecodable": "what was no text",
-    "other letter": "other letters",
-}
+"""What a message calls them, and what to do."""
 
 
 class ForeignCharacter(NamedTuple):
@@ -84,7 +80,7 @@ class Foreign(NamedTuple):
 
     def remedies(self) -> list[str]:
         """What to do about each kind."""
-        return [f"{_NAMES[kind]}: {_to_do(kind, items)}" for kind, items in self.by_kind().items()]
+        return [f"{_KINDS[kind][0]}: {_to_do(kind, items)}" for kind, items in self.by_kind().items()]
 
     def describe(self) -> str:
         """How much is lost, which characters it is, and what to do; for sets that have some."""
@@ -92,7 +88,9 @@ class Foreign(NamedTuple):
             f"{self.num_words} of {self.total_words} words, in {self.num_utterances} of {self.total_utterances} "
             "utterances, hold characters that the model cannot write; each is an error, whatever is heard:"
         )
-        found = [f"{_NAMES[kind]}: {_listed(items)}; {_to_do(kind, items)}" for kind, items in self.by_kind().items()]
+        found = [
+            f"{_KINDS[kind][0]}: {_listed(items)}; {_to_do(kind, items)}" for kind, items in self.by_kind().items()
+        ]
         return " ".join([lost, *found]) if len(found) == 1 else "\n  ".join([lost, *found])
 
 
@@ -133,7 +131,7 @@ def find_foreign(texts: Sequence[str], known: Set[str]) -> Foreign:
 
 def _to_do(kind: Kind, items: Sequence[ForeignCharacter]) -> str:
     case = "upper" if items[0].respelled and items[0].respelled.isupper() else "lower"
-    return _TO_DO[kind].format(case=case)
+    return _KINDS[kind][1].format(case=case)
 
 
 def _listed(items: Sequence[ForeignCharacter]) -> str:

@@ -29,13 +29,6 @@ def test_two_forms_of_one_mark_are_two_labels() -> None:
     assert "\uff21 (U+FF21 FULLWIDTH LATIN CAPITAL LETTER A) 3 times, as in u5, beside A (U+0041" in warnings[0]
 
 
-def test_words_of_two_alphabets_are_named() -> None:
-    _, warnings = doubtful("МОСКВА МОСКВА", "МО\u0043КВА", "COME COME ОМ ОМ")
-    (warning,) = warnings
-    assert "words that mix alphabets: МОCКВА (C (U+0043 LATIN CAPITAL LETTER C)) once, as in u1." in warning
-    assert doubtful("МОСКВА MOSCOW МОСКВА MOSCOW МОСКВА MOSCOW").warnings == []
-
-
 def test_what_is_no_text_is_named() -> None:
     _, warnings = doubtful("CAF\ufffd CAF\ufffd CAF\ufffd")
     assert "characters that are no text: \ufffd (U+FFFD REPLACEMENT CHARACTER) 3 times, as in u0" in warnings[0]
