@@ -30,14 +30,6 @@ other reason are damaged, missing or wrongly listed, and count towards ``max_bad
 EXAMPLES = 3
 
 
-class Piece(NamedTuple):
-    """A part of a recording that was left out, while others of it are used."""
-
-    rejected: Rejected
-    seconds: float | None
-    """None if it was left out before it had a length."""
-
-
 class Account(NamedTuple):
     """All recordings of the sources, each counted once: ``num_found`` are ``num_used`` and the ``rejected``."""
 
@@ -54,7 +46,7 @@ class Account(NamedTuple):
     """Audio of used recordings that is in none of their pieces."""
     rejected: list[Rejected]
     """One for each recording that is left out, in order of path."""
-    pieces: list[Piece]
+    pieces: list[Rejected]
     """What is left out of recordings that are used."""
 
 
@@ -70,16 +62,16 @@ def settle(found: Found, scanned: Sequence[Scanned], later: Iterable[Rejected]) 
         RuntimeError: a recording that is neither used nor left out, or something that is left out of no recording.
     """
     lost = {item.key: item for item in later}
-    rejected, pieces = list(found.rejected), list[Piece]()
+    rejected, pieces = list(found.rejected), list[Rejected]()
     num_used = num_samples = num_with_text = num_with_speaker = num_lost = 0
     dropped_seconds = 0.0
     for recording, result in zip(found.recordings, scanned, strict=True):
         kept = [clip for clip in result.clips if clip.key not in lost]
-        gone = [Piece(lost[clip.key], clip.seconds) for clip in result.clips if clip.key in lost]
+        gone = [lost[clip.key] for clip in result.clips if clip.key in lost]
         num_lost += len(gone)
-        gone = [*(Piece(item, None) for item in result.rejected), *gone]
+        gone = [*result.rejected, *gone]
         if not kept:
-            rejected.append(_summed_up(recording, [piece.rejected for piece in gone]))
+            rejected.append(_summed_up(recording, gone))
             continue
         pieces += gone
         num_used += 1

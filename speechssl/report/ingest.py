@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from speechssl.config import ShardConfig
 from speechssl.errors import DataError
-from speechssl.ingest.accounting import Account, check_samples, settle
+from speechssl.ingest.accounting import check_samples, settle
 from speechssl.ingest.pipeline import VERSION, Made
 from speechssl.ingest.recordings import Found, Ignored, Note, Rejected, printable
 from speechssl.ingest.shard_maker import LENGTH_EDGES, LEVEL_EDGES
@@ -51,8 +51,6 @@ class IngestReport:
     """What was noticed of recordings that are used all the same, by kind; notes.tsv names each."""
     pieces_left_out: dict[str, int] = field(default_factory=dict)
     """Pieces left out of recordings that are used, by reason; notes.tsv names each."""
-    pieces_left_out_hours: dict[str, float] = field(default_factory=dict)
-    """Their audio, for reasons of which all lengths are known."""
     ignored: dict[str, int] = field(default_factory=dict)
     """Files in the sources that are no recordings and were not used, by suffix or reason; ignored.tsv names each."""
     num_samples: int = 0
@@ -95,7 +93,7 @@ def make_report(config: ShardConfig, found: Found, made: Made, fingerprint: str)
     """
     account = settle(found, made.scanned, made.rejected)
     check_samples(account, sum(outcome.num_samples for outcome in made.outcomes))
-    piece_notes = [Note(item.path, PIECE_NOTE + item.reason, item.detail) for item, _ in account.pieces]
+    piece_notes = [Note(item.path, PIECE_NOTE + item.reason, item.detail) for item in account.pieces]
     named = Named(
         [Rejected(*_in_lines(item[:3])) for item in account.rejected],
         sorted(Note(*_in_lines(item)) for item in (*made.notes, *piece_notes)),
@@ -107,9 +105,9 @@ def make_report(config: ShardConfig, found: Found, made: Made, fingerprint: str)
     report.dropped_hours = account.dropped_seconds / 3600
     report.num_rejected = counted(item.reason for item in account.rejected)
     report.notes = counted(item.kind for item in made.notes)
-    report.pieces_left_out, report.pieces_left_out_hours = _pieces(account)
+    report.pieces_left_out = counted(piece.reason for piece in account.pieces)
     report.fields, report.ignored_columns = found.fields, found.ignored_columns
-    report.ignored = counted(Counter(item.reason for item in found.ignored))
+    report.ignored = counted(item.reason for item in found.ignored)
     return report, named
 
 
@@ -137,17 +135,6 @@ def _sums_of_shards(config: ShardConfig, made: Made, fingerprint: str) -> Ingest
         level_histogram=histogram(LEVEL_EDGES, [outcome.levels for outcome in made.outcomes]),
         shards=[f"{outcome.name}.tar" for outcome in made.outcomes],
     )
-
-
-def _pieces(account: Account) -> tuple[dict[str, int], dict[str, float]]:
-    """Pieces that were left out, and their hours where the lengths of all are known, by reason."""
-    counts = counted(piece.rejected.reason for piece in account.pieces)
-    unknown = {piece.rejected.reason for piece in account.pieces if piece.seconds is None}
-    hours = {reason: 0.0 for reason in counts if reason not in unknown}
-    for piece in account.pieces:
-        if piece.rejected.reason in hours:
-            hours[piece.rejected.reason] += (piece.seconds or 0.0) / 3600
-    return counts, hours
 
 
 def counted(values: Iterable[str]) -> dict[str, int]:

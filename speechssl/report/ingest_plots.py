@@ -1,6 +1,5 @@
-"""Picture of a set of shards: lengths, levels, what was left out, and what some of its samples look like."""
+"""Picture of a set of shards: lengths, levels, and what some of its samples look like."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,14 +16,13 @@ from speechssl.ingest.shard_maker import clipped_share
 from speechssl.report.axes import save, tidy
 from speechssl.report.exhibits import Exhibit
 from speechssl.report.ingest import IngestReport
-from speechssl.report.ingest_summary import duration, of
+from speechssl.report.ingest_summary import headline
 from speechssl.shards.writer import to_pcm
 
 COLOUR = "#1f6fb4"
 CLIPPED_COLOUR = "#c03030"
 NUM_COLUMNS = 4
 SHOWN_SECONDS = 8.0
-MOST_REASONS = 8
 NUM_MELS = 80
 SHOWN_HERTZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
 # Share of clipped samples from which on it is said.
@@ -45,22 +43,12 @@ def plot_ingest(report: IngestReport, exhibits: Sequence[Exhibit], path: Path) -
     FigureCanvasAgg(figure)
     figure.suptitle(headline(report), x=0.045, y=0.985, ha="left", fontsize="large")
     # Places are given: to let matplotlib find them takes as long as to draw everything.
-    above = figure.add_gridspec(1, 3, left=0.045, right=0.985, top=0.89, bottom=0.54, wspace=0.16)
+    above = figure.add_gridspec(1, 2, left=0.045, right=0.985, top=0.89, bottom=0.54, wspace=0.16)
     plot_histogram(figure.add_subplot(above[0]), report.length_histogram, 0.5, "utterances by length (s)")
     levels = figure.add_subplot(above[1])
     plot_histogram(levels, report.level_histogram, 3.0, "utterances by mean level (dB below full scale)")
-    plot_rejected(figure.add_subplot(above[2]), report.num_rejected)
     plot_exhibits(figure, exhibits)
     save(figure, path)
-
-
-def headline(report: IngestReport) -> str:
-    """What was found, used and made, in a line."""
-    num_left_out = report.num_found - report.num_used
-    used = f"{report.num_used:,} used, {num_left_out:,} left out" if num_left_out else "all used"
-    speakers = [of(report.num_speakers, "speaker")] if report.num_speakers else []
-    contents = [of(report.num_samples, "utterance"), duration(report.hours), *speakers]
-    return f"{of(report.num_found, 'recording')} found, {used}: {', '.join(contents)}"
 
 
 def plot_histogram(axes: Axes, counts: Mapping[str, int], width: float, title: str) -> None:
@@ -71,26 +59,6 @@ def plot_histogram(axes: Axes, counts: Mapping[str, int], width: float, title: s
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, title)
-
-
-def plot_rejected(axes: Axes, rejected: Mapping[str, int]) -> None:
-    """A bar for each reason below its name, or that there is none."""
-    tidy(axes, "recordings left out, by reason")
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    if not rejected:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="#8c8c8c")
-        axes.set_axis_off()
-        return
-    shown = dict(Counter(rejected).most_common(MOST_REASONS))
-    if len(rejected) > len(shown):
-        shown[f"{len(rejected) - len(shown)} other reasons"] = sum(rejected.values()) - sum(shown.values())
-    rows = range(len(shown))
-    axes.barh(rows, list(shown.values()), height=0.36, color=CLIPPED_COLOUR, alpha=0.7)
-    for row, (reason, count) in zip(rows, shown.items(), strict=True):
-        axes.text(0, row - 0.28, f"{reason}: {count:,}", fontsize="small", va="bottom")
-    axes.set_ylim(max(len(shown), 4) - 0.5, -0.9)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def plot_exhibits(figure: Figure, exhibits: Sequence[Exhibit]) -> None:
@@ -156,27 +124,15 @@ def plot_spectrogram(axes: Axes, exhibit: Exhibit) -> QuadMesh:
 def mel_spectrogram(audio: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
     """Power in mel bands in dB below a sine of full scale, (bands, T), of audio (S,).
 
-    By numpy: librosa's own transform compiles itself for 15 s at its first use on a machine.
+    The transform by numpy: librosa's own compiles itself for 15 s at its first use on a machine.
     """
     size = 1 << (sample_rate // 30).bit_length()  # 32 to 64 ms
     window = np.hanning(size + 1)[:-1]
     padded = np.pad(audio, size // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     power = np.square(np.abs(np.fft.rfft(frames * window)) / (window.sum() / 2))
-    bands = mel_filters(sample_rate, size) @ power.T
+    bands = librosa.filters.mel(sr=sample_rate, n_fft=size, n_mels=NUM_MELS, norm=None) @ power.T
     return np.asarray(10 * np.log10(np.maximum(bands, 1e-12)))
-
-
-def mel_filters(sample_rate: int, size: int) -> np.ndarray:
-    """Triangles of height 1 on the mel scale, for a transform of a number of samples: (bands, frequencies).
-
-    Those of ``librosa.filters.mel(norm=None)``, which takes 1.3 s to import.
-    """
-    edges = librosa.mel_frequencies(NUM_MELS + 2, fmin=0, fmax=sample_rate / 2)[:, None]
-    frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
-    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rising, falling))
 
 
 def shortened(key: str, length: int = 26) -> str:

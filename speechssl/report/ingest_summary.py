@@ -41,15 +41,10 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def summary(output: Path, report: IngestReport, named: Named) -> list[str]:
     """What was found, what was made of it, what is known of it, and what was left out and why."""
-    num_left_out = report.num_found - report.num_used
-    lines = [
-        f"{output}: {of(report.num_found, 'recording')} found, "
-        + (f"{report.num_used:,} used, {num_left_out:,} left out" if num_left_out else "all used"),
-        *_contents(report),
-        *_known(report),
-    ]
+    lines = [f"{output}: {headline(report)}, in {of(len(report.shards), 'shard')}", *_contents(report), *_known(report)]
     lines += _kinds("left out, ", report.num_rejected, ((item.reason, item) for item in named.rejected))
-    lines += _pieces(report)
+    for reason, count in report.pieces_left_out.items():
+        lines.append(f"  pieces left out of recordings that are used, {reason}: {count:,}")
     noticed = [note for note in named.notes if not note.kind.startswith(PIECE_NOTE)]
     lines += _kinds("used, with a note, ", report.notes, ((note.kind, note) for note in noticed))
     if report.ignored_columns:
@@ -63,11 +58,18 @@ def summary(output: Path, report: IngestReport, named: Named) -> list[str]:
     return lines
 
 
-def _contents(report: IngestReport) -> list[str]:
-    """What the shards hold."""
+def headline(report: IngestReport) -> str:
+    """What was found, used and made, in a line."""
+    num_left_out = report.num_found - report.num_used
+    used = f"{report.num_used:,} used, {num_left_out:,} left out" if num_left_out else "all used"
     speakers = [of(report.num_speakers, "speaker")] if report.num_speakers else []
     contents = [of(report.num_samples, "utterance"), duration(report.hours), *speakers]
-    lines = [f"  {', '.join(contents)}, in {of(len(report.shards), 'shard')}"]
+    return f"{of(report.num_found, 'recording')} found, {used}: {', '.join(contents)}"
+
+
+def _contents(report: IngestReport) -> list[str]:
+    """The parts of the shards, and what is odd in them."""
+    lines = []
     for name, part in report.parts.items():
         lines.append(f"    {name}: {of(int(part['num_samples']), 'utterance')}, {duration(part['hours'])}")
     if report.dropped_hours:
@@ -101,15 +103,6 @@ def _kinds(words: str, counts: Mapping[str, int], items: Iterable[tuple[str, Rej
     lines = []
     for kind, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         lines += [f"  {words}{kind}: {count:,}", *examples[kind]]
-    return lines
-
-
-def _pieces(report: IngestReport) -> list[str]:
-    lines = []
-    for reason, count in report.pieces_left_out.items():
-        hours = report.pieces_left_out_hours.get(reason)
-        length = "" if hours is None else f", {duration(hours)}"
-        lines.append(f"  pieces left out of recordings that are used, {reason}: {count:,}{length}")
     return lines
 
 

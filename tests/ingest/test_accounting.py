@@ -121,7 +121,6 @@ def test_a_recording_is_left_out_for_what_most_of_its_pieces_are_and_only_once(t
         ]
     ]
     assert report.pieces_left_out == {"too short": 1, "silent": 1}
-    assert report.pieces_left_out_hours == {"silent": pytest.approx(2.1 / 3600)}  # the 6.1 s are cut into 3, 2.1 and 1
     assert [row[1:] for row in rows_of(tmp_path / "out" / "notes.tsv")] == [
         ["piece left out, silent", "all its samples are 0"],
         ["piece left out, too short", "1.00 s, min_seconds is 2"],

@@ -39,8 +39,7 @@ def test_three_files_are_three_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     manifest = write_corpus(tmp_path / "audio", [16000, 8000, 8000])
     ingest.run(ShardConfig([str(manifest)], tmp_path / "out"))
     assert printed(capsys) == [
-        f"{tmp_path / 'out'}: 3 recordings found, all used",
-        "  3 utterances, 2.0 seconds, 3 speakers, in 1 shard",
+        f"{tmp_path / 'out'}: 3 recordings found, all used: 3 utterances, 2.0 seconds, 3 speakers, in 1 shard",
         "  with a transcript: 3 of 3, from column text",
         "  with a speaker: 3 of 3, from column speaker",
     ]
@@ -73,8 +72,7 @@ def test_all_is_said_again_of_a_set_that_is_there(
     text = "\n".join(first)
     assert text == "\n".join(
         [
-            f"{tmp_path / 'out'}: 5 recordings found, 2 used, 3 left out",
-            "  2 utterances, 0.6 seconds, in 1 shard",
+            f"{tmp_path / 'out'}: 5 recordings found, 2 used, 3 left out: 2 utterances, 0.6 seconds, in 1 shard",
             "  with a transcript: 1 of 2, from column sentence",
             "  with a speaker: none",
             "  left out, no such file: 2",
@@ -123,9 +121,11 @@ def test_a_corpus_of_a_million_is_a_page(tmp_path: Path) -> None:
     lines = summary(tmp_path, report, Named(rejected, notes, []))
     assert len(lines) < 60
     assert max(map(len, lines)) < 250
-    assert lines[0].endswith("1,000,000 recordings found, 900,000 used, 100,000 left out")
-    assert lines[1] == "  2,000,000 utterances, 12,345.6 hours, 4,000 speakers, in 800 shards"
-    assert lines[2] == "  with a transcript: 5 of 900,000, from column 0, column 1, column 2 and 27 more places"
+    assert lines[0].endswith(
+        "1,000,000 recordings found, 900,000 used, 100,000 left out: 2,000,000 utterances, 12,345.6 hours, "
+        "4,000 speakers, in 800 shards"
+    )
+    assert lines[1] == "  with a transcript: 5 of 900,000, from column 0, column 1, column 2 and 27 more places"
     assert sum("reason 3" in line for line in lines) == 1
     assert any(".11 (989), and 288 more in report.json" in line for line in lines)
 
