@@ -5,20 +5,9 @@ import stat
 from typing import Literal, NamedTuple
 
 from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, begins_as_audio
-from speechssl.ingest.lists.formats import LIST_SUFFIXES, list_format
-from speechssl.ingest.sidecars import field_of
+from speechssl.ingest.lists.formats import LIST_SUFFIXES, is_list
 
-_COMPRESSED_TARS = (".tar.gz", ".tgz", ".taz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-UNPACKED_WITH = {
-    **dict.fromkeys((*_COMPRESSED_TARS, ".tar.z", ".tar.lz", ".tar.lz4", ".tar.lzma"), "tar -xf"),
-    ".zip": "unzip",
-    ".7z": "7z x",
-    ".rar": "unrar x",
-    ".gz": "gunzip",
-    ".bz2": "bunzip2",
-    ".xz": "unxz",
-    ".zst": "unzstd",
-}
+_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
 _LISTS_WITHOUT_SUFFIX = frozenset({"text", "segments"})
 """Kaldi's."""
 _NEVER_AUDIO = frozenset(
@@ -41,11 +30,6 @@ class FileKind(NamedTuple):
     """Why it is passed over, short and the same for all of its kind."""
 
 
-def archive_suffix(name: str) -> str:
-    """How the name of an archive that must be unpacked ends; empty if it is none."""
-    return next((suffix for suffix in UNPACKED_WITH if name.lower().endswith(suffix)), "")
-
-
 def kind_of_name(name: str) -> FileKind | None:
     """What a file is, by its name; None if only its content tells."""
     suffix = os.path.splitext(name)[1].lower()
@@ -55,14 +39,13 @@ def kind_of_name(name: str) -> FileKind | None:
         return FileKind("tar")
     if suffix in _NEVER_AUDIO:
         return FileKind("other", suffix)
-    if may_be_list(name):
-        return None
-    return FileKind("other", _archive(name)) if archive_suffix(name) else None
+    is_archive = suffix in _ARCHIVES and not may_be_list(name)
+    return FileKind("other", f"archive {suffix}, to be unpacked") if is_archive else None
 
 
 def may_be_list(name: str) -> bool:
     """Whether a file of this name may list recordings."""
-    lower = name.lower().removesuffix(".gz")
+    lower = os.path.basename(name).lower().removesuffix(".gz")
     return os.path.splitext(lower)[1] in LIST_SUFFIXES or lower in _LISTS_WITHOUT_SUFFIX
 
 
@@ -76,13 +59,13 @@ def kind_of_file(path: str) -> FileKind:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return FileKind("other", "no file: a pipe or a device")
+        if not os.access(path, os.R_OK):
+            return FileKind("unreadable", "Permission denied")
         if may_be_list(name):
-            if not os.access(path, os.R_OK):
-                return FileKind("unreadable", "Permission denied")
-            if list_format(path) is not None:
+            if is_list(path):
                 return FileKind("list")
             if suffix:
-                return FileKind("other", _archive(name) or f"{suffix}, {_no_list(suffix)}")
+                return FileKind("other", f"{suffix}, neither a list nor beside audio")
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
@@ -94,12 +77,3 @@ def kind_of_file(path: str) -> FileKind:
     if head[257:262] == b"ustar":
         return FileKind("tar")
     return FileKind("other", suffix or "no suffix")
-
-
-def _no_list(suffix: str) -> str:
-    return "neither a list nor beside audio" if field_of(suffix[1:]) else "no list of recordings"
-
-
-def _archive(name: str) -> str:
-    suffix = archive_suffix(name)
-    return f"archive {suffix}, to be unpacked with {UNPACKED_WITH[suffix]}" if suffix else ""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from speechssl.audio.formats import AUDIO_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES
 from speechssl.ingest.corpora import Chapter, SpeakerFolder, chapter_name, read_chapter, speaker_folder
 from speechssl.ingest.file_kinds import kind_of_file
 from speechssl.ingest.recordings import Findings, Origins, Recording, composed_form, key_of
@@ -26,8 +26,6 @@ class Listing:
     is_whole: bool
     """Whether all of it was wanted, not only files that were named one by one."""
     audio: list[str] = field(default_factory=list)
-    videos: list[str] = field(default_factory=list)
-    """Those of ``audio`` with pictures, by their suffixes."""
     folders: list[str] = field(default_factory=list)
     sidecars: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of what may say something of a recording: names by what precedes its suffix, and by that suffix."""
@@ -63,8 +61,6 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | Non
     suffix = suffix.lower()
     if wanted is not None and name in wanted:
         listing.audio.append(name)
-        if suffix in VIDEO_SUFFIXES:
-            listing.videos.append(name)
     elif name.startswith("."):  # macOS leaves a ._NAME for each file
         if wanted is None:
             found.ignore(entry.path, "hidden folder" if _is_folder(entry) else "hidden")
@@ -76,8 +72,6 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | Non
         listing.folders.append(name)
     elif suffix in AUDIO_SUFFIXES:
         listing.audio.append(name)
-        if suffix in VIDEO_SUFFIXES:
-            listing.videos.append(name)
     else:
         listing.others.append(name)
 
@@ -121,15 +115,15 @@ def add_recordings(listing: Listing, root: str, found: Findings) -> None:
     voice = speaker_folder(listing.folder)
     relative = os.path.relpath(listing.folder, root)
     prefix = "" if relative == os.curdir else relative + os.sep
-    beside = _SidecarsOf(listing)
-    for name in _without_videos_of(listing, found):
+    used: set[str] = set()
+    for name in listing.audio:
         stem, suffix = os.path.splitext(name)
         identity = composed_form(prefix + (stem if suffix.lower() in AUDIO_SUFFIXES else name))
         recording = Recording(key_of(identity), listing.path(name), recording=identity)
         if chapters and (chapter := chapters.get(stem.rpartition("-")[0])) is not None:
             _add_utterance(stem, recording, chapter, found)
             continue
-        names = beside.names_for(name, stem, found) if listing.sidecars else None
+        names = _names_beside(name, listing, used, found) if listing.sidecars else None
         origins: Origins = ()
         if names:
             known = _describe(recording, stem, names, listing, found)
@@ -140,22 +134,11 @@ def add_recordings(listing: Listing, root: str, found: Findings) -> None:
         if voice is not None and not recording.speaker and stem.startswith(voice.prefix):
             recording, origins = _with_voice(recording, voice, origins)
         found.walked[origins].append(recording)
-    for base in beside.used:
+    for base in used:
         del listing.sidecars[base]
     if listing.is_whole:
         for chapter in chapters.values():
             _reject_missing(listing, chapter, found)
-
-
-def _without_videos_of(listing: Listing, found: Findings) -> list[str]:
-    """Audio files, without the videos whose sound lies beside them."""
-    if not listing.videos:
-        return listing.audio
-    heard = {stem for stem, suffix in map(os.path.splitext, listing.audio) if suffix.lower() in SOUND_SUFFIXES}
-    beside = {name for name in listing.videos if os.path.splitext(name)[0] in heard}
-    for name in beside:
-        found.ignore(listing.path(name), "video beside its audio")
-    return [name for name in listing.audio if name not in beside]
 
 
 def _chapters_of(listing: Listing, found: Findings) -> dict[str, Chapter]:
@@ -194,45 +177,20 @@ def _with_voice(recording: Recording, voice: SpeakerFolder, origins: Origins) ->
     return named, (*origins, ("speaker", voice.place))
 
 
-class _SidecarsOf:
-    """What lies beside which recording of a folder."""
+def _names_beside(name: str, listing: Listing, used: set[str], found: Findings) -> dict[str, str]:
+    """Names by suffix of what lies beside an audio file: ``a.wav.txt`` goes before ``a.txt``.
 
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
-        self._near = self._near_bases() if listing.sidecars and listing.audio else {}
-        self.used: set[str] = set()
-        """What precedes the suffixes of all that was handed out."""
-
-    def names_for(self, name: str, stem: str, found: Findings) -> Mapping[str, str]:
-        """Names by suffix of what lies beside an audio file: ``a.wav.txt`` goes before ``a.txt``."""
-        sidecars = self._listing.sidecars
-        if stem in sidecars and name not in sidecars:
-            self.used.add(stem)
-            return sidecars[stem]
-        bases = [base for base in (name, stem) if base in sidecars]
-        if not bases:
-            inner, suffix = os.path.splitext(stem)  # SA1.WAV.wav, of which there is SA1.TXT
-            bases = [inner] if suffix.lower() in AUDIO_SUFFIXES and inner in sidecars else []
-        if not bases and self._near:
-            bases = self._near.get(composed_form(stem).casefold(), [])
-        names: dict[str, str] = {}
-        for base in bases:
-            for suffix, other in sidecars[base].items():
-                if names.setdefault(suffix, other) is not other and self._listing.is_whole:
-                    found.ignore(self._listing.path(other), "a second transcript")
-        self.used.update(bases)
-        return names
-
-    def _near_bases(self) -> dict[str, list[str]]:
-        """By folded stem, what has no recording but for case, Unicode form, or the suffix that the audio once had."""
-        listing = self._listing
-        taken = {base for name in listing.audio for base in (name, os.path.splitext(name)[0])}
-        near: dict[str, list[str]] = {}
-        for base in listing.sidecars.keys() - taken:
-            stem, suffix = os.path.splitext(base)
-            stem = stem if suffix.lower() in AUDIO_SUFFIXES else base
-            near.setdefault(composed_form(stem).casefold(), []).append(base)
-        return {folded: bases for folded, bases in near.items() if len(bases) == 1}
+    What precedes the suffixes is added to ``used``.
+    """
+    stem = os.path.splitext(name)[0]
+    inner, suffix = os.path.splitext(stem)  # SA1.WAV.wav, of which there is SA1.TXT
+    names: dict[str, str] = {}
+    for base in (name, stem, inner if suffix.lower() in AUDIO_SUFFIXES else stem):
+        for kind, other in listing.sidecars.get(base, {}).items():
+            used.add(base)
+            if names.setdefault(kind, other) != other and listing.is_whole:
+                found.ignore(listing.path(other), "a second transcript")
+    return names
 
 
 def _describe(
@@ -241,7 +199,7 @@ def _describe(
     """A recording with what lies beside it, or why that cannot be read; names what is not used of it."""
     try:
         beside = describe_beside(
-            recording, names, lambda name: _read(listing.path(name)), stem, "beside the audio", found
+            recording, names, lambda name: read_start(listing.path(name)), stem, "beside the audio", found
         )
     except (UnreadableError, OSError) as error:
         lists = {suffix for suffix, name in names.items() if suffix.endswith("json") and _is_list(listing.path(name))}
@@ -265,7 +223,8 @@ def _is_list(path: str) -> bool:
     return kind_of_file(path).kind == "list"
 
 
-def _read(path: str) -> bytes:
+def read_start(path: str) -> bytes:
+    """All of a transcript; of what is larger than any, a byte more than that."""
     with open(path, "rb", buffering=0) as file:
         data = file.read(_MOST_TEXTS)  # a read of the largest would make room for it
-        return data if len(data) < _MOST_TEXTS else data + file.read(MAX_TRANSCRIPT_BYTES)
+        return data if len(data) < _MOST_TEXTS else data + file.read(MAX_TRANSCRIPT_BYTES + 1)

@@ -7,11 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from speechssl.ingest.describing import settle_texts
 from speechssl.ingest.recordings import Findings, Origins, Recording, is_usable, printable
-
-_JOINED = ("text", "speaker", "language", "split")
-"""Fields that one list may have of what another names."""
 
 
 def join(found: Findings) -> list[Recording]:
@@ -19,7 +15,6 @@ def join(found: Findings) -> list[Recording]:
 
     A file that was met and that a list describes is one recording, with what lies beside it where the list is silent.
     """
-    _settle_texts(found)
     rows = {row.path for group in (found.named, found.unnamed) for row in group if row.member is None}
     refused = {item.path for item in found.rejected}  # such as a row's file that cannot be used
     described: dict[str, tuple[Recording, Origins]] = {}
@@ -45,28 +40,14 @@ def join(found: Findings) -> list[Recording]:
     return recordings
 
 
-def _settle_texts(found: Findings) -> None:
-    """Judge the transcripts that lie beside files by all of them, as those of a list."""
-    groups = {origins: group for origins, group in found.walked.items() if any(field == "text" for field, _ in origins)}
-    paths = [recording.path for group in groups.values() for recording in group]
-    if not paths:
-        return
-    folder = os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))])
-    if settle_texts(list(groups.values()), folder, found):
-        for origins, group in groups.items():
-            others = tuple(origin for origin in origins if origin[0] != "text")
-            found.walked[others] += [recording for recording in group if not recording.text]
-            group[:] = [recording for recording in group if recording.text]
-
-
 def _reject_the_rest(taken: Collection[str], found: Findings) -> None:
     """Leave out the files that lost their transcript, and those that are in none of a corpus's lists."""
     for path, detail in found.unread.items():
         if printable(path) not in taken:
             found.reject(path, "unreadable transcript", detail)
-    for path, lists in found.only_listed.items():
+    for path in found.only_listed:
         if printable(path) not in taken:
-            found.reject(path, "not listed", f"none of {lists} that are read names it")
+            found.reject(path, "not listed", "none of Common Voice's tables that are read names it")
 
 
 def _files_once(found: Findings) -> Iterator[tuple[Recording, Origins]]:
@@ -130,41 +111,22 @@ def _place(recording: Recording) -> tuple[str, float, float, int, int, str]:
 
 
 def _without_repeats(found: Findings) -> list[Recording]:
-    """Rows and members without an id, each place once and in order; whichever is not kept is rejected or joined."""
-    named: dict[tuple[Any, ...], int] = {}
-    for i, recording in enumerate(found.named):
-        one = found.named[named.setdefault(_place(recording), i)]
-        if one.text != recording.text:  # of which one is left out if equal audio is
-            detail = f"{one.key!r} has {one.text!r}, {recording.key!r} has {recording.text!r}"
-            found.note(recording.path, "two transcripts", detail)
+    """Rows and members without an id, each place once and in order; whichever is not kept is rejected."""
+    named = {_place(recording): recording for recording in found.named}
     kept = []
     found.unnamed.sort(key=_place)
     for place, repeats in groupby(found.unnamed, key=_place):
         # What is known decides, not the order of the sources.
-        candidates = sorted(repeats, key=lambda recording: (not recording.text, not recording.speaker, recording[:7]))
-        first = found.named[named[place]] if place in named else candidates.pop(0)
-        for other in candidates:
-            first = _joined(first, other, found)
-        if place in named:
-            found.named[named[place]] = first
-        else:
+        others = sorted(repeats, key=lambda recording: (not recording.text, not recording.speaker, recording[:7]))
+        first = named.get(place)
+        if first is None:
+            first = others.pop(0)
             kept.append(first)
+        for other in others:
+            is_same = other.text in ("", first.text)
+            reason = "listed twice" if is_same else "listed twice, with another transcript"
+            found.reject(other.path, reason, f"kept as {first.key!r}, {first.text!r}")
     return kept
-
-
-def _joined(first: Recording, other: Recording, found: Findings) -> Recording:
-    """A recording with what another row says of it that it does not say; what says nothing new is rejected."""
-    if other.text not in ("", first.text) and first.text:
-        detail = f"kept as {first.key!r}, {first.text!r}"
-        found.reject(other.path, "listed twice, with another transcript", detail)
-        return first
-    fields: dict[str, Any] = {field: getattr(other, field) for field in _JOINED if not getattr(first, field)}
-    fields = {field: value for field, value in fields.items() if value}
-    if fields:
-        found.note(other.path, "described twice", f"{', '.join(fields)} of another row; kept as {first.key!r}")
-    else:
-        found.reject(other.path, "listed twice", f"kept as {first.key!r}")
-    return first._replace(**fields)
 
 
 def _make_keys_unique(recordings: list[Recording], taken: set[str]) -> None:

@@ -8,12 +8,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from speechssl.shards.values import is_utf8
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
-_PROBLEMS_SHOWN = 20
 
 
 Origins = tuple[tuple[str, str], ...]
@@ -91,6 +90,14 @@ class Ignored(NamedTuple):
     """Short and the same for all of its kind, to count by: its suffix, or words."""
 
 
+class Refusal(NamedTuple):
+    """Why a list or a tar cannot be used as a whole: an error if it was named itself, else it is left out by name."""
+
+    reason: str
+    """As in ``Rejected``."""
+    detail: str
+
+
 class Found(NamedTuple):
     """What the sources hold."""
 
@@ -103,7 +110,7 @@ class Found(NamedTuple):
     ignored: list[Ignored]
     """In order of path."""
     fields: dict[str, dict[str, int]]
-    """By field ("text") and place ("column wrd", ".txt beside the audio"): recordings whose field was found there."""
+    """By field ("text") and place ("column wrd", ".txt beside the audio"): recordings that had a value there."""
     ignored_columns: dict[str, int]
     """Rows, or JSON objects, that had a value in a column of which nothing was used."""
 
@@ -120,8 +127,8 @@ class Findings:
     """Audio files that were met as files, by what was found where. What lists say of one goes first."""
     unread: dict[str, str] = field(default_factory=dict)
     """Audio files that were met with a transcript that cannot be read, with the reason."""
-    only_listed: dict[str, str] = field(default_factory=dict)
-    """Audio files that were met in a corpus whose lists say what belongs to it, with what the lists are called."""
+    only_listed: set[str] = field(default_factory=set)
+    """Audio files of Common Voice's clips/, of which its tables say which belong to the corpus."""
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
@@ -129,22 +136,16 @@ class Findings:
     """Files that are no audio but were used, as lists and transcripts; they are not ``ignored``."""
     fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     ignored_columns: Counter[str] = field(default_factory=Counter)
-    lines_of_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Manifest and line of each key in ``named``, and the id that it was made of."""
+    keys: set[str] = field(default_factory=set)
+    """Of all in ``named``."""
     missing: list[tuple[str, str]] = field(default_factory=list)
-    """Column and spelling of each value that was taken as missing, of the list or tar that is being read."""
-    spellings: dict[str, dict[Any, str]] = field(default_factory=lambda: defaultdict(dict))
-    """By field, what each value of an identifier that was met so far became."""
-    first_spellings: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """By field and what it became, the first of these values."""
-    merged: list[tuple[str, Any, Any]] = field(default_factory=list)
-    """Column and two values that became one, in the list or tar that is being read."""
+    """Column and spelling of each value that was taken as missing, of the list, tar or folder that is being read."""
+    doubtful_words: list[tuple[str, str]] = field(default_factory=list)
+    """The same of transcripts that may be missing values, and were taken as words."""
     read: set[str] = field(default_factory=set)
     """Paths of manifests and tars, of which each is read once."""
     files: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """Audio files that were named one by one, by the folder that keys are relative to and the folder they are in."""
-    problems: list[str] = field(default_factory=list)
-    num_problems: int = 0
 
     def reject(self, path: str, reason: str, detail: str) -> None:
         """Leave a recording out."""
@@ -157,12 +158,6 @@ class Findings:
     def ignore(self, path: str, reason: str) -> None:
         """Pass a file over that is no recording, unless something uses it after all."""
         self.ignored.append(Ignored(printable(path), reason))
-
-    def add_problem(self, message: str) -> None:
-        """Note what makes a source unusable; a manifest can have a million wrong lines, the first few will do."""
-        self.num_problems += 1
-        if len(self.problems) < _PROBLEMS_SHOWN:
-            self.problems.append(printable(message))
 
 
 def is_usable(path: str, origin: str, found: Findings, status: os.stat_result | None = None) -> bool:

@@ -115,20 +115,16 @@ def _with_json(result: Beside, data: bytes, suffix: str, found: Findings) -> Bes
     if result.values or not isinstance(values, dict):
         result.ignored.append((suffix, "a second JSON" if result.values else "JSON without names of fields"))
         return result
-    # The counts are its own, until the recording is used; names are one in all of its spellings.
-    seen = Findings(
-        spellings=found.spellings, first_spellings=found.first_spellings, missing=found.missing, merged=found.merged
-    )
+    # The counts are its own, until the recording is used.
+    seen = Findings(missing=found.missing, doubtful_words=found.doubtful_words)
     try:
         known = describe(values, columns_of(tuple(values)), seen)
     except ValueError as error:
         raise UnreadableError(suffix, f"says what cannot be: {error}") from error
-    found.notes += seen.notes
     found.ignored_columns.update(seen.ignored_columns)
     result.used.append(suffix)
     own = result.recording
     known = known._replace(key=own.key, path=own.path, recording=known.recording or own.recording, member=own.member)
-    # They are counted when the recording is used.
     return result._replace(recording=known, origins=(*result.origins, *seen.fields), values=values)
 
 

@@ -4,32 +4,31 @@ A million files take seconds: each folder is listed once, each file costs one ``
 is a few short strings.
 """
 
+import difflib
 import glob
 import os
-import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from speechssl.errors import DataError
-from speechssl.ingest.file_kinds import UNPACKED_WITH, archive_suffix, kind_of_file
+from speechssl.ingest.file_kinds import kind_of_file, may_be_list
 from speechssl.ingest.folders import add_recordings, list_folder
 from speechssl.ingest.joining import join
-from speechssl.ingest.lists.folder_names import holds, nearest_path
-from speechssl.ingest.lists.formats import list_format, why_no_list
 from speechssl.ingest.manifests import read_manifest
-from speechssl.ingest.recordings import Findings, Found, absolute, printable
+from speechssl.ingest.recordings import Findings, Found, Refusal, absolute, printable
 from speechssl.ingest.tars import read_tar
-from speechssl.ingest.trees import FolderId, folder_id, read_list, read_tree
+from speechssl.ingest.trees import NOT_RECOGNISED, FolderId, folder_id, read_tree, reject_refused
 
-MANIFEST_SUFFIXES = frozenset({".tsv", ".csv", ".jsonl", ".json"})
 LOOKED_FOR = (
     "A source is a folder with audio files (WAV, FLAC, MP3, whatever libsndfile or FFmpeg reads), lists of them or "
     "webdataset tars; LibriSpeech's SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt; Common Voice's clips/ beside "
     "train.tsv, dev.tsv, test.tsv or validated.tsv; one audio file or .tar; a list of recordings (.tsv, .csv, .jsonl, "
-    ".json of one object a line); or a glob of these in quotes."
+    ".json of one object a line); or a glob of these in quotes. Unpack archives, write other tables as CSV, and copy "
+    "what is elsewhere to this machine."
 )
+_MOST_PROBLEMS = 20
 
 
 class _Output(NamedTuple):
@@ -39,6 +38,10 @@ class _Output(NamedTuple):
     """Without links."""
     id: FolderId | None
     """None if it is not there yet."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is the output, or in it."""
+        return Path(os.path.realpath(path)).is_relative_to(self.path)
 
 
 def find_recordings(sources: Sequence[str], output: Path | None = None) -> Found:
@@ -54,19 +57,21 @@ def find_recordings(sources: Sequence[str], output: Path | None = None) -> Found
 
     Raises:
         DataError: names every source that is not recognised or not readable, that is the output or lies in it, and
-            every tar named by itself that is cut off or damaged.
+            every list or tar named by itself that cannot be used.
     """
     found = Findings()
     folder = None if output is None else _Output(os.path.realpath(output), folder_id(str(output)))
-    unrecognised = [message for source in sources for message in _read_source(source, folder, found)]
+    problems = [problem for source in sources for problem in _read_source(source, folder, found)]
+    if not sources:
+        problems.append(Refusal(NOT_RECOGNISED, "no sources were given"))
+    if problems:
+        lines = [printable(problem.detail) for problem in problems[:_MOST_PROBLEMS]]
+        num_more = len(problems) - len(lines)
+        lines += [f"and {num_more} more"] if num_more else []
+        lines += [LOOKED_FOR] if any(problem.reason == NOT_RECOGNISED for problem in problems) else []
+        raise DataError("\n".join(lines))
     for (root, where), names in found.files.items():
         _read_named_files(root, where, names, found)
-    for message in unrecognised if sources else ["no sources were given"]:
-        found.add_problem(message)
-    if found.problems:
-        num_more = found.num_problems - len(found.problems)
-        more = [f"and {num_more} more"] if num_more else []
-        raise DataError("\n".join([*found.problems, *more, *([LOOKED_FOR] if unrecognised or not sources else [])]))
     return _finish(found)
 
 
@@ -81,114 +86,87 @@ def _read_named_files(root: str, folder: str, names: set[str], found: Findings) 
     listing.audio += sorted(names - set(listing.audio))
     add_recordings(listing, root, found)
     for name in listing.others:
-        read_list(listing.path(name), listing.path(name), found)
+        reject_refused(listing.path(name), read_manifest(listing.path(name), listing.path(name), found), found)
 
 
-def _read_source(source: str, output: _Output | None, found: Findings) -> list[str]:
-    """Read one source; returns what is wrong with it, in a line, if it is not recognised."""
+def _read_source(source: str, output: _Output | None, found: Findings) -> list[Refusal]:
+    """Read one source; returns what is wrong with it, if it cannot be used."""
     if os.path.lexists(source):
         path = absolute(source)
-        if output is not None and _is_inside(os.path.realpath(path), output):
-            found.add_problem(f"{source}: is the output {output.path}, or lies in it; give another output")
-            return []
+        if output is not None and output.holds(path):
+            detail = f"{source}: is the output {output.path}, or lies in it; give another output"
+            return [Refusal("output", detail)]
         root = path if os.path.isdir(path) else os.path.dirname(path)
-        return _read_path(path, root, source, output, found, is_alone=True)
+        problem = _read_path(path, root, source, output, found, is_alone=True)
+        return [_of(source, problem)] if problem else []
     if not glob.has_magic(source):
-        return [_not_found(source)]
+        above, name = os.path.split(source.rstrip(os.sep))
+        there = os.listdir(above or os.curdir) if os.path.isdir(above or os.curdir) else []
+        near = difflib.get_close_matches(name, there, n=1)
+        offer = f"; is it {os.path.join(above, near[0])}?" if near else ""
+        return [Refusal(NOT_RECOGNISED, f"{source}: not found{offer}")]
     return _read_glob(source, output, found)
 
 
-def _read_glob(source: str, output: _Output | None, found: Findings) -> list[str]:
+def _of(source: str, problem: Refusal) -> Refusal:
+    return problem._replace(detail=f"{source}: {problem.detail}")
+
+
+def _read_glob(source: str, output: _Output | None, found: Findings) -> list[Refusal]:
     matches = _outermost(glob.glob(source, recursive=True))
     if output is not None:
-        matches = [path for path in matches if not _is_inside(os.path.realpath(path), output)]
+        matches = [path for path in matches if not output.holds(path)]
     root = absolute(_fixed_part(source))
-    if not matches:
-        if not os.path.isdir(root):
-            near = nearest_path(root)
-            return [f"{source}: a glob that matches nothing, {root} is no folder{_offer(near)}"]
-        inside = holds(root)
-        return [f"{source}: a glob that matches nothing{f'; in {root} are {inside}' if inside else ''}"]
-    # Of .json there may be one beside each recording.
-    is_of_lists = os.path.splitext(source)[1] in MANIFEST_SUFFIXES - {".json"}
-    messages: dict[str, str] = {}
+    # Who asks for all .csv means lists; of .json and .txt there may be one beside each recording.
+    are_lists = may_be_list(source) and os.path.splitext(source)[1] not in (".json", ".txt")
+    problems = []
     for path in matches:
-        if is_of_lists and os.path.isfile(path) and kind_of_file(path).kind != "unreadable":
-            read_manifest(absolute(path), path, found)
-            continue
-        for message in _read_path(absolute(path), root, path, output, found, is_alone=False):
-            messages[path] = message
-    if len(messages) == len(matches):
-        first = next(iter(messages.values()))
-        return [f"{source}: none of its {len(matches)} matches is usable, the first for one: {first}"]
-    return []
+        problem = _read_path(absolute(path), root, path, output, found, is_alone=are_lists)
+        if problem is not None:
+            problems.append(_of(path, problem))
+    if are_lists and matches:
+        return problems
+    if len(problems) < len(matches):
+        return []
+    first = f", the first: {problems[0].detail}" if problems else ""
+    detail = f"{source}: a glob of which none of {len(matches)} matches can be used{first}"
+    return [Refusal(NOT_RECOGNISED, detail)]
 
 
 def _read_path(
     path: str, root: str, source: str, output: _Output | None, found: Findings, *, is_alone: bool
-) -> list[str]:
-    """Read a file or folder; returns a line if it is not recognised.
+) -> Refusal | None:
+    """Read a file or folder; returns what is wrong with it, if it cannot be used.
 
-    Of one of many (not ``is_alone``), what is not recognised is ignored by name.
+    One of many (not ``is_alone``) is left out by name then.
     """
-    suffix = os.path.splitext(path)[1].lower()
     if os.path.isdir(path):
-        return read_tree(path, root, source, found, output.id if output else None)
+        return read_tree(path, root, found, output.id if output else None)
     known = kind_of_file(path)
+    refusal = None
     if known.kind == "audio":
         folder, name = os.path.split(path)
         found.files.setdefault((root, folder), set()).add(name)
     elif known.kind == "tar":
-        read_tar(path, source, found, is_alone=is_alone)
+        refusal = read_tar(path, found)
     elif known.kind == "unreadable":
-        detail = f"cannot be read ({known.reason})"
-        if not is_alone:
-            found.reject(path, "unreadable file", f"{detail}; make it readable, or leave it out")
-        return [f"{source}: {detail}"]
-    elif known.kind == "list" and not is_alone:
-        read_list(path, source, found)
-    elif known.kind == "list" or (is_alone and (suffix in MANIFEST_SUFFIXES or list_format(path) is not None)):
-        read_manifest(path, source, found)
+        refusal = Refusal("unreadable file", f"cannot be read ({known.reason}); make it readable, or leave it out")
+    elif known.kind == "list" or (is_alone and may_be_list(path)):
+        refusal = read_manifest(path, source, found)
     else:
         if not is_alone:
             found.ignore(path, known.reason)
-        return [f"{source}: {why_no_list(path) or _not_usable(path, source, known.reason)}"]
-    return []
-
-
-def _not_usable(path: str, source: str, reason: str) -> str:
-    if suffix := archive_suffix(path):
-        return f"an archive; unpack it ({UNPACKED_WITH[suffix]} {source}) and give the folder, or a .tar"
-    return f"neither audio, nor a list of it, nor a tar ({reason})"
-
-
-def _not_found(source: str) -> str:
-    if re.match(r"[a-z][a-z0-9+.-]+://", source):
-        return f"{source}: an address; copy it to this machine"
-    if source.startswith("~"):
-        near = nearest_path(os.path.expanduser(source))
-        return f"{source}: not found, the shell leaves ~ as it is in quotes{_offer(near)}"
-    return f"{source}: not found{_offer(nearest_path(source))}"
-
-
-def _offer(near: str) -> str:
-    return f"; is it {near}?" if near else ""
-
-
-def _is_inside(path: str, output: _Output) -> bool:
-    return path == output.path or path.startswith(os.path.join(output.path, ""))
+        return Refusal(NOT_RECOGNISED, f"neither audio, nor a list of it, nor a tar ({known.reason})")
+    if not is_alone:
+        reject_refused(path, refusal, found)
+    return refusal
 
 
 def _outermost(matches: list[str]) -> list[str]:
     """Matches of a glob but those in a folder that is matched itself: ``data/**`` matches everything twice over."""
     folders = {path.rstrip(os.sep) for path in matches if os.path.isdir(path)}
-
-    def is_inside(path: str) -> bool:
-        parent = os.path.dirname(path)
-        return parent in folders or (parent not in ("", path) and is_inside(parent))
-
     matches = sorted(path.rstrip(os.sep) or os.sep for path in matches)
-    return [path for path in matches if not is_inside(path)] if folders else matches
+    return [path for path in matches if folders.isdisjoint(map(str, Path(path).parents))] if folders else matches
 
 
 def _fixed_part(pattern: str) -> str:

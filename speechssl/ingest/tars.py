@@ -4,78 +4,49 @@ import os
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, SOUND_SUFFIXES, begins_as_audio
-from speechssl.ingest.describing import note_values, settle_texts, uncount_texts
-from speechssl.ingest.recordings import Findings, Member, Recording, composed_form, key_of, printable
+from speechssl.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, begins_as_audio
+from speechssl.ingest.describing import note_values
+from speechssl.ingest.recordings import Findings, Member, Recording, Refusal, composed_form, key_of, printable
 from speechssl.ingest.sidecars import UnreadableError, describe_beside, field_of
-from speechssl.ingest.tar_links import LinkError, TarLinks
 from speechssl.shards.tar_walk import DamageError, MemberRange, TarMember, walk_members
 from speechssl.shards.values import is_utf8
 from speechssl.shards.webdataset_alone import is_reserved, split_name
 
 _LINKS = ("hard link", "symbolic link")
-_LIST_SUFFIXES = ("csv", "tsv", "jsonl", "trans.txt")
 
 
-def read_tar(path: str, source: str, found: Findings, *, is_alone: bool = False) -> None:
-    """Recordings of a webdataset tar, whose audio is not read.
+def read_tar(path: str, found: Findings) -> Refusal | None:
+    """Add the recordings of a webdataset tar, whose audio is not read; returns why it cannot be used.
+
+    Of a damaged one nothing is: what belongs to a sample may lie behind the damage.
 
     Args:
         path: absolute.
-        source: the same as it was given, for messages.
         found: where they are added.
-        is_alone: whether it was named itself, so that its damage is an error. One of many is left out by name, with its
-            samples: what belongs to them may lie behind the damage.
     """
     if path in found.read:
-        return
+        return None
     found.read.add(path)
-
-    def refuse(reason: str, detail: str) -> None:
-        if is_alone:
-            found.add_problem(f"{source}: {detail}")
-        else:
-            found.reject(path, reason, detail)
-
     if not is_utf8(path):
-        refuse("name is not UTF-8", "its name is not UTF-8; rename it")
-        return
-    num_before, num_known, fields = len(found.unnamed), len(found.unnamed) + len(found.rejected), dict(found.fields)
+        return Refusal("name is not UTF-8", "its name is not UTF-8; rename it")
+    num_known = len(found.unnamed) + len(found.rejected)
     try:
         with open(path, "rb") as file:
             tar = _Tar(path, file, found)
-            tar.add_samples()
-        recordings = found.unnamed[num_before:]
-        uncount_texts(fields, settle_texts([recordings], source, found), found)
-        found.unnamed[num_before:] = recordings
-        note_values(source, found)
+            if tar.damage is None:
+                tar.add_samples()
     except OSError as error:
-        refuse("unreadable file", f"cannot be read ({error.strerror})")
-        return
+        return Refusal("unreadable file", f"cannot be read ({error.strerror})")
+    note_values(path, found)
     if tar.damage is not None:
         where = f"{tar.damage.kind} at byte {tar.damage.offset}"
-        refuse("damaged tar", f"{where}: {tar.damage}")
         for key, members in tar.samples.items():
-            if not is_alone and any(_is_audio(suffix) for suffix in members):
+            if any(map(_is_audio, members)):
                 found.reject(f"{path}: {key}", "in a damaged tar", where)
-    elif len(found.unnamed) + len(found.rejected) == num_known:
-        if is_alone:
-            found.add_problem(f"{source}: no samples, expected members KEY.SUFFIX, as webdataset has them")
-        else:
-            found.ignore(path, "tar without samples")
-
-
-def audio_of_tar(path: str) -> list[Member] | None:
-    """Audio members of a tar, by their suffixes; None if it cannot be read to its end."""
-    try:
-        with open(path, "rb") as file:
-            return [
-                Member(os.path.normpath(member.name), *member.content)
-                for member in walk_members(file, os.stat(path).st_size)
-                if member.kind == "file" and not is_reserved(member.name) and _is_audio(split_name(member.name)[1])
-            ]
-    except (OSError, DamageError):
-        return None
+        return Refusal("damaged tar", f"{where}: {tar.damage}")
+    if len(found.unnamed) + len(found.rejected) == num_known:
+        return Refusal("tar without samples", "no samples, expected members KEY.SUFFIX, as webdataset has them")
+    return None
 
 
 class _Tar:
@@ -84,92 +55,63 @@ class _Tar:
     def __init__(self, path: str, file: BinaryIO, found: Findings) -> None:
         self.samples: dict[str, dict[str, MemberRange]] = {}
         self.damage: DamageError | None = None
-        self._broken: dict[str, dict[str, str]] = {}
-        """Links that lead nowhere, with the reason."""
-        self._repeated: dict[str, set[str]] = {}
-        """Suffixes that occur twice."""
+        self._unusable: dict[str, tuple[str, str]] = {}
+        """Reason and detail of samples that cannot be used, by key."""
         self._path = path
         self._file = file
         self._found = found
-        size = os.stat(path).st_size
         try:
-            links = [member for member in walk_members(file, size) if self._take(member)]
+            for member in walk_members(file, os.stat(path).st_size):
+                self._take(member)
         except DamageError as damage:
             self.damage = damage
+
+    def _take(self, member: TarMember) -> None:
+        """Put a member into its sample; one without a dot has no suffix, and is the sample of its name."""
+        if member.kind == "folder":
             return
-        resolver = TarLinks(walk_members(file, size) if links else ())
-        for link in links:
-            try:
-                self._put(link, resolver.resolve(link))
-            except LinkError as error:
-                key, suffix = split_name(link.name)
-                self._broken.setdefault(link.name if key is None else key, {})[suffix] = str(error)
-        for key in self._broken:
-            self.samples.setdefault(key, {})
-
-    def _take(self, member: TarMember) -> bool:
-        """Put a file into its sample, and name what is none; whether it is a link, whose target may follow."""
-        if is_reserved(member.name) and member.kind != "folder":
+        if is_reserved(member.name):
             self._found.ignore(f"{self._path}: {member.name}", "hidden tar member")
-        elif member.kind in _LINKS:
-            return True
-        elif member.kind == "file":
-            self._put(member, member.content)
-        elif member.kind != "folder":
-            self._found.ignore(f"{self._path}: {member.name}", "tar member that is no file")
-        return False
-
-    def _put(self, member: TarMember, content: MemberRange) -> None:
-        """Add a member to its sample; one without a dot has no suffix, and is the sample of its name."""
+            return
         key, suffix = split_name(member.name)
         key = member.name if key is None else key
+        is_known = _is_audio(suffix) or bool(field_of(suffix))
+        if member.kind != "file" and not (is_known and member.kind in _LINKS):
+            self._found.ignore(f"{self._path}: {member.name}", "tar member that is no file")
+            return
         members = self.samples.setdefault(key, {})
-        if suffix in members:
-            self._repeated.setdefault(key, set()).add(suffix)
-        members[suffix] = content
+        if member.kind in _LINKS:
+            detail = f"{member.name} is a link; make the tar again with what it leads to (tar -h --hard-dereference)"
+            self._unusable[key] = ("link in a tar", detail)
+        elif suffix in members and is_known:
+            self._unusable[key] = ("duplicate key", "several members have the same name; rename one")
+        members[suffix] = member.content
 
     def add_samples(self) -> None:
-        """Add the recording of each sample, unless the tar is damaged."""
-        for key, members in self.samples.items() if self.damage is None else ():
-            self._add(key, members)
+        """Add the recording of each sample, or say why it has none; name the members that are not used."""
+        for key, members in self.samples.items():
+            if key in self._unusable:
+                self._reject(key, "", *self._unusable[key])
+            else:
+                self._add(key, members)
 
     def _add(self, key: str, members: dict[str, MemberRange]) -> None:
-        """Add the recording of a sample, or say why it has none; name the members that are not used."""
-        broken = self._broken.get(key, {})
-        for suffix in broken:
-            if not _is_audio(suffix) and not field_of(suffix):
-                self._ignore(key, suffix, "link in a tar that leads nowhere")
-        lost = next(filter(_is_audio, broken), None) or next(filter(field_of, broken), None)
-        if any(_is_audio(suffix) or field_of(suffix) for suffix in self._repeated.get(key, ())):
-            detail = "several members have the same name; a key must occur once: rename one"
-            self._reject(key, "", "duplicate key", detail)
-            return
-        if lost is not None:
-            detail = f"{broken[lost]}; make the tar again, or follow links (tar -h)"
-            self._reject(key, lost, "broken link", detail)
-            return
         dotted = [suffix for suffix in members if "." in suffix and _is_audio(suffix)]
         for suffix in dotted:
             detail = "webdataset cuts names at their first dot, and different samples become one; rename it"
             self._reject(key, suffix, "dotted key", detail)
-        audio = self._audio_suffixes(members, dotted)
+        audio = [suffix for suffix in members if suffix not in dotted and _is_audio(suffix)]
+        if not audio and not dotted:
+            unknown = [suffix for suffix in members if not field_of(suffix)]
+            audio = [suffix for suffix in unknown if begins_as_audio(self._read(members[suffix], HEAD_BYTES))]
         if len(audio) == 1:
             self._describe(key, members, audio[0], dotted)
-        elif audio or (not dotted and any(field_of(suffix) for suffix in members)):
+        elif audio or (not dotted and any(map(field_of, members))):
             reason = "several audio members" if audio else "no audio member"
             self._reject(key, "", reason, f"its members are {', '.join(members)}; expected one with audio")
         else:
             for suffix in members.keys() - set(dotted):
                 self._ignore(key, suffix, _reason(suffix))
-
-    def _audio_suffixes(self, members: Mapping[str, MemberRange], dotted: list[str]) -> list[str]:
-        """Suffixes of its audio: that of sound alone sooner than that of a video, and only then by content."""
-        named = [suffix for suffix in members if suffix not in dotted and _is_audio(suffix)]
-        sound = [suffix for suffix in named if f".{suffix}" in SOUND_SUFFIXES]
-        if named or dotted:
-            return sound or named
-        unknown = [suffix for suffix in members if not field_of(suffix)]
-        return [suffix for suffix in unknown if begins_as_audio(self._read(members[suffix], HEAD_BYTES))]
 
     def _describe(self, key: str, members: Mapping[str, MemberRange], audio: str, dotted: list[str]) -> None:
         contents = {suffix: place for suffix, place in members.items() if suffix != audio and field_of(suffix)}
@@ -183,7 +125,7 @@ class _Tar:
         for suffix, reason in beside.ignored:
             self._ignore(key, suffix, reason)
         for suffix in members.keys() - contents.keys() - {audio, *dotted}:
-            self._ignore(key, suffix, "video beside its audio" if _is_audio(suffix) else _reason(suffix))
+            self._ignore(key, suffix, _reason(suffix))
         if not place.size:
             self._reject(key, audio, "empty file", "it has no bytes")
             return
@@ -218,6 +160,4 @@ def _is_audio(suffix: str) -> bool:
 
 def _reason(suffix: str) -> str:
     """Why a member is not used that is neither audio nor says anything of it."""
-    if suffix.endswith(_LIST_SUFFIXES):
-        return "list in a tar, which is not read; unpack the tar"
     return f"tar member .{suffix.rpartition('.')[2]}" if suffix else "tar member without KEY.SUFFIX"

@@ -1,34 +1,30 @@
 """Folders with all below them: every file is a recording, says something of recordings, or is ignored by its name."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from speechssl.ingest.corpora import common_voice_tables, is_common_voice_table
+from speechssl.ingest.describing import note_values
 from speechssl.ingest.file_kinds import FileKind, kind_of_file, kind_of_name, may_be_list
-from speechssl.ingest.folders import Listing, add_recordings, list_folder
+from speechssl.ingest.folders import Listing, add_recordings, list_folder, read_start
 from speechssl.ingest.manifests import read_manifest
-from speechssl.ingest.parallel_texts import add_parallel_texts
-from speechssl.ingest.recordings import Findings, Member, file_size
+from speechssl.ingest.recordings import Findings, Origins, Recording, Refusal
 from speechssl.ingest.sidecars import field_of
-from speechssl.ingest.tars import audio_of_tar, read_tar
+from speechssl.ingest.tars import read_tar
 from speechssl.shards.index import INDEX_SUFFIX
-from speechssl.shards.listing import REPORT_FILE
+from speechssl.shards.transcripts import read_transcript
 
+FolderId = tuple[int, int]
+"""Device and inode: what a folder is, by whatever path it is reached."""
+NOT_RECOGNISED = "not recognised"
+"""Reason to refuse a source in which nothing was found."""
 _CLIPS = "clips"
-_MEMBERS_COMPARED = 8
-_BYTES_COMPARED = 1 << 16
-_REPORTS = frozenset({"report.png", "rejected.tsv", "notes.tsv", "ignored.tsv"})
-"""Of speechssl, beside its shards and their report.json; the tables have the columns of a list."""
-
-
-class FolderId(NamedTuple):
-    """What a folder is, by whatever path it is reached."""
-
-    device: int
-    inode: int
+_TEXT_FOLDERS = re.compile(r"txts?|texts?|trans|transcript(ion)?s?|labs?|labels?|prompts")
+_MICROPHONE = re.compile(r"_mic\d$")
+"""VCTK has a recording by each of two microphones, and one text."""
 
 
 @dataclass
@@ -50,18 +46,17 @@ def folder_id(path: str) -> FolderId | None:
         status = os.stat(path)
     except OSError:
         return None
-    return FolderId(status.st_dev, status.st_ino)
+    return status.st_dev, status.st_ino
 
 
-def read_tree(folder: str, root: str, source: str, found: Findings, output: FolderId | None) -> list[str]:
-    """Read a folder and all below it; returns a line if there is nothing to read.
+def read_tree(folder: str, root: str, found: Findings, output: FolderId | None) -> Refusal | None:
+    """Read a folder and all below it; returns what is wrong with it if there is nothing to read.
 
     Corpora are recognised folder by folder, so that they may lie anywhere in the tree.
 
     Args:
         folder: absolute path.
         root: folder that keys are relative to.
-        source: what was given, for messages.
         found: where all is added.
         output: folder that is no part of it.
     """
@@ -69,42 +64,33 @@ def read_tree(folder: str, root: str, source: str, found: Findings, output: Fold
     num_ignored, num_rejected = len(found.ignored), len(found.rejected)
     for listing in _walk(folder, found, output):
         _read_listing(listing, root, tree, found)
-    looked_at = add_parallel_texts(folder, sorted(tree.texts), found) if tree.holds_audio and tree.texts else set()
-    for path, reason in tree.texts.items():
-        if path not in looked_at:
-            found.ignore(path, reason)
+    _add_texts(tree.texts, found)
+    note_values(folder, found)
     num_rows = len(found.named) + len(found.unnamed)
     for path in sorted(tree.lists):
-        read_list(path, path, found)
+        reject_refused(path, read_manifest(path, path, found), found)
     holds_audio = tree.holds_audio or len(found.named) + len(found.unnamed) > num_rows
-    paths = _audio_by_name(found) if holds_audio and tree.tars else {}
     for path in sorted(tree.tars):
-        reason = _why_not(path, paths) if holds_audio else ""
-        if reason:
-            found.ignore(path, reason)
-        else:
-            read_tar(path, path, found)
+        if not holds_audio:
+            reject_refused(path, read_tar(path, found), found)
+        elif os.path.exists(path + INDEX_SUFFIX):
+            found.ignore(path, "shard of speechssl among audio")
+        else:  # most often what was unpacked beside it
+            detail = "give it as a source of its own if its recordings are not those beside it, else move it away"
+            found.reject(path, "tar among audio", detail)
     if holds_audio or tree.tars or tree.lists:
-        return []
-    if len(found.rejected) > num_rejected and any(item.path == folder for item in found.rejected[num_rejected:]):
-        return [f"{source}: cannot be listed ({found.rejected[num_rejected].detail})"]
+        return None
     holds = Counter(item.reason for item in found.ignored[num_ignored:])
     holds.update(item.reason for item in found.rejected[num_rejected:])
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(holds.items()))
-    return [f"{source}: a folder without audio, lists of it, or tars; it holds {listed or 'no files at all'}"]
+    detail = f"a folder without audio, lists of it, or tars; it holds {listed or 'no files at all'}"
+    return Refusal(NOT_RECOGNISED, detail)
 
 
-def read_list(path: str, source: str, found: Findings) -> None:
-    """Read a list that was met; if it cannot be used as a whole, it is left out by name, and the rest goes on."""
-    num_shown, num_problems = len(found.problems), found.num_problems
-    read_manifest(path, source, found)
-    if found.num_problems > num_problems:
-        problems = found.problems[num_shown:]
-        num_more = found.num_problems - num_problems - len(problems)
-        detail = "; ".join(problem.removeprefix(f"{source}:").strip() for problem in problems)
-        found.reject(path, "unusable list", detail + (f"; and {num_more} more" if num_more else ""))
-        del found.problems[num_shown:]
-        found.num_problems = num_problems
+def reject_refused(path: str, refusal: Refusal | None, found: Findings) -> None:
+    """Leave a list or a tar of many out by name, if it was refused; the rest goes on."""
+    if refusal is not None:
+        found.reject(path, *refusal)
 
 
 def _walk(folder: str, found: Findings, output: FolderId | None) -> Iterator[Listing]:
@@ -132,19 +118,15 @@ def _walk(folder: str, found: Findings, output: FolderId | None) -> Iterator[Lis
 def _read_listing(listing: Listing, root: str, tree: _Tree, found: Findings) -> None:
     """Add the recordings of one folder; note its lists and tars; name the rest."""
     _take_common_voice(listing, tree, found)
-    _take_reports(listing, found)
-    may_list = []
+    may_list = [name for name in listing.others if may_be_list(name)]
     for name in listing.others:
-        if may_be_list(name):
-            may_list.append(name)
-        else:
-            known = kind_of_name(name) or kind_of_file(listing.path(name))
-            _take(listing, name, known, tree, found)
+        if not may_be_list(name):
+            _take(listing, name, kind_of_name(name) or kind_of_file(listing.path(name)), tree, found)
     listing.audio.sort()
     listing.others = may_list
     tree.holds_audio = tree.holds_audio or bool(listing.audio)
     if any(listing.folder == clips or listing.folder.startswith(clips + os.sep) for clips in tree.clips):
-        found.only_listed.update(dict.fromkeys(map(listing.path, listing.audio), "Common Voice's tables"))
+        found.only_listed.update(map(listing.path, listing.audio))
     else:
         add_recordings(listing, root, found)
     for name in listing.others:
@@ -170,9 +152,8 @@ def _take(listing: Listing, name: str, known: FileKind, tree: _Tree, found: Find
         case "tar":
             tree.tars.append(path)
         case "unreadable" if may_be_list(name):
-            found.reject(
-                path, "unreadable file", f"{known.reason}; it may be a list: make it readable, or leave it out"
-            )
+            detail = f"{known.reason}; it may be a list: make it readable, or leave it out"
+            found.reject(path, "unreadable file", detail)
         case "unreadable":
             found.ignore(path, "cannot be opened")
         case _:
@@ -192,67 +173,44 @@ def _take_common_voice(listing: Listing, tree: _Tree, found: Findings) -> None:
     listing.others = [name for name in listing.others if not is_common_voice_table(name)]
 
 
-def _take_reports(listing: Listing, found: Findings) -> None:
-    """Name the reports of speechssl beside its shards."""
-    stem, suffix = os.path.splitext(REPORT_FILE)
-    if listing.sidecars.get(stem, {}).get(suffix[1:]) != REPORT_FILE or not _REPORTS & set(listing.others):
-        return
-    for name in (REPORT_FILE, *sorted(_REPORTS & set(listing.others))):
-        found.ignore(listing.path(name), "report of speechssl")
-    del listing.sidecars[stem][suffix[1:]]
-    listing.others = [name for name in listing.others if name not in _REPORTS]
+def _add_texts(texts: Mapping[str, str], found: Findings) -> None:
+    """Give recordings without text that of the same name in a folder of texts, as VCTK's; ignore the other texts.
 
-
-def _audio_by_name(found: Findings) -> dict[str, list[str]]:
-    """Paths of the audio files that were met, by their last part."""
-    paths: dict[str, list[str]] = {}
-    met = (recording.path for group in found.walked.values() for recording in group)
-    for path in (*met, *found.unread, *found.only_listed):
-        paths.setdefault(os.path.basename(path), []).append(path)
-    return paths
-
-
-def _why_not(tar: str, paths: Mapping[str, Sequence[str]]) -> str:
-    """Why a tar among audio is not read; empty if it is."""
-    if os.path.exists(tar + INDEX_SUFFIX):
-        return "shard of speechssl among audio"
-    members = audio_of_tar(tar)
-    return "archive of what lies beside it" if members and _is_unpacked(tar, members, paths) else ""
-
-
-def _is_unpacked(tar: str, members: Sequence[Member], paths_by_name: Mapping[str, Sequence[str]]) -> bool:
-    """Whether all audio of a tar lies unpacked where it would be, by names and sizes, and by bytes of some.
-
-    Args:
-        tar: absolute path.
-        members: its audio.
-        paths_by_name: audio files of the folder that the tar is in, by the last part of their paths.
+    A name that several texts or recordings have means none of them.
     """
-    places = [_place_of(tar, member, paths_by_name) for member in members]
-    if not members or not all(places):
-        return False
-    step = max(1, len(members) // _MEMBERS_COMPARED)
+    paths: dict[str, str] = {}
+    for path in texts:
+        folder, name = os.path.split(path)
+        if any(map(_TEXT_FOLDERS.fullmatch, folder.lower().split(os.sep))):
+            stem = os.path.splitext(name)[0]
+            paths[stem] = "" if stem in paths else path
+    met = {recording.path for group in found.walked.values() for recording in group} if paths else set()
+    counts = Counter(map(os.path.basename, met))
+    looked_at = set()
+    for origins, recordings in list(found.walked.items()) if paths else ():
+        found.walked[origins] = []
+        for recording in recordings:
+            name = os.path.basename(recording.path)
+            path = paths.get(_MICROPHONE.sub("", os.path.splitext(name)[0]), "")
+            if path and counts[name] == 1 and not recording.text:
+                looked_at.add(path)
+                _add_text(recording, origins, path, found)
+            else:
+                found.walked[origins].append(recording)
+    for path in texts.keys() - looked_at:
+        found.ignore(path, texts[path])
+
+
+def _add_text(recording: Recording, origins: Origins, path: str, found: Findings) -> None:
+    stem, suffix = os.path.splitext(path)
     try:
-        with open(tar, "rb") as file:
-            for member, place in list(zip(members, places, strict=True))[::step]:
-                file.seek(member.offset)
-                with open(place, "rb") as other:
-                    size = min(member.size, _BYTES_COMPARED)
-                    if file.read(size) != other.read(size):
-                        return False
-    except OSError:
-        return False
-    return True
-
-
-def _place_of(tar: str, member: Member, paths_by_name: Mapping[str, Sequence[str]]) -> str:
-    """File that a member was unpacked to; empty if there is none of its name and size."""
-    name = member.name.lstrip("/")
-    folder, _, inside = name.partition("/")
-    # Whoever unpacks into a folder of the archive's name often leaves out the archive's own.
-    endings = [f"/{name}", *([f"{os.path.dirname(tar)}/{inside}"] if inside else [])]
-    endings += [f"{os.path.splitext(tar)[0]}/{inside}"] if inside and folder else []
-    for path in paths_by_name.get(os.path.basename(name), ()):
-        if path.endswith(tuple(endings)) and file_size(path) == member.size:
-            return path
-    return ""
+        transcript = read_transcript(read_start(path), suffix[1:].lower(), os.path.basename(stem))
+    except (OSError, ValueError) as error:
+        found.unread[recording.path] = f"{path}: {error.strerror if isinstance(error, OSError) else error}"
+        return
+    if transcript.text:
+        found.used.add(path)
+        origins = (*origins, ("text", f"{suffix.lower()} in a folder of its own"))
+    else:
+        found.ignore(path, f"no transcript: {transcript.kind}" if transcript.kind else "no words")
+    found.walked[origins].append(recording._replace(text=transcript.text))

@@ -26,6 +26,8 @@ NAMES = {
 UNKNOWN = ["mood", "up votes", "Bemerkung", "phones", "label", "tgt_text", "n_frames", "source file", "7", "ключ"]
 WORDS = ["yes", "No!", "well,", "it's", "größer", "так", "你好", '"quoted"', "a;b", "c|d", "nan", "7.0"]
 EMPTY = ["", "NaN", "null", "N/A", "None", "<NA>"]
+WORDLESS = ["", "N/A", "<NA>"]
+"""Of transcripts; the others may be words there."""
 
 
 class Truth(NamedTuple):
@@ -47,7 +49,7 @@ def near(path: str, draws: random.Random) -> str:
     ways: list[Callable[[str], str]] = [
         lambda path: path,
         lambda path: path.replace("/", "\\"),
-        lambda path: path.upper(),
+        lambda path: "/".join([*path.split("/")[:-1], path.split("/")[-1].upper()]),
         lambda path: path.removesuffix(".wav"),
         lambda path: path.replace(".wav", ".flac"),
         lambda path: f"/somewhere/else/{path}",
@@ -79,7 +81,8 @@ def values_of(draws: random.Random, *, is_json: bool) -> tuple[dict[str, Any], d
     for field in ("text", "speaker", "language", "split", "channel"):
         if draws.random() < 0.2:
             meant[field] = None if field == "channel" else ""
-            written[field] = draws.choice([*EMPTY, *([None, float("nan")] if is_json else [])])
+            empty = WORDLESS if field == "text" else EMPTY
+            written[field] = draws.choice([*empty, *([None, float("nan")] if is_json else [])])
     return meant, written
 
 
@@ -106,7 +109,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]], draws: random.Random) -> 
         return write(path, "".join(json.dumps(row, ensure_ascii=draws.random() < 0.5) + "\n" for row in rows))
     if path.suffix == ".json":
         keyed = {f"u{i}": row for i, row in enumerate(rows)}
-        return write(path, json.dumps(draws.choice([rows, keyed, {"data": rows}]), indent=draws.choice([None, 2])))
+        return write(path, json.dumps(draws.choice([rows, keyed]), indent=draws.choice([None, 2])))
     encoding = draws.choice(["utf-8", "utf-8-sig", "utf-16"])
     if path.suffix == ".tsv":
         lines = ["\t".join(map(str, fields)) for fields in [rows[0], *(row.values() for row in rows)]]

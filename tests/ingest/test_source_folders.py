@@ -148,7 +148,9 @@ def test_a_folder_that_cannot_be_listed_is_left_out_by_name_unless_it_is_the_sou
     detail = "Permission denied; make it readable, or leave it out"
     assert found.rejected == [Rejected(str(tmp_path / "closed"), "unreadable folder", detail)]
     assert find(tmp_path / "*") == found
-    assert f"{tmp_path}/closed: cannot be listed (Permission denied; make it readable" in message(tmp_path / "closed")
+    assert f"{tmp_path}/closed: a folder without audio, lists of it, or tars; it holds 1 unreadable folder" in message(
+        tmp_path / "closed"
+    )
 
 
 def test_a_folder_of_empty_files_is_recognised_and_rejected(tmp_path: Path) -> None:

@@ -48,20 +48,20 @@ def test_other_lengths_are_named(path: Path) -> None:
         ({"stated_seconds": 5.0}, "words", "list says another length: the list says 5.00 s, there are 6.00 s"),
         ({"stated_seconds": 6.3}, "words", "list says another length: the list says 6.30 s, there are 6.00 s"),
         ({"stated_seconds": 9.0}, "", "list says another length: the list says 9.00 s, there are 6.00 s"),
-        ({"stated_seconds": 6000.0}, "words", "list says another length: .*; are these milliseconds?"),
-        ({"stated_seconds": 6.0 * RATE}, "words", "list says another length: .*; are these samples?"),
-        ({"stated_seconds": 0.1}, "words", "list says another length: .*; are these minutes?"),
-        ({"stated_frames": 3 * RATE}, "words", "list says another length: .*; are these samples at 8000 Hz?"),
+        ({"stated_frames": 3 * RATE}, "words", "list says another length: the list says 3.00 s, there are 6.00 s"),
     ]:
         heard = hear(path, text, listed)
         assert heard.seconds == SECONDS
-        kind, _, detail = said.partition(": .*")
-        assert only(heard).startswith(kind)
-        assert only(heard).endswith(detail)
+        assert only(heard) == said
 
 
 def test_a_file_that_is_shorter_than_its_list_says_has_not_all_of_its_words(path: Path) -> None:
-    for listed in [{"stated_seconds": 9.0}, {"stated_frames": 9 * RATE}, {"stated_seconds": 6.6}]:
+    for listed in [
+        {"stated_seconds": 9.0},
+        {"stated_frames": 9 * RATE},
+        {"stated_seconds": 6.6},
+        {"stated_seconds": 6000.0},
+    ]:
         heard = hear(path, "words", listed)
         assert not heard.samples
         assert only(heard).startswith("shorter than the list says: the list says ")
@@ -71,11 +71,9 @@ def test_segments_that_leave_their_file_are_named_with_both_numbers(path: Path) 
     for text in ["", "words"]:
         for start, stop, said in [
             (4.0, 9.0, "the segment from 4 s to 9 s, the file lasts 6.00 s; correct the list"),
-            (7.0, 9.0, "the segment from 7 s to 9 s has no audio, the file lasts 6.00 s; correct the list"),
-            (7.0, None, "the segment from 7 s to its end has no audio, the file lasts 6.00 s; correct the list"),
-            (1000.0, 3000.0, "has no audio, the file lasts 6.00 s; are these milliseconds?"),
-            (0.0, 3000.0, "the segment from 0 s to 3000 s, the file lasts 6.00 s; are these milliseconds?"),
-            (16000.0, 64000.0, "has no audio, the file lasts 6.00 s; are these samples?"),
+            (7.0, 9.0, "the segment from 7 s to 9 s, the file lasts 6.00 s; correct the list"),
+            (7.0, None, "the segment from 7 s to its end, the file lasts 6.00 s; correct the list"),
+            (0.0, 3000.0, "the segment from 0 s to 3000 s, the file lasts 6.00 s; correct the list"),
             (5.0, 6.4, "the segment from 5 s to 6.4 s, the file lasts 6.00 s; correct the list"),
         ]:
             heard = hear(path, text, {"start_seconds": start, "stop_seconds": stop})

@@ -1,19 +1,26 @@
 """Which format a list is in, by what is in it."""
 
-import io
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from speechssl.ingest.lists.headerless import headerless_table, looks_like_fairseq, looks_like_mls
-from speechssl.ingest.lists.json_lists import first_records
-from speechssl.ingest.lists.kaldi import looks_like_kaldi
-from speechssl.ingest.lists.lhotse import lhotse_kind, partner_of
+from speechssl.ingest.lists.headerless import (
+    fairseq_list,
+    headerless_table,
+    looks_like_fairseq,
+    looks_like_mls,
+    mls_list,
+)
+from speechssl.ingest.lists.json_lists import JsonHead, first_records, line_rows, whole_json
+from speechssl.ingest.lists.kaldi import kaldi_list, looks_like_kaldi
+from speechssl.ingest.lists.lhotse import cuts_list, lhotse_kind
 from speechssl.ingest.lists.opening import head_of
 from speechssl.ingest.lists.paths import Paths, looks_like_audio
-from speechssl.ingest.lists.rows import path_of
-from speechssl.ingest.lists.tables import Table, rows_of_head, table_of
+from speechssl.ingest.lists.rows import Listed, path_of
+from speechssl.ingest.lists.tables import Table, rows_of, table_of, table_rows
+from speechssl.ingest.recordings import Findings
 from speechssl.shards.fields import columns_of, expected_names
 
 LIST_SUFFIXES = frozenset(
@@ -28,35 +35,25 @@ NO_LISTS = frozenset(
 """Of Common Voice: what its listeners rejected, and what is no list of transcripts."""
 _REPORTS = ({"path", "reason", "detail"}, {"path", "kind", "detail"}, {"path", "reason"})
 """Columns of what ``shard`` writes about recordings."""
-_CONVERTED = {
-    ".parquet": ("Parquet", "python -c \"import pandas; pandas.read_parquet('{name}').to_csv('{stem}.csv')\""),
-    ".xlsx": ("a sheet of Excel", "python -c \"import pandas; pandas.read_excel('{name}').to_csv('{stem}.csv')\""),
-    ".arrow": (
-        "a table of Hugging Face's datasets",
-        "python -c \"from datasets import Dataset; Dataset.from_file('{name}').to_csv('{stem}.csv')\"",
-    ),
-    ".yaml": ("YAML, as lhotse wrote it once", "lhotse copy {name} {stem}.jsonl"),
-}
-"""Formats of lists that are not read, by suffix, and the command that makes one which is."""
 _NUM_LINES = 8
 
 
 class Format(NamedTuple):
-    """Format of a list, by its name, and how it is written."""
+    """Format of a list."""
 
-    name: str
-    table: Table | None = None
-    """Of a table."""
+    read: Callable[[str, Findings], Listed] | None = None
+    """Rows of the file, and what it uses of those beside it; None if it is no list."""
+    problem: str = ""
+    """Why it cannot be read; empty if it can."""
     columns: Mapping[str, str] | None = None
     """By field, where they do not go by the names alone."""
-    sample: Sequence[Mapping[str, Any]] = ()
-    """Its first rows, if paths are among their fields."""
-    problem: str = ""
-    """Why it cannot be read; empty if it can. Without a name it is no list."""
+    sample: Sequence[Mapping[str, Any]] | None = None
+    """Its first rows, where one of their fields may be a path: it is a list if they are audio."""
+    is_table: bool = False
 
 
-def list_format(path: str) -> str | None:
-    """Format of a file that is met in a folder, if it is a list of recordings; None if it is anything else.
+def is_list(path: str) -> bool:
+    """Whether a file that is met in a folder is a list of recordings.
 
     The first 64 KB decide. A table or JSON must name audio: a configuration, a transcript, a table of speakers and a
     report of ``shard`` are no lists. Nor are transcripts by a recogniser, which have a ``confidence``, and what Common
@@ -67,40 +64,21 @@ def list_format(path: str) -> str | None:
     """
     name = os.path.basename(path).lower()
     if os.path.splitext(name.removesuffix(".gz"))[1] not in LIST_SUFFIXES or name in NO_LISTS:
-        return None
+        return False
     try:
         found = sniff(path)
     except (EOFError, zlib.error):
-        return None
-    if found is None or (found.name.startswith("JSON") and not found.sample):
-        return None
-    if found.sample:
-        names = {name for values in found.sample for name in values}
-        if any(report == names for report in _REPORTS) or "confidence" in names:
-            return None
-        paths = Paths(os.path.dirname(path))
-        are_audio = [_names_audio(values, found, paths) for values in found.sample]
-        if 2 * sum(are_audio) <= len(are_audio):
-            return None
-    return found.name or None
-
-
-def why_no_list(path: str) -> str:
-    """What is wrong with a file that may be meant as a list, but is none; empty if its suffix tells that it is not."""
-    suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
-    if suffix in _CONVERTED:
-        what, command = _CONVERTED[suffix]
-        name, stem = os.path.basename(path), os.path.splitext(os.path.basename(path))[0]
-        return f"{what}; write it as a table: {command.format(name=name, stem=stem)}"
-    if suffix not in LIST_SUFFIXES:
-        return ""
-    try:
-        found = sniff(path)
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    except (EOFError, zlib.error) as error:
-        return f"is damaged or cut off ({error}); compress it again"
-    return "lists no recordings" if found is None else found.problem
+        return False
+    if found is None or found.read is None:
+        return False
+    if found.sample is None or (found.is_table and not found.sample):
+        return True
+    names = {name for values in found.sample for name in values}
+    if any(report == names for report in _REPORTS) or "confidence" in names:
+        return False
+    paths = Paths(os.path.dirname(path))
+    are_audio = [_names_audio(values, found, paths) for values in found.sample]
+    return 2 * sum(are_audio) > len(are_audio)
 
 
 def _names_audio(values: Mapping[str, Any], found: Format, paths: Paths) -> bool:
@@ -114,7 +92,7 @@ def _names_audio(values: Mapping[str, Any], found: Format, paths: Paths) -> bool
     except ValueError:
         return False
     # To look for the nearest takes a list of the folder: of JSON there may be one for each recording.
-    return looks_like_audio(name) or paths.exact(name) is not None or bool(found.table and paths.near(name))
+    return looks_like_audio(name) or paths.exact(name) is not None or (found.is_table and bool(paths.near(name)))
 
 
 def sniff(path: str) -> Format | None:
@@ -125,60 +103,71 @@ def sniff(path: str) -> Format | None:
         EOFError, zlib.error: it is compressed, and damaged or cut off.
     """
     head = head_of(path)
-    lines = list(io.StringIO(head.text, newline=""))  # as they will be read
-    if not head.is_whole and len(lines) > 1:
-        lines.pop()  # it may go on
     if not head.is_text:
-        return Format("", problem="is not a list, nor any other text")
+        return Format(problem="is not a list, nor any other text")
     if not head.text.strip():
         return None
     folder, name = os.path.split(path)
-    kind, records = first_records(head.text)
-    if kind:
-        return _json_format(kind, records, path)
-    first = [line for line in lines if line.strip()][:_NUM_LINES]
+    if json := first_records(head.lines):
+        return _json_format(json)
+    first = [line for line in head.lines if line.strip()][:_NUM_LINES]
     if looks_like_kaldi(first, name):
-        return Format("Kaldi")
+        return Format(kaldi_list)
     if looks_like_fairseq(first):
-        return Format("fairseq")
+        return Format(fairseq_list)
     if looks_like_mls(first, folder):
-        return Format("Multilingual LibriSpeech")
+        return Format(lambda path, _: mls_list(path))
     suffix = os.path.splitext(name.lower().removesuffix(".gz"))[1]
-    table = table_of(lines, suffix)
-    if table is None or "path" in table.columns:
-        return _table_format(table, lines) if table else None
+    table = table_of(head.lines, suffix)
+    if table is None:
+        return None
+    if "path" in table.columns:
+        is_clear = len(set(table.header)) == len(table.header)
+        return _table_format(table, table.columns, head.lines, "" if is_clear else _header_problem(table))
     if known := headerless_table(first, folder):
-        return Format("table without header", *known)
-    return _table_by_id(table, lines, folder)
+        return _table_format(*known, (), "")._replace(sample=None)
+    return _table_by_id(table, head.lines, folder)
 
 
-def _json_format(kind: str, records: list[Mapping[str, Any]], path: str) -> Format:
-    if manifest := lhotse_kind(records):
-        problem = ""
-        if manifest == "supervisions" and not partner_of(path):
-            problem = (
-                "a lhotse manifest of supervisions, without the one of recordings beside it, of the same name with "
-                "recordings for supervisions; put it there, or join them with `lhotse cut simple`"
-            )
-        return Format(f"lhotse {manifest}", problem=problem)
-    if records and not any("path" in columns_of(tuple(record)) for record in records):
-        names, expected = ", ".join(records[0]), expected_names("path")
-        return Format("", problem=f"no path in its fields {names}; expected one in {expected}")
-    return Format(kind, sample=records)
+def _json_format(head: JsonHead) -> Format:
+    kind = lhotse_kind(head.records)
+    if kind == "cuts":
+        return Format(lambda path, _: cuts_list(path))
+    if kind:
+        problem = f"lhotse's manifest of {kind} alone; join it with the other one by `lhotse cut simple`"
+        return Format(_unread, problem)
+    if head.records and not any("path" in columns_of(tuple(record)) for record in head.records):
+        names, expected = ", ".join(head.records[0]), expected_names("path")
+        return Format(problem=f"no path in its fields {names}; expected one in {expected}")
+    if head.kind == "JSON lines":
+        return Format(lambda path, _: Listed(line_rows(path)), sample=head.records)
+    return Format(lambda path, _: whole_json(path), sample=head.records)
 
 
-def _table_format(table: Table, lines: Sequence[str]) -> Format:
-    problem = _header_problem(table) if len(set(table.header)) < len(table.header) else ""
-    return Format("table", table, sample=rows_of_head(lines, table, _NUM_LINES), problem=problem)
+def _unread(_path: str, _found: Findings) -> Listed:
+    """Rows of what is a list, and has a problem."""
+    return Listed([])
+
+
+def _table_format(table: Table, columns: Mapping[str, str], lines: Sequence[str], problem: str) -> Format:
+    rows = [row for row, _ in zip(rows_of(iter(lines), table), range(_NUM_LINES), strict=False)]
+    sample = [row.values for row in rows if not row.problem]
+    read = partial(_table_list, table=table, columns=columns)
+    return Format(read, problem, columns, sample, is_table=True)
+
+
+def _table_list(path: str, _: Findings, table: Table, columns: Mapping[str, str]) -> Listed:
+    return Listed(table_rows(path, table), columns)
 
 
 def _table_by_id(table: Table, lines: Sequence[str], folder: str) -> Format:
     """A table without paths is one of recordings if its ids are the names of files."""
-    columns, sample, paths = table.columns, rows_of_head(lines, table, _NUM_LINES), Paths(folder)
-    ids = [str(values[columns["id"]]).strip() for values in sample] if "id" in columns else []
+    columns, paths = table.columns, Paths(folder)
+    found = _table_format(table, {**columns, "path": columns.get("id", "")}, lines, "")
+    ids = [str(values.get(columns.get("id", ""), "")).strip() for values in found.sample or ()]
     if any(name and (paths.exact(name) or paths.near(name)) for name in ids):
-        return Format("table", table, {**columns, "path": columns["id"]})
-    return Format("", problem=_header_problem(table))
+        return found._replace(sample=None)
+    return Format(problem=_header_problem(table))
 
 
 def _header_problem(table: Table) -> str:

@@ -114,7 +114,7 @@ def _split_by(delimiter: str, lines: Sequence[str], folder: str) -> HeaderlessTa
         if not are_paths or not all(row[1].strip().isdecimal() for row in rows):
             return None
         columns["speaker"] = header[1]
-    return HeaderlessTable(Table(delimiter, header, 0, is_quoted=False, is_spaced=False), columns)
+    return HeaderlessTable(Table(delimiter, header, 0, is_quoted=False), columns)
 
 
 def looks_like_mls(lines: Sequence[str], folder: str) -> bool:

@@ -1,4 +1,4 @@
-"""Lists as text: with a byte order mark or without, in UTF-8 or UTF-16, compressed or not."""
+"""Lists as text: with a byte order mark or without, compressed or not."""
 
 # ruff: noqa: SIM115
 import gzip
@@ -25,19 +25,22 @@ def open_list(path: str) -> TextIO:
     Bytes that are not UTF-8 become surrogates, which are found in the field that has them.
     """
     with open_bytes(path) as file:
-        encoding = _encoding(file.read(1024))
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+        encoding = marked_encoding(file.read(4)) or "utf-8"
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     return io.TextIOWrapper(open_bytes(path), encoding, errors, newline="")
 
 
 class Head(NamedTuple):
     """How a list begins."""
 
-    text: str
-    """Empty if it is not text."""
+    lines: list[str]
+    """Those that are whole; none if it is not text."""
     is_text: bool
-    is_whole: bool
-    """Whether that is all of it."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.lines)
 
 
 def head_of(path: str) -> Head:
@@ -49,17 +52,9 @@ def head_of(path: str) -> Head:
     """
     with open_bytes(path) as file:
         data = file.read(HEAD_BYTES)
-    encoding = _encoding(data[:1024])
-    text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "ignore")
-    is_text = "\0" not in text
-    return Head(text if is_text else "", is_text, len(data) < HEAD_BYTES)
-
-
-def _encoding(begin: bytes) -> str:
-    if encoding := marked_encoding(begin):
-        return encoding
-    # Without a mark: most of the text in lists is ASCII, of which UTF-16 makes a zero and another byte.
-    for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
-        if len(begin) >= 4 and not any(begin[first:16:2]) and all(begin[1 - first : 16 : 2]):
-            return encoding
-    return "utf-8-sig"
+    encoding = marked_encoding(data) or "utf-8"
+    text = data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "ignore")
+    lines = list(io.StringIO(text, newline=""))  # as they will be read
+    if len(data) == HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # it may go on
+    return Head([], is_text=False) if "\0" in text else Head(lines, is_text=True)
