@@ -4,8 +4,6 @@ import json
 import math
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 _NO_WORDS = frozenset({"", "n/a", "<na>", "#n/a", "#na", "<nan>", "-nan", "\\n", "-", "--", "1.#qnan", "1.#ind"})
@@ -54,8 +52,6 @@ def is_missing(value: Any) -> bool:
 
 def text_from(value: Any, column: str) -> str:
     """A text without white space around it; empty for JSON's null and NaN, and for what cannot be seen.
-
-    Which texts are missing values in words, their column says: ``missing_spellings``.
 
     Raises:
         ValueError: no text, or not in UTF-8.
@@ -142,26 +138,3 @@ def channel_from(value: Any, column: str, missing: list[tuple[str, str]]) -> int
         if match := _CHANNEL.fullmatch(word):
             return int(match[1])
     raise ValueError(f"{column} is {value!a}, expected a channel: a number from 0, A or B, left or right")
-
-
-def missing_spellings(texts: Iterable[str]) -> list[tuple[str, int, bool]]:
-    """Texts of a column that say that there is none ("nan"): each with its count, and whether it is a word after all.
-
-    "N/A" is never a transcript. "null", "none" and "nan" can be; they are words if the column has other single words,
-    at least three of them, written the same way, and about as often: digits, commands, answers.
-    """
-    words = Counter(text for text in texts if text and " " not in text)
-    suspects = {word: count for word, count in words.items() if is_missing(word)}
-
-    def is_word(word: str, count: int) -> bool:
-        alike = [n for other, n in words.items() if other not in suspects and _case(other) == _case(word)]
-        return word.casefold() in _WORDS and len(alike) >= 3 and count <= 3 * max(alike)
-
-    return [(word, count, is_word(word, count)) for word, count in sorted(suspects.items())]
-
-
-def _case(word: str) -> str:
-    """How a word is written."""
-    if not word.isalpha():
-        return "other"
-    return "lower" if word.islower() else "upper" if word.isupper() else "title" if word.istitle() else "mixed"

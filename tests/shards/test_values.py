@@ -9,7 +9,6 @@ from speechssl.shards.values import (
     channel_from,
     identifier_from,
     is_missing,
-    missing_spellings,
     seconds_from,
     text_from,
 )
@@ -79,35 +78,6 @@ def test_texts_are_left_as_they_are_but_for_white_space_around_them() -> None:
     assert text_from("  It's 7.0  km, \u201cno\u201d\n", "text") == "It's 7.0  km, \u201cno\u201d"
     assert text_from(5, "text") == "5"
     assert [text_from(value, "text") for value in (None, math.nan, "\u200b\ufeff", " \u00a0")] == [""] * 4
-
-
-def drops(texts: list[str]) -> set[str]:
-    return {spelling for spelling, _, is_word in missing_spellings(texts) if not is_word}
-
-
-def test_the_column_tells_words_from_missing_values() -> None:
-    for texts, expected in [
-        (["nan", "nan", "hello"], {"nan"}),
-        (["nan", "nan", "hello there", "good bye to you"], {"nan"}),
-        (["nan"] * 5, {"nan"}),
-        (["NaN", "N/A", "-", "<NA>", "yes", "no", "stop", "go"], {"NaN", "N/A", "-", "<NA>"}),
-        (["null", "eins", "zwei", "drei", "null", "eins"], set()),
-        (["NULL", "EINS", "ZWEI", "DREI"], set()),
-        (["none", "some", "all", "every", "few of them", "none"], set()),
-        # Not as often as its fellows, and not written as they are.
-        (["nan"] * 9 + ["yes", "no", "maybe"], {"nan"}),
-        (["None", "yes", "no", "maybe"], {"None"}),
-        (["nan", "YES", "NO", "MAYBE"], {"nan"}),
-        (["null", "你好", "世界", "再见"], {"null"}),
-        (["my nan is none the wiser", "none of it", "null and void"], set()),
-        ([], set()),
-    ]:
-        assert drops(texts) == expected
-
-
-def test_missing_spellings_are_counted() -> None:
-    texts = ["null", "eins", "zwei", "drei", "null", "N/A"]
-    assert missing_spellings(texts) == [("N/A", 1, False), ("null", 2, True)]
 
 
 def test_seconds() -> None:

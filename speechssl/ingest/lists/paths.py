@@ -104,7 +104,8 @@ class Paths:
     def _levels_of(self, folder: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         """Folders that a path's folder may mean, each with the one that paths are relative to, the likeliest first."""
         forms = {unicodedata.normalize("NFD", folder), composed_form(folder), folder}
-        yield "", [(base, os.path.join(base, form)) for base in self.bases for form in forms]
+        bases = [self.folder] if os.path.isabs(folder) else self.bases
+        yield "", [(base, os.path.join(base, form)) for base in bases for form in forms]
         above = [self.folder]
         for _ in range(_ANCESTORS):
             above.append(os.path.dirname(above[-1]))
