@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from speechssl.audio.formats import AUDIO_SUFFIXES
+from speechssl.audio.formats import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from speechssl.ingest.corpora import Chapter, SpeakerFolder, chapter_name, read_chapter, speaker_folder
 from speechssl.ingest.file_kinds import kind_of_file
 from speechssl.ingest.recordings import Findings, Origins, Recording, composed_form, key_of
@@ -49,7 +49,7 @@ def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) ->
     with os.scandir(folder) as entries:
         for entry in entries:
             _sort_in(entry, listing, wanted, found)
-    listing.audio.sort()
+    listing.audio = sorted(listing.audio) if wanted else _without_videos(listing, found)
     listing.folders.sort()
     listing.others.sort()
     return listing
@@ -74,6 +74,19 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | Non
         listing.audio.append(name)
     else:
         listing.others.append(name)
+
+
+def _without_videos(listing: Listing, found: Findings) -> list[str]:
+    """Audio files in order; videos whose sound lies beside them are ignored by name."""
+    parts = {name: os.path.splitext(name) for name in sorted(listing.audio)}
+    heard = {stem for stem, suffix in parts.values() if suffix.lower() not in VIDEO_SUFFIXES}
+    kept = []
+    for name, (stem, suffix) in parts.items():
+        if suffix.lower() in VIDEO_SUFFIXES and stem in heard:
+            found.ignore(listing.path(name), "video beside its audio")
+        else:
+            kept.append(name)
+    return kept
 
 
 def _is_text(entry: "os.DirEntry[str]") -> bool:

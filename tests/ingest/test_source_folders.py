@@ -112,6 +112,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert reasons(found) == [("gone.wav", "no such file")]
 
 
+def test_a_video_beside_its_sound_is_ignored_by_name(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.WAV", "b.mkv", "c.mp3", "c.flac"):
+        write(tmp_path / name)
+    found = find(tmp_path)
+    assert [Path(recording.path).name for recording in found.recordings] == ["a.WAV", "b.mkv", "c.flac", "c.mp3"]
+    assert ignored(found) == {"video beside its audio": 1}
+
+
 def test_what_is_not_a_file_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     write(tmp_path / "a.wav")
