@@ -81,8 +81,6 @@ class TrainingConfig(Section):
     devices: Count | Literal["auto"] = 1
     """Processes on this machine, one per device, which share the streams without changing what is learned; "auto": one
     for each GPU, or CPU core, as far as they divide num_streams."""
-    num_nodes: Count | Literal["auto"] = "auto"
-    """Machines; "auto": those on which torchrun, SLURM or another launcher has started processes, else this one."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several processes keep: "ddp", the whole model each; "fsdp", a part of its weights, gradients and optimiser
     state each, for models that do not fit one device; "auto": ddp. What is learned does not depend on it."""

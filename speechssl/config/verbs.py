@@ -101,8 +101,6 @@ class PlanConfig(Section):
     """Numbers of devices to plan for, as if each were like those here; those of the configuration if none is given."""
     price_per_hour: AmountOrZero = 0.0
     """Of one device, in any currency; 0 tells no cost."""
-    link_gigabytes_per_second: AmountOrZero = 0.0
-    """Between devices, each way; with it the exchange of gradients is counted. 0: as if it were free."""
     output: Path | None = None
     """JSON file for the figures."""
 

@@ -24,10 +24,15 @@ from speechssl.tasks.sets import load_corpus
 from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu, peak_memory, reset_peak_memory, resolve_accelerator
+from speechssl.training.memory import available_memory
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 from speechssl.training.ranks import ALONE
 
+SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Micro-batches that are tried, as multiples of the configuration's."""
+MEMORY_SHARE = 0.8
+"""Of what is free, that the processes may take up."""
 REPEATS = 20
 """Most runs of one size."""
 
@@ -49,37 +54,41 @@ class Probed(NamedTuple):
     """Of the device, or of the process on a CPU."""
 
 
-def probe_machine(
-    config: PretrainConfig, sizes: Sequence[float], *, devices: int, seconds: float, memory_bytes: float
-) -> list[Probed]:
-    """Try micro-batches of ascending sizes, in seconds, in a process per device; means over them, of those that fit.
+def probe_machine(config: PretrainConfig, devices: int, seconds: float) -> list[Probed]:
+    """Try micro-batches around the configured size in a process per device; means over them, of those that fit.
 
-    All take so many ``seconds``. A process on a CPU may take up ``memory_bytes``; a GPU knows its own, and of several
-    one is tried, which the others do not slow.
+    On a CPU the processes may take up what is free of memory. A GPU knows its own, and of several one is tried, which
+    the others do not slow.
 
     Raises:
-        DataError: a sample is damaged, or the system ended a process, most likely for want of memory.
+        DataError: a sample is damaged, nothing fits, or the system ended a process, most likely for want of memory.
     """
+    sizes = [config.data.max_batch_seconds * factor for factor in SIZES]
+    tried = f"{', '.join(f'{size:g}' for size in sizes)} s"
+    memory = MEMORY_SHARE * available_memory() / devices
     on_cpu = resolve_accelerator(config.training.accelerator) == "cpu"
     processes = devices if on_cpu else 1
     if on_cpu and not config.training.num_threads:
         config = replace(config, training=replace(config.training, num_threads=max(1, num_cores() // devices)))
     try:
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            found = list(pool.map(_probe, *zip(*[(config, sizes, seconds, memory_bytes)] * processes, strict=True)))
+            found = list(pool.map(_probe, *zip(*[(config, sizes, seconds, memory)] * processes, strict=True)))
     except BrokenProcessPool as error:
         raise DataError(
-            f"the system ended a process that tried micro-batches of {sizes[0]:g} s or more, most likely for want of "
-            "memory; give smaller ones with data.max_batch_seconds, or fewer devices"
+            f"the system ended a process that tried micro-batches of {tried}, most likely for want of memory; give "
+            "smaller ones with data.max_batch_seconds, or fewer devices"
         ) from error
+    if not min(found, key=len):
+        raise DataError(
+            f"no micro-batch of {tried} has room for the longest sample and fits into the memory of this machine"
+        )
     return [mean_of(same) for same in zip(*found, strict=False)]
 
 
 def mean_of(same: Sequence[Probed]) -> Probed:
     """One size on several devices; the highest memory."""
-    size, audio, micro, step, read, memory = zip(*same, strict=True)
-    mean = statistics.mean
-    return Probed(size[0], mean(audio), mean(micro), mean(step), mean(read), max(memory))
+    means = Probed(*map(statistics.mean, zip(*same, strict=True)))
+    return means._replace(peak_bytes=max(item.peak_bytes for item in same))
 
 
 def _probe(config: PretrainConfig, sizes: Sequence[float], seconds: float, memory_bytes: float) -> list[Probed]:
@@ -107,7 +116,7 @@ class OneUpdate:
     """The parts of an update, on one device."""
 
     def __init__(self, config: PretrainConfig) -> None:
-        training = replace(config.training, devices=1, num_nodes=1, strategy="auto")
+        training = replace(config.training, devices=1, strategy="auto")
         self.config = replace(config, training=training, data=replace(config.data, num_streams=1))
         configure_cpu(training)
         # A launcher's variables speak of a whole run, not of this process.
@@ -119,13 +128,6 @@ class OneUpdate:
         self.task = PretrainTask(self.config, make_model(config), dev=None)
         self.module: Any = None
         self.optimizer: Any = None
-
-    def prepare(self, plan: StreamPlan) -> Trainer:
-        """The loop's own functions, for batches of another size."""
-        trainer = Trainer(self.config, self.task, RunData(plan), self.fabric, {})
-        if self.optimizer is None:
-            self.module, self.optimizer = trainer.set_up(None)
-        return trainer
 
     def plan(self, size: float) -> StreamPlan | None:
         """Micro-batches of one size, limit on their padded audio in seconds; None if a sample does not fit in them."""
@@ -148,7 +150,9 @@ class OneUpdate:
         Raises:
             DataError: a damaged sample.
         """
-        trainer = self.prepare(plan)
+        trainer = Trainer(self.config, self.task, RunData(plan), self.fabric, {})
+        if self.optimizer is None:
+            self.module, self.optimizer = trainer.set_up(None)
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         reset_peak_memory(self.fabric.device.type)
         audio, micro, step, read = [], [], [], []
