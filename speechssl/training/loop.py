@@ -35,8 +35,7 @@ from speechssl.training.machine import resolve_precision
 from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
 from speechssl.training.optimizers import build_optimizer, learning_rate_scale
-from speechssl.training.processes import announce
-from speechssl.training.rendezvous import is_broken_connection
+from speechssl.training.processes import announce, is_broken_connection
 from speechssl.training.resume import check_same_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog, show_figure
 from speechssl.training.saving import Progress, Saved, Saver

@@ -1,5 +1,6 @@
 """The processes of a run: what they share, how they begin, and how they end."""
 
+import atexit
 import logging
 import os
 import subprocess
@@ -9,23 +10,60 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
+import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy, Strategy
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from speechssl.config import TrainingConfig
-from speechssl.errors import RankError, RunStopped
-from speechssl.training.layout import is_loopback, resolve_layout, with_local_size
+from speechssl.cores import num_cores
+from speechssl.errors import ConfigError, LaunchError, RankError, RunStopped
 from speechssl.training.machine import resolve_accelerator, resolve_precision
-from speechssl.training.ranks import OWN_LAUNCHER, Place, find_place
-from speechssl.training.rendezvous import RunEnvironment, is_broken_connection, join
+from speechssl.training.ranks import NAMES, Place, find_place
 from speechssl.training.sharding import ShardedStrategy
 
 FIRST_BUCKET_MEGABYTES = 1.0
 """Of gradients that ddp exchanges, as PyTorch has it."""
 ENDING_SECONDS = 15
 """That a process may take to end when all it had to do is done."""
+
+
+def count_devices(config: TrainingConfig, num_streams: int, place: Place | None = None) -> int:
+    """Processes of each machine, one per device; "auto" is the largest number that divides the streams evenly.
+
+    Args:
+        config: number and kind of devices.
+        num_streams: logical streams, which all processes share.
+        place: of this process; what its variables say, if absent.
+
+    Raises:
+        ConfigError: other processes were started than the configuration says, there are fewer GPUs, or the streams
+            cannot be shared.
+    """
+    place = place or find_place()
+    kind = resolve_accelerator(config.accelerator)
+    available = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(kind, 1)
+    if config.devices != "auto":
+        devices = config.devices
+    elif place.launcher:
+        devices = place.local_world_size
+    else:
+        devices = max((n for n in range(1, available + 1) if num_streams % n == 0), default=1)
+    if place.launcher and place.local_world_size != devices:
+        raise ConfigError(
+            f"{place.local_world_size} processes were started on this machine, but training.devices is {devices}; give "
+            f"--training.devices {place.local_world_size}, or auto"
+        )
+    if kind == "cuda" and devices > available:
+        raise ConfigError(f"training.devices is {devices}, but {available} GPUs are available")
+    if num_streams % (devices * place.num_nodes):
+        raise ConfigError(
+            f"num_streams is {num_streams}, but {devices * place.num_nodes} processes share the streams evenly; "
+            "choose a number of streams that the processes divide"
+        )
+    return devices
 
 
 def make_fabric(
@@ -39,26 +77,37 @@ def make_fabric(
         skips_parameters: whether some parameters have no gradient in some updates, as with layer drop.
         place: of this process; what its variables say, if absent.
     """
-    place = with_local_size(config, place or find_place())
-    accelerator = resolve_accelerator(config.accelerator)
-    precision = resolve_precision(config.precision, accelerator)
-    layout = resolve_layout(config, num_streams, place)
-    strategy = build_strategy(config, layout.world_size, skips_parameters=skips_parameters)
-    loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
-    if loopback and (layout.num_nodes == 1 or is_loopback(place.address)):
-        # Without it gloo looks the machine's own name up, which fails on some laptops.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    place = place or find_place()
+    precision = resolve_precision(config.precision, resolve_accelerator(config.accelerator))
+    devices = count_devices(config, num_streams, place)
+    _tell_place(place)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Fabric ends all processes when one has died, and says so at this level only.
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
+    started = place.launcher in ("torchrun", "srun")
     return Fabric(
-        accelerator=accelerator,
-        devices=layout.devices,
-        num_nodes=layout.num_nodes,
-        strategy=strategy,
+        accelerator=resolve_accelerator(config.accelerator),
+        devices=devices,
+        num_nodes=place.num_nodes,
+        strategy=build_strategy(config, devices * place.num_nodes, skips_parameters=skips_parameters),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        plugins=[RunEnvironment(place, layout)],
+        plugins=[TorchElasticEnvironment() if started else LightningEnvironment()],
     )
+
+
+def _tell_place(place: Place) -> None:
+    """Have Fabric and PyTorch know what we do, by the variables that they read."""
+    if place.launcher == "srun":
+        numbers = (place.rank, place.world_size, place.local_rank, place.local_world_size)
+        os.environ.update(zip(NAMES, map(str, numbers), strict=True))
+        os.environ.update(MASTER_ADDR=place.address, MASTER_PORT=str(place.port))
+    elif not place.launcher:
+        for name in NAMES:  # of a run of one process
+            os.environ.pop(name, None)
+    loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
+    if loopback and place.num_nodes == 1:
+        # Without it gloo looks the machine's own name up, which fails on some laptops.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
 
 
 def build_strategy(config: TrainingConfig, num_processes: int, *, skips_parameters: bool) -> Strategy | Literal["auto"]:
@@ -93,11 +142,6 @@ class ReplicatedStrategy(DDPStrategy):
         super().__init__(**options)
         self.in_bf16 = in_bf16
 
-    def setup_environment(self) -> None:
-        """Bring the processes together."""
-        join(self.cluster_environment, self.root_device)
-        super().setup_environment()
-
     def setup_module(self, module: nn.Module) -> DistributedDataParallel:
         """Give every process the weights of the first."""
         with warnings.catch_warnings():
@@ -129,7 +173,18 @@ def launch(fabric: Fabric) -> None:
         LaunchError: they do not come together.
     """
     with ranks_together(fabric):
-        fabric.launch()
+        try:
+            fabric.launch()
+        except distributed.DistError as error:
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} (MASTER_ADDR, MASTER_PORT)"
+            raise LaunchError(
+                f"the {fabric.world_size} processes of this run did not come together at {where}: "
+                f"{str(error).splitlines()[0]}; docs/distributed.md says how to start them"
+            ) from error
+    if distributed.is_initialized():
+        # NCCL warns of groups that are left, and a thread of Gloo that comes back to Python when that is ending
+        # aborts it.
+        atexit.register(distributed.destroy_process_group)
 
 
 @contextmanager
@@ -145,8 +200,7 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
     except RunStopped:
         # All have agreed to stop. Fabric kills the first rank of a machine when one that it has started ends with a
         # status other than 0, before it can give its own.
-        environment = getattr(fabric.strategy.launcher, "cluster_environment", None)
-        if isinstance(environment, RunEnvironment) and environment.place.launcher == OWN_LAUNCHER:
+        if find_place().launcher == "speechssl" and not started:
             raise SystemExit(0) from None
         wait_for_ends(started)
         raise
@@ -160,6 +214,13 @@ def ranks_together(fabric: Fabric) -> Iterator[None]:
                 f"the system stopped it, as for lack of memory ({first_line})"
             ) from error
         raise
+
+
+def is_broken_connection(error: BaseException) -> bool:
+    """Whether a collective operation failed for want of a peer."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and "gloo" in str(error) and "onnect" in str(error)
 
 
 def wait_for_ends(processes: Sequence[subprocess.Popen]) -> None:

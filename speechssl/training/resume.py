@@ -31,7 +31,7 @@ FREE_FIELDS = frozenset(
         "training.accelerator",
         "training.devices",
         "training.gradient_bucket_megabytes",
-        "training.num_nodes",
+        "training.num_nodes",  # of earlier versions
         "training.num_threads",
         "training.precision",  # "auto" is one or another on each machine: what it has become is compared
         "training.recompute",

@@ -17,7 +17,6 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from speechssl.model.context import ContextNetwork
-from speechssl.training.rendezvous import join
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -27,11 +26,6 @@ class ShardedStrategy(ModelParallelStrategy):
         super().__init__(self.shard, data_parallel_size=num_processes, tensor_parallel_size=1)
         self.in_bf16 = in_bf16
         self.layer_drop: SharedLayerDrop | None = None
-
-    def setup_environment(self) -> None:
-        """Bring the processes together."""
-        join(self.cluster_environment, self.root_device)
-        super().setup_environment()
 
     def shard(self, module: nn.Module, mesh: DeviceMesh) -> nn.Module:
         """Shard each transformer block, then what is left of the model as one more group; in place."""

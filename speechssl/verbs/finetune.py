@@ -15,11 +15,10 @@ from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, vocabulary_of
 from speechssl.training.fingerprint import RunData
-from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
-from speechssl.training.processes import announce, launch, make_fabric, ranks_together
+from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 
@@ -36,7 +35,7 @@ def run(config: FinetuneConfig) -> None:
     check_run_folder(config.output)
     config, initial = resolve_finetuning(config)
     check(config)
-    check_launch(config.training, config.train.num_streams)
+    count_devices(config.training, config.train.num_streams)
     configure_cpu(config.training)
     sets = read_sets(config)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)

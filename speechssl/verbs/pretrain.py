@@ -16,11 +16,10 @@ from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
 from speechssl.tasks.units import fit_units
 from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
 from speechssl.training.fingerprint import RunData
-from speechssl.training.layout import check_launch
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
-from speechssl.training.processes import announce, launch, make_fabric, ranks_together
+from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 
@@ -37,7 +36,7 @@ def run(config: PretrainConfig) -> None:
     config, initial = resolve_pretraining(config)
     check(config)
     config = config.with_min_seconds()
-    check_launch(config.training, config.data.num_streams)
+    count_devices(config.training, config.data.num_streams)
     configure_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
     plan = plan_train(corpus, config.data, config.training.seed, crop=True)

@@ -39,9 +39,12 @@ def as_torchrun(rank: int, num_ranks: int) -> Variables:
     }  # fmt: skip
 
 
-def as_pods(rank: int, num_ranks: int) -> Variables:
-    """Variables that Kubeflow's PyTorchJob, Vertex AI and Azure ML set in each of several containers."""
-    return {"RANK": rank, "WORLD_SIZE": num_ranks}
+def as_srun(rank: int, num_ranks: int) -> Variables:
+    """Variables that SLURM's srun would set for tasks on as many machines."""
+    return {
+        "SLURM_JOB_ID": 4711, "SLURM_STEP_ID": 0, "SLURM_STEP_NUM_TASKS": num_ranks, "SLURM_STEP_NUM_NODES": num_ranks,
+        "SLURM_PROCID": rank, "SLURM_LOCALID": 0, "SLURM_NODEID": rank, "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
 
 
 def run_ranks(argv: list[str], num_ranks: int, *, timeout: float = 300, launcher: Launcher = as_torchrun) -> Ended:

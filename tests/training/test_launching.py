@@ -55,7 +55,7 @@ def test_torchrun_starts_the_processes_of_one_machine(shards: Path, one: Path, t
 def test_torchrun_starts_the_processes_of_two_machines(
     shards: Path, one: Path, tmp_path: Path, strategy: str, per_node: int
 ) -> None:
-    options = (*spread(per_node, strategy), "--training.num_nodes", "2")
+    options = spread(per_node, strategy)
     argv = [*TORCHRUN, "--nproc_per_node", str(per_node), "--nnodes", "2", "--master_addr", "127.0.0.1"]
     argv += ["--master_port", str(free_port())]
     trained = pretraining(tmp_path / "run", shards, *options)
@@ -71,6 +71,7 @@ def test_the_variables_that_slurm_sets_are_enough(shards: Path, one: Path, tmp_p
     job = {  # the last four digits of the job's number are added to the first port
         "SLURM_JOB_ID": str(free_port() - FIRST_PORT), "SLURM_JOB_NAME": "pretrain",
         "SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "127.0.0.1",
         "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1", "SLURM_LOCALID": "0",
     }  # fmt: skip
     tasks = [start(argv, **job, SLURM_PROCID=str(task), SLURM_NODEID=str(task)) for task in (0, 1)]

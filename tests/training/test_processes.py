@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from forked_ranks import as_pods, run_ranks
+from forked_ranks import as_srun, run_ranks
 from lightning_fabric.plugins.environments import LightningEnvironment
 from small_runs import (
     CONSTANT,
@@ -25,6 +27,7 @@ from small_runs import (
 )
 
 from speechssl.config import TrainingConfig
+from speechssl.errors import LaunchError
 from speechssl.training import processes
 from speechssl.training.checkpoints import load_training_state
 from speechssl.training.machine import configure_cpu
@@ -49,12 +52,25 @@ def test_two_processes_learn_what_one_does(shards: Path, one: Path, tmp_path: Pa
     check_same_learning(one, tmp_path / "two")
 
 
-def test_pods_that_no_launcher_has_started_are_one_run(shards: Path, one: Path, tmp_path: Path) -> None:
-    ended = run_ranks(command("pretrain", SCORED, tmp_path / "two", shards), 2, launcher=as_pods)
+def test_tasks_of_srun_on_two_machines_are_one_run(shards: Path, one: Path, tmp_path: Path) -> None:
+    ended = run_ranks(
+        command("pretrain", SCORED, tmp_path / "two", shards, "--training.devices", "auto"), 2, launcher=as_srun
+    )
     assert ended.statuses == [0, 0], ended.text
     assert ended.text.count("2 process(es)") == 1
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
     check_same_learning(one, tmp_path / "two")
+
+
+def test_processes_that_do_not_come_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+
+    def launch() -> None:
+        raise torch.distributed.DistNetworkError("no answer")
+
+    fabric: Any = SimpleNamespace(launch=launch, world_size=2, strategy=SimpleNamespace(launcher=None))
+    with pytest.raises(LaunchError, match=r"the 2 processes.* did not come together at 10\.0\.0\.1:.*no answer"):
+        processes.launch(fabric)
 
 
 def test_gradients_in_small_buckets_are_the_same(shards: Path, one: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from small_runs import PRETRAIN, command
 from speechssl.cli import main
 from speechssl.config import TrainingConfig
 from speechssl.errors import ConfigError, LaunchError
-from speechssl.training import layout
-from speechssl.training.layout import planned_layout, resolve_layout
-from speechssl.training.ranks import ALONE, Place, find_place, first_host, is_first_rank
+from speechssl.training import processes
+from speechssl.training.processes import count_devices
+from speechssl.training.ranks import ALONE, find_place, first_host, is_first_rank
 
 Variables = dict[str, str]
 
@@ -45,15 +45,6 @@ def batch_script(per_node: int, nodes: int) -> Variables:
     }  # fmt: skip
 
 
-def mpirun(rank: int, per_node: int, nodes: int) -> Variables:
-    """As Open MPI's mpirun sets them."""
-    return {
-        "OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_SIZE": str(per_node * nodes),
-        "OMPI_COMM_WORLD_LOCAL_RANK": str(rank % per_node), "OMPI_COMM_WORLD_LOCAL_SIZE": str(per_node),
-        "OMPI_COMM_WORLD_NODE_RANK": str(rank % per_node), **MEETING,
-    }  # fmt: skip
-
-
 def azure_ml(rank: int, per_node: int, nodes: int) -> Variables:
     """Both ranks for each process, as Ray's workers and DeepSpeed's launcher have them too."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK")
@@ -61,23 +52,21 @@ def azure_ml(rank: int, per_node: int, nodes: int) -> Variables:
     return {**dict(zip(names, map(str, values), strict=True)), **MEETING}
 
 
-def own(rank: int, per_node: int, nodes: int) -> Variables:
-    """As the first process of a machine has them for those that it starts, and then itself."""
-    variables = azure_ml(rank, per_node, nodes)
-    del variables["RANK"]
-    return variables
+def own(rank: int, size: int) -> Variables:
+    """As the first process has them for those that it starts with Fabric, and then itself."""
+    return {"WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "NODE_RANK": "0", **MEETING}
 
 
 MEETING = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29533"}
 POD = {"RANK": "1", "WORLD_SIZE": "3", **MEETING}
 AUTO = TrainingConfig(devices="auto", accelerator="cpu")
-LAUNCHERS = {launcher.__name__: launcher for launcher in (torchrun, srun, mpirun, azure_ml, own)}
+LAUNCHERS = {launcher.__name__: launcher for launcher in (torchrun, srun, azure_ml)}
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of the variables of whatever started the tests."""
-    for name in (*torchrun(0, 1, 1), *srun(0, 1, 1), *mpirun(0, 1, 1), *azure_ml(0, 1, 1)):
+    for name in (*torchrun(0, 1, 1), *srun(0, 1, 1), *azure_ml(0, 1, 1)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -94,31 +83,20 @@ def draw_spread() -> Iterator[tuple[str, int, int]]:
 def test_each_process_of_a_launcher_knows_its_place(name: str, per_node: int, nodes: int) -> None:
     places = [find_place(LAUNCHERS[name](rank, per_node, nodes)) for rank in range(per_node * nodes)]
     assert [place.rank for place in places] == list(range(per_node * nodes))
-    assert [(place.node_rank, place.local_rank) for place in places] == [
-        (node, local) for node in range(nodes) for local in range(per_node)
-    ]
+    assert [place.local_rank for place in places] == [*range(per_node)] * nodes
     assert {(place.world_size, place.local_world_size, place.num_nodes) for place in places} == {
         (per_node * nodes, per_node, nodes)
     }
     assert len({(place.address, place.port) for place in places}) == 1
     for place in places:
-        assert resolve_layout(AUTO, 2 * per_node * nodes, place) == (per_node, nodes)
+        assert count_devices(AUTO, 2 * per_node * nodes, place) == per_node
 
 
-def test_a_pod_is_a_machine_whose_processes_are_yet_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = find_place(POD)
-    assert (place.rank, place.node_rank, place.num_nodes, place.world_size) == (1, 1, 3, None)
-    assert (place.address, place.port) == ("10.0.0.1", 29533)
-    assert resolve_layout(TrainingConfig(accelerator="cpu"), 6, place) == (1, 3)
-    monkeypatch.setattr(layout, "num_cores", lambda: 4)
-    assert resolve_layout(AUTO, 24, place) == (4, 3)
-
-
-def test_machines_may_be_numbered_by_hand() -> None:
-    place = find_place({"NODE_RANK": "1", **MEETING})
-    assert resolve_layout(TrainingConfig(accelerator="cpu", devices=2, num_nodes=2), 8, place) == (2, 2)
-    with pytest.raises(LaunchError, match=r"NODE_RANK is 1, but training\.num_nodes is auto"):
-        resolve_layout(AUTO, 8, place)
+def test_the_processes_that_one_has_started_know_their_place() -> None:
+    places = [find_place(own(rank, 3)) for rank in range(3)]
+    assert [(place.launcher, place.rank, place.world_size, place.num_nodes) for place in places] == [
+        ("speechssl", rank, 3, 1) for rank in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +105,7 @@ def test_machines_may_be_numbered_by_hand() -> None:
         {},
         {"WORLD_SIZE": "1"},
         {"RANK": "", "WORLD_SIZE": ""},
+        {"RANK": "0", "WORLD_SIZE": "1"},
         MEETING,
         {"NODE_RANK": "0"},
         {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"},
@@ -180,27 +159,29 @@ def without(variables: Variables, name: str) -> Variables:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"RANK": "3"}, "RANK is 3, but WORLD_SIZE is not set"),
-        ({"RANK": "0"}, "RANK is 0, but WORLD_SIZE is not set"),
-        ({"LOCAL_RANK": "1"}, "LOCAL_RANK is 1, but RANK and WORLD_SIZE are not set"),
-        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, "but RANK is not set"),
-        ({"WORLD_SIZE": "8"}, "WORLD_SIZE is 8, but RANK is not set"),
+        ({"RANK": "3"}, "RANK is 3, but not set: WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE."),
+        ({"RANK": "0"}, "RANK is 0, but not set"),
+        ({"LOCAL_RANK": "1"}, "LOCAL_RANK is 1, but not set"),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, "but not set: RANK, LOCAL_WORLD_SIZE"),
+        ({"WORLD_SIZE": "8"}, "WORLD_SIZE is 8, but not set"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x', expected a whole number"),
         ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', expected a whole number"),
-        ({**POD, "RANK": "3"}, "RANK is 3 and WORLD_SIZE 3"),
-        (without(POD, "MASTER_ADDR"), "WORLD_SIZE is 3, but MASTER_ADDR is not set"),
-        (without(POD, "MASTER_PORT"), "MASTER_PORT is not set"),
-        ({**POD, "MASTER_PORT": "99999"}, "MASTER_PORT is 99999"),
-        ({"NODE_RANK": "1"}, "NODE_RANK is 1, but MASTER_ADDR or MASTER_PORT is not set"),
-        (without(torchrun(1, 2, 2), "WORLD_SIZE"), "but WORLD_SIZE is not set"),
+        (POD, "RANK is 1 and WORLD_SIZE is 3, but not set: LOCAL_RANK, LOCAL_WORLD_SIZE. Start"),
+        ({"NODE_RANK": "1", **MEETING}, "NODE_RANK is 1, but not set: RANK"),
+        ({"RANK": "3", "WORLD_SIZE": "1"}, "RANK is 3 and WORLD_SIZE is 1, but not set: LOCAL_RANK"),
+        (without(torchrun(1, 2, 2), "WORLD_SIZE"), "but not set: WORLD_SIZE"),
         ({**torchrun(1, 2, 2), "RANK": "9"}, "rank 9 of 4"),
         ({**torchrun(1, 2, 2), "LOCAL_WORLD_SIZE": "3"}, "each machine must have as many"),
-        ({**azure_ml(1, 2, 2), "LOCAL_RANK": "2"}, "number 2 of 2 on this machine"),
-        (without(azure_ml(1, 2, 2), "MASTER_ADDR"), "MASTER_ADDR is not set"),
-        (without(srun(5, 4, 2), "SLURM_LOCALID"), "but SLURM_LOCALID is not set"),
+        ({**torchrun(1, 2, 2), "LOCAL_WORLD_SIZE": "0"}, "number 1 of 0 on its machine"),
+        ({**azure_ml(1, 2, 2), "LOCAL_RANK": "2"}, "number 2 of 2 on its machine"),
+        (without(azure_ml(1, 2, 2), "MASTER_ADDR"), "meet: MASTER_ADDR."),
+        ({**azure_ml(1, 2, 2), "MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        (without(srun(5, 4, 2), "SLURM_LOCALID"), "SLURM_LOCALID is None"),
         ({**srun(1, 4, 2), "SLURM_STEP_TASKS_PER_NODE": "5,3"}, "8 tasks on 2 machines, 5,3"),
-        (without(mpirun(5, 4, 2), "MASTER_PORT"), "mpirun has started processes on several machines"),
-        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, "MPI_LOCALRANKID and MPI_LOCALNRANKS are not set"),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, "MPI has started this process"),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, "PMI_SIZE is 2: MPI has started this process"),
+        (batch_script(4, 2), "put `srun` before the command"),
+        (without(without(batch_script(1, 2), "SLURM_NTASKS"), "SLURM_NTASKS_PER_NODE"), "SLURM_NNODES is 2, and this"),
     ],
     ids=str,
 )
@@ -215,23 +196,16 @@ def test_what_contradicts_itself_is_named_by_whoever_meets_it(
     assert is_first_rank(), "or the message would reach nobody"
 
 
-def test_processes_of_one_machine_need_no_address_from_mpirun() -> None:
-    alone = {name: value for name, value in mpirun(1, 2, 1).items() if not name.startswith("MASTER")}
-    assert (find_place(alone).address, find_place(alone).world_size) == ("127.0.0.1", 2)
-
-
 @pytest.mark.parametrize(
     ("environment", "first"),
     [
         ({}, True),
         (torchrun(0, 8, 2), True),
         (torchrun(8, 8, 2), False),
-        (own(1, 2, 1), False),
-        (own(2, 2, 2), False),
+        (own(0, 2), True),
+        (own(1, 2), False),
         (srun(3, 4, 1), False),
-        ({**srun(0, 1, 1), **own(1, 2, 1)}, False),
-        (POD, False),
-        ({**POD, "RANK": "0"}, True),
+        ({**srun(0, 1, 1), **own(1, 2)}, False),
     ],
 )
 def test_one_rank_speaks_for_the_run(monkeypatch: pytest.MonkeyPatch, environment: Variables, first: bool) -> None:
@@ -240,63 +214,28 @@ def test_one_rank_speaks_for_the_run(monkeypatch: pytest.MonkeyPatch, environmen
     assert is_first_rank() is first
 
 
-@pytest.mark.parametrize(
-    ("cores", "num_streams", "num_nodes", "expected"), [(1, 8, 1, 1), (6, 8, 1, 4), (2, 3, 1, 1), (16, 8, 2, 4)]
-)
+@pytest.mark.parametrize(("cores", "num_streams", "expected"), [(1, 8, 1), (6, 8, 4), (2, 3, 1)])
 def test_as_many_processes_as_cores_and_streams_allow(
-    monkeypatch: pytest.MonkeyPatch, cores: int, num_streams: int, num_nodes: int, expected: int
+    monkeypatch: pytest.MonkeyPatch, cores: int, num_streams: int, expected: int
 ) -> None:
-    monkeypatch.setattr(layout, "num_cores", lambda: cores)
-    config = TrainingConfig(devices="auto", accelerator="cpu", num_nodes=num_nodes)
-    assert planned_layout(config, num_streams) == (expected, num_nodes)
+    monkeypatch.setattr(processes, "num_cores", lambda: cores)
+    assert count_devices(AUTO, num_streams, ALONE) == expected
 
 
 def test_processes_that_were_not_configured_are_named() -> None:
     place = find_place(torchrun(0, 4, 2))
     with pytest.raises(ConfigError, match=r"4 processes were started.*give --training\.devices 4, or auto"):
-        resolve_layout(TrainingConfig(accelerator="cpu"), 8, place)
-    one = TrainingConfig(devices="auto", num_nodes=1, accelerator="cpu")
-    with pytest.raises(ConfigError, match=r"started on 2 machine\(s\).*num_nodes is 1.*--training\.num_nodes 2"):
-        resolve_layout(one, 8, place)
-
-
-def test_machines_that_nobody_starts_are_not_waited_for() -> None:
-    two = TrainingConfig(num_nodes=2, accelerator="cpu")
-    with pytest.raises(ConfigError, match=r"nothing has started processes on other machines.*torchrun or srun"):
-        resolve_layout(two, 8, ALONE)
-
-
-def test_a_batch_script_without_srun_is_told_of_it() -> None:
-    with pytest.raises(ConfigError, match=r"8 tasks on 2 machines.*script alone: put `srun` before"):
-        resolve_layout(
-            TrainingConfig(devices="auto", num_nodes=2, accelerator="cpu"), 8, find_place(batch_script(4, 2))
-        )
-    here = find_place(batch_script(4, 1))
-    with pytest.raises(ConfigError, match=r"4 tasks on this machine.*devices is 1.*or give --training\.devices 4"):
-        resolve_layout(TrainingConfig(accelerator="cpu"), 8, here)
-    assert resolve_layout(TrainingConfig(devices=4, accelerator="cpu"), 8, here) == (4, 1)
-
-
-def test_ranks_without_the_size_of_a_machine_take_it_from_the_configuration() -> None:
-    variables = without(azure_ml(5, 4, 2), "LOCAL_WORLD_SIZE")
-    config = TrainingConfig(devices=4, accelerator="cpu")
-    assert resolve_layout(config, 8, find_place(variables)) == (4, 2)
-    with pytest.raises(LaunchError, match=r"LOCAL_WORLD_SIZE is not set and training\.devices is auto"):
-        resolve_layout(AUTO, 8, find_place(variables))
-    here = find_place({**variables, "MASTER_ADDR": "127.0.0.1"})
-    assert resolve_layout(AUTO, 8, here) == (8, 1)
+        count_devices(TrainingConfig(accelerator="cpu"), 8, place)
+    with pytest.raises(ConfigError, match="num_streams is 12, but 8 processes share the streams"):
+        count_devices(AUTO, 12, place)
 
 
 def test_more_gpus_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match=r"training\.devices is 3, but 2 GPUs are available"):
-        resolve_layout(TrainingConfig(devices=3), 6, find_place({}))
-    assert resolve_layout(TrainingConfig(devices=2), 6, find_place({})) == resolve_layout(AUTO, 6, find_place({}))
-
-
-def test_places_compare_by_what_they_say() -> None:
-    assert find_place({"RANK": "0", "WORLD_SIZE": "1"}) == Place(num_nodes=1)
+        count_devices(TrainingConfig(devices=3), 6, ALONE)
+    assert count_devices(TrainingConfig(devices="auto"), 6, ALONE) == 2
 
 
 @pytest.mark.parametrize("variables", [{"RANK": "3"}, torchrun(5, 4, 2), POD], ids=["left over", "torchrun", "pod"])
@@ -314,5 +253,5 @@ def test_a_left_over_variable_ends_a_training_before_it_begins(
 ) -> None:
     monkeypatch.setenv("RANK", "3")
     assert main(command("pretrain", PRETRAIN, tmp_path / "run", shards)) == 2
-    assert "RANK is 3, but WORLD_SIZE is not set" in capsys.readouterr().err
+    assert "RANK is 3, but not set: WORLD_SIZE" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
