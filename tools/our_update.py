@@ -8,10 +8,10 @@ from torch import Tensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
 from speechssl.data.batches import Batch
-from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
+from speechssl.training.resume import RunData
 from speechssl.training.task import Task
 
 

@@ -21,13 +21,13 @@ from speechssl.errors import DataError
 from speechssl.remote.store import make_store
 from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.tasks.sets import load_corpus
-from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu, peak_memory, reset_peak_memory, resolve_accelerator
 from speechssl.training.memory import available_memory
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 from speechssl.training.ranks import ALONE
+from speechssl.training.resume import RunData
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Micro-batches that are tried, as multiples of the configuration's."""

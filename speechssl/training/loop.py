@@ -30,13 +30,12 @@ from speechssl.training.checkpoints import (
     load_training_state,
     read_best,
 )
-from speechssl.training.fingerprint import RunData, describe_run
 from speechssl.training.machine import resolve_precision
 from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
 from speechssl.training.optimizers import build_optimizer, learning_rate_scale
 from speechssl.training.processes import announce, is_broken_connection
-from speechssl.training.resume import check_same_run
+from speechssl.training.resume import RunData, check_same_run, describe_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog, show_figure
 from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state

@@ -1,19 +1,24 @@
-"""What may differ between the parts of an interrupted run, and what may not."""
+"""What decides the result of a run, by content, and what of it may differ between the parts of an interrupted run.
+
+A checkpoint holds it as plain values: wherever data and weights lie, and however their paths are spelled.
+"""
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 from speechssl import __version__
 from speechssl.config.reading import from_dict, to_dict
 from speechssl.config.schema import schema_of
+from speechssl.data.augmented import BatchAugmenter
+from speechssl.data.corpus import Corpus
+from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
 from speechssl.shards.addresses import without_credentials
-from speechssl.text.normalisation import clean_text
 from speechssl.training.checkpoints import Checkpoint
-from speechssl.training.fingerprint import characters, difference, label_differences, unpack_samples
 from speechssl.training.task import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -23,7 +28,7 @@ FREE_FIELDS = frozenset(
     {
         "output",
         "init",
-        "objective.units.checkpoint",  # read for its architecture: a run's own checkpoints hold its weights
+        "objective.units.checkpoint",  # a run's own checkpoints hold its architecture and weights
         "training.max_updates",
         "training.checkpoint_every",
         "training.keep_checkpoints",
@@ -44,6 +49,41 @@ FREE_FIELDS = frozenset(
 )
 
 
+class RunData(NamedTuple):
+    """What a run learns from, is scored on and begins with."""
+
+    plan: StreamPlan
+    """Which samples make up which micro-batch."""
+    train: Corpus | None = None
+    """What is learned from."""
+    dev: Corpus | None = None
+    """What the best checkpoint is chosen on; None if none is chosen."""
+    augment: BatchAugmenter | None = None
+    """What happens to the micro-batches before they are heard."""
+    origin: str = ""
+    """Digest of the weights that ``init`` brought; empty if they are random."""
+
+
+def describe_run(data: RunData, precision: str, device: torch.device) -> dict[str, Any]:
+    """Data and initial weights of a run, and what sums are made by, and draws."""
+    plan, pools = data.plan, data.augment.pools if data.augment is not None else {}
+    return {
+        "plan": {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds},
+        "train": None if data.train is None else describe_corpus(data.train),
+        "dev": None if data.dev is None else describe_corpus(data.dev),
+        "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
+        "origin": data.origin,
+        "arithmetic": {
+            "precision": precision, "device": device.type, "torch": str(torch.__version__), "numpy": np.__version__
+        },
+    }  # fmt: skip
+
+
+def describe_corpus(corpus: Corpus, *, in_order: bool = False) -> dict[str, Any]:
+    """The samples of a set with their transcripts, in any order unless ``in_order``."""
+    return {"fingerprint": corpus.digest(in_order=in_order), "num_samples": len(corpus), "seconds": corpus.seconds}
+
+
 def check_same_run(
     config: RunConfig,
     checkpoint: Checkpoint,
@@ -52,14 +92,14 @@ def check_same_run(
     before: Mapping[str, Any],
     goes_on: bool,
 ) -> None:
-    """Refuse to resume a run with what would make another of it: configuration, data, labels, weights, arithmetic.
+    """Refuse to resume a run with what would make another of it: configuration, data, weights, arithmetic.
 
     What a checkpoint of an earlier version does not hold is named in the log, and so is what changes the last digits.
 
     Args:
         config: of now.
         checkpoint: from which the run in the folder is to go on.
-        now: what decides the result, as ``Trainer.fingerprint``.
+        now: what decides the result, as ``describe_run`` gives it.
         before: training state of the checkpoint, which holds the same.
         goes_on: whether updates are left; a run that is over may be looked at on any machine.
 
@@ -67,136 +107,92 @@ def check_same_run(
         ConfigError: names all that differs, with both values.
     """
     run = config.output
-    fields, earlier_fields = flatten(without_credentials(to_dict(config))), flatten(checkpoint.config)
-    if ("train.shards" in fields) != ("train.shards" in earlier_fields):
+    fields, earlier = flatten(without_credentials(to_dict(config))), flatten(checkpoint.config)
+    if ("train.shards" in fields) != ("train.shards" in earlier):
         kinds = ("a pretraining run", "a fine-tuning run")
         found, wanted = kinds if "train.shards" in fields else kinds[::-1]
         raise ConfigError(f"{run} holds {found}, and this is {wanted}; give another --output")
-    earlier_fields = with_defaults(type(config), earlier_fields, source=f"the configuration of the run in {run}")
-    parts = _Parts(now, before, fields, earlier_fields)
-    parts.compare_fields(has_constant_rate=config.schedule.decay == "none" and config.schedule.warmup == 0)
-    parts.compare_data(checkpoint)
-    parts.compare_pools()
-    parts.compare_weights()
-    if goes_on:
-        parts.compare_precision()
-    if problems := parts.problems:
+    earlier = with_defaults(type(config), earlier, source=f"the configuration of the run in {run}")
+    problems = field_problems(config, fields, earlier)
+    problems += data_problems(now, before) or ([] if problems else difference("the order", now["plan"], before["plan"]))
+    if before.get("origin", now["origin"]) != now["origin"]:
+        problems.append("init holds other weights than when the run began")
+    arithmetic = before.get("arithmetic", {})
+    if goes_on and arithmetic:
+        problems += precision_problems(fields["training.precision"], now["arithmetic"], arithmetic)
+    if problems:
         shown = problems[:10] + ([f"and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ConfigError(
             f"{run} holds a run that differs from this one:\n  "
             + "\n  ".join(shown)
             + "\nGive the same configuration and data to resume it, or another --output to start anew."
         )
-    if not goes_on:
-        return
-    if parts.unknown:
+    if goes_on:
+        say_what_is_unknown(checkpoint, now, before)
+
+
+def field_problems(config: RunConfig, fields: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
+    """Fields of the configuration that differ and may not."""
+    problems = []
+    has_constant_rate = config.schedule.decay == "none" and config.schedule.warmup == 0
+    for name in sorted(fields.keys() | earlier.keys()):
+        was, is_now = earlier.get(name), fields.get(name)
+        if was != is_now and not free(name):
+            problems.append(f"{name} was {was!r}, is {is_now!r}")
+        elif was != is_now and name == "training.max_updates" and not has_constant_rate:
+            problems.append(f"{name} was {was}, is {is_now}, and the learning rates depend on it")
+    return problems
+
+
+def data_problems(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """What is learned from, scored or drawn from, as far as the checkpoint holds it, and is not the same."""
+    problems = []
+    for name in ("train", "dev"):
+        if now[name] and before.get(name):
+            problems += difference(f"{name}: the shards", now[name], before[name])
+    for stage, pool in now["pools"].items():  # one that was off is named by its fields
+        problems += difference(f"augmentation.{stage}.shards", pool, before.get("pools", {}).get(stage, pool))
+    return problems
+
+
+def difference(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """How one description of a set differs from an earlier one, in words; nothing if it does not."""
+    if now["fingerprint"] == before["fingerprint"]:
+        return []
+    was, is_now = (f"{x['num_samples']} samples, {x['seconds'] / 3600:.4f} h" for x in (before, now))
+    if was != is_now:
+        return [f"{name} held {was}, now {is_now}"]
+    return [f"{name} held {was} as now, but other samples or transcripts, or in another order"]
+
+
+def precision_problems(asked: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """How matrix products are made, if in another way."""
+    precision, earlier = now["precision"], before["precision"]
+    if precision == earlier:
+        return []
+    is_now = f"auto, which is {precision} on this machine" if asked == "auto" else precision
+    return [f"training.precision was {earlier}, is {is_now}; give --training.precision {earlier}"]
+
+
+def say_what_is_unknown(checkpoint: Checkpoint, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Name what the checkpoint does not hold, and what changes the last digits of sums."""
+    unknown = [name for name in now if name not in before]
+    if unknown:
         logger.warning(
             "%s: written by a version that did not take down %s; nobody can tell whether they are the same",
             checkpoint.path,
-            ", ".join(parts.unknown),
+            ", ".join(unknown),
         )
-    earlier = {**before.get("arithmetic", {}), "speechssl": checkpoint.version}
-    say_what_rounds({**now["arithmetic"], "speechssl": __version__}, earlier, run)
-
-
-@dataclass
-class _Parts:
-    """A run as it is given now and as it was begun, and what has been found to differ."""
-
-    now: Mapping[str, Any]
-    before: Mapping[str, Any]
-    fields: Mapping[str, Any]
-    earlier_fields: Mapping[str, Any]
-    problems: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    """What the checkpoint does not hold."""
-
-    def compare_fields(self, *, has_constant_rate: bool) -> None:
-        """The configuration."""
-        for name in sorted(self.fields.keys() | self.earlier_fields.keys()):
-            was, is_now = self.earlier_fields.get(name), self.fields.get(name)
-            if was != is_now and not free(name):
-                self.problems.append(f"{name} was {was!r}, is {is_now!r}")
-            elif was != is_now and name == "training.max_updates" and not has_constant_rate:
-                self.problems.append(f"{name} was {was}, is {is_now}, and the learning rates depend on it")
-
-    def compare_data(self, checkpoint: Checkpoint) -> None:
-        """What is learned from, with its labels, and what the best checkpoint is chosen on."""
-        train, earlier_train = self.now["train"], self.before.get("train")
-        of_plan = difference(self.now["plan"], self.before["plan"])
-        of_train = difference(train, earlier_train) if train and earlier_train else ""
-        if train and not earlier_train:
-            self.unknown.append("the audio and transcripts that are learned from")
-        if of_train and "samples" not in train:
-            other = "other bytes: other audio, or other words on it"
-            of_train = of_plan or f"the samples have the keys and lengths that they had, but {other}"
-        # The geometry of batches is part of the plan: fields that differ have been named.
-        if found := of_train or ("" if self.problems else of_plan):
-            self.problems.append(found)
-        if not of_train and checkpoint.vocabulary is not None:
-            self.compare_labels(checkpoint.vocabulary, checkpoint.version)
-        dev, earlier_dev = self.now["dev"], self.before.get("dev")
-        if dev and earlier_dev and (of_dev := difference(dev, earlier_dev)):
-            self.problems.append(f"dev: {of_dev}; scores on two sets do not tell which checkpoint is the best")
-
-    def compare_labels(self, vocabulary: Mapping[str, Any], version: str) -> None:
-        """Labels of the model, and those of transcripts that are not known to differ."""
-        special = [vocabulary[name] for name in ("blank", "word_boundary") if vocabulary[name] is not None]
-        known = {label for i, label in enumerate(vocabulary["labels"]) if i not in special} | {" "}
-        used = characters(unpack_samples(self.now["train"]["samples"]).texts.values()) | {" "}
-        if self.before.get("train"):
-            known &= used  # a version that took labels otherwise has those that none uses; the model goes on with them
-        if found := label_differences(used, known):
-            gone = "".join(known - used)
-            if gone and not clean_text(gone):
-                found += f"; what cannot be seen is no label any more, and only speechssl {version} goes on"
-            self.problems.append(f"train: {found}")
-
-    def compare_pools(self) -> None:
-        """Recordings that augmentation draws from."""
-        for stage, pool in self.now["pools"].items():
-            name = f"augmentation.{stage}.shards"
-            if "pools" not in self.before:
-                self.compare_path(name, "recordings")
-            elif found := difference(pool, self.before["pools"].get(stage, pool)):  # a stage was off: its field says so
-                self.problems.append(f"{name}: {found}")
-
-    def compare_weights(self) -> None:
-        """Weights with which the run began."""
-        if "origin" not in self.before:
-            self.compare_path("init", "weights")
-        elif self.before["origin"] != self.now["origin"]:
-            self.problems.append("init holds other weights than when the run began")
-
-    def compare_path(self, name: str, what: str) -> None:
-        """A path, where a checkpoint does not hold what lay there."""
-        was, is_now = self.earlier_fields[name], self.fields[name]
-        if was != is_now:
-            self.problems.append(f"{name} was {was!r}, is {is_now!r}, and what {what} the first had is not known")
-        elif is_now is not None:
-            self.unknown.append(f"the {what} of {name}")
-
-    def compare_precision(self) -> None:
-        """How matrix products are made."""
-        name, precision = "training.precision", self.now["arithmetic"]["precision"]
-        before = self.before.get("arithmetic", {}).get("precision", self.earlier_fields[name])
-        if before == "auto":
-            self.unknown.append(f"what {name} auto was")
-        elif precision != before:
-            is_now = f"auto, which is {precision} on this machine" if self.fields[name] == "auto" else precision
-            self.problems.append(f"{name} was {before}, is {is_now}; give --{name} {before}")
-
-
-def say_what_rounds(now: Mapping[str, Any], before: Mapping[str, Any], run: Path) -> None:
-    """Name what may differ but changes the last digits of sums, or draws noise in another way."""
+    here = {**now["arithmetic"], "speechssl": __version__}
+    there = {**before.get("arithmetic", {}), "speechssl": checkpoint.version}
     changed = [
-        f"{name} was {before[name]}, is {value}" for name, value in now.items() if before.get(name, value) != value
+        f"{name} was {there[name]}, is {value}" for name, value in here.items() if there.get(name, value) != value
     ]
     if changed:
         logger.warning(
             "%s goes on with another device or other versions (%s): the last digits may differ, and on another kind of "
             "device the noise inside the network",
-            run,
+            checkpoint.path,
             ", ".join(changed),
         )
 

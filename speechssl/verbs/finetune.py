@@ -14,11 +14,11 @@ from speechssl.tasks.initial import resolve_finetuning
 from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, vocabulary_of
-from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
+from speechssl.training.resume import RunData
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 

@@ -15,11 +15,11 @@ from speechssl.tasks.pretraining import PretrainTask, make_model, skips_paramete
 from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
 from speechssl.tasks.units import fit_units
 from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
-from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
+from speechssl.training.resume import RunData
 from speechssl.training.run_folder import check_run_folder
 from speechssl.training.run_lock import run_lock
 

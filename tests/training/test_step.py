@@ -22,10 +22,10 @@ from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
 from speechssl.tasks.pretraining import PretrainTask
-from speechssl.training.fingerprint import RunData
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
+from speechssl.training.resume import RunData
 
 LAYERS = [(16, 10, 5), (16, 8, 8), (24, 8, 8)]
 SAMPLES = 16_000
