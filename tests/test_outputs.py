@@ -208,7 +208,7 @@ IMPOSSIBLE = {
 WORK = [
     ("speechssl.verbs.pretrain", "load_corpus"),
     ("speechssl.verbs.finetune", "read_sets"),
-    ("speechssl.verbs.evaluate", "load_subject"),
+    ("speechssl.verbs.evaluate", "load_recogniser"),
     ("speechssl.verbs.transcribe", "load_recogniser"),
     ("speechssl.verbs.plan", "load_corpus"),
     ("speechssl.interop.importing", "read_model"),

@@ -1,40 +1,21 @@
 """``speechssl verify``: prove that shards and indexes are whole, name what is not, index shards made elsewhere."""
 
-from collections import Counter
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from rich.text import Text
 
 from speechssl.config import VerifyConfig
 from speechssl.config.limits import check
 from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import check_output_file, check_output_folder, has_json, write_json
+from speechssl.report.verification import VerificationReport, show_findings, summary
 from speechssl.shards.listing import REPORT_FILE
-from speechssl.shards.tar_scan import Finding
-from speechssl.shards.tar_walk import printable
 from speechssl.shards.verify.indexes import partial_index, publish_index
 from speechssl.shards.verify.processes import check_in_processes
 from speechssl.shards.verify.sets import check_folder, check_set, find_all
 from speechssl.shards.verify.shards import check_shard
-
-
-@dataclass
-class VerificationReport:
-    """Outcome over all shards."""
-
-    num_shards: int
-    num_samples: int
-    """Utterances."""
-    seconds: float
-    num_indexes_written: int
-    findings: list[Finding]
-    """In order of shard and offset."""
 
 
 def run(config: VerifyConfig) -> VerificationReport:
@@ -62,7 +43,7 @@ def run(config: VerifyConfig) -> VerificationReport:
     report = VerificationReport(
         len(shards), sum(r.num_samples for r in results), sum(r.seconds for r in results), num_written, findings
     )
-    _print(report, console)
+    show_findings(report, console)
     if config.report is not None:
         listed = [finding._asdict() for finding in findings]
         write_json(config.report, vars(report) | {"seconds": round(report.seconds, 3), "findings": listed})
@@ -87,41 +68,3 @@ def _prepare(config: VerifyConfig) -> tuple[list[Path], list[Path]]:
     for folder in sorted({shard.parent for shard in shards}) if config.write_index else ():
         check_output_folder(folder, key="write_index: the folder of the shards")
     return shards, folders
-
-
-def summary(report: VerificationReport, path: Path | None) -> str:
-    """Every kind of problem with its count and its first three, over all shards."""
-    num_bad = len({finding.shard for finding in report.findings})
-    lines = [f"{len(report.findings)} problems in {num_bad} files; {_totals(report)} in all:"]
-    for kind, count in Counter(finding.kind for finding in report.findings).most_common():
-        lines.append(f"  {kind}: {count}")
-        examples = [finding for finding in report.findings if finding.kind == kind][:3]
-        lines += [f"    {finding.shard}: {_place(finding)}{finding.detail}" for finding in examples]
-    lines.append(f"All of them are in {path}." if path else "--report FILE writes all of them to a JSON file.")
-    return "\n".join(lines)
-
-
-def _place(finding: Finding) -> str:
-    words = [printable(finding.key)] if finding.key else []
-    words += [] if finding.offset is None else [f"at byte {finding.offset}"]
-    return f"{' '.join(words)}: " if words else ""
-
-
-def _totals(report: VerificationReport) -> str:
-    return f"{report.num_shards} shards, {report.num_samples} samples, {report.seconds / 3600:,.2f} hours"
-
-
-def _print(report: VerificationReport, console: Console) -> None:
-    """A table of the files with problems, or that all is well."""
-    if report.num_indexes_written:
-        console.print(f"wrote {report.num_indexes_written} indexes", markup=False, highlight=False)
-    if not report.findings:
-        console.print(f"{_totals(report)}: sound", markup=False, highlight=False)
-        return
-    table = Table("file", "problem", "count", "first")
-    in_order = sorted(report.findings, key=lambda finding: (finding.shard, finding.kind))
-    for (shard, kind), group in groupby(in_order, key=lambda finding: (finding.shard, finding.kind)):
-        findings = list(group)
-        names = ", ".join(_place(finding).removesuffix(": ") for finding in findings[:3])
-        table.add_row(Text(shard, overflow="fold"), kind, str(len(findings)), Text(names, overflow="fold"))
-    console.print(table)
