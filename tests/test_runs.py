@@ -26,6 +26,7 @@ from speechssl.config import (
 from speechssl.config.reading import from_dict
 from speechssl.data.corpus import read_corpus
 from speechssl.errors import CheckpointError, ConfigError, HealthError
+from speechssl.objectives.contrastive import ContrastiveModel
 from speechssl.tasks.initial import resolve_pretraining
 from speechssl.training.checkpoints import latest_checkpoint, load_checkpoint
 from speechssl.training.run_log import read_log
@@ -62,6 +63,8 @@ def test_interrupted_run_ends_with_the_same_weights(
         return original(self, batch, update)  # type: ignore[arg-type]
 
     config = pretrain_config(shards, tmp_path / "run")
+    told: list[int] = []
+    monkeypatch.setattr(ContrastiveModel, "after_update", lambda self, update: told.append(update))
     monkeypatch.setattr(pretrain.PretrainTask, "step", step)
     with pytest.raises(KeyboardInterrupt):
         pretrain.run(config)
@@ -70,12 +73,16 @@ def test_interrupted_run_ends_with_the_same_weights(
     for name, value in weights(pretrained).items():
         assert torch.equal(value, weights(config.output)[name]), name
     assert losses(config.output)[-1] == losses(pretrained)[-1]
+    assert told == [1, 2, 3, 4, 5, 6, 5, 6, 7, 8], "once after each update, and after those that were lost again"
 
 
-def test_finished_run_is_left_alone(shards: Path, pretrained: Path) -> None:
+def test_finished_run_is_left_alone(shards: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pretrained / "log.jsonl").read_bytes()
     pretrain.run(pretrain_config(shards, pretrained))
     assert (pretrained / "log.jsonl").read_bytes() == before
+    out = capsys.readouterr().out
+    assert "pretrain: was finished before, after 8 updates" in out
+    assert "trained for" not in out
 
 
 def test_other_configuration_does_not_resume(shards: Path, pretrained: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,8 @@ class ContrastiveDraw(NamedTuple):
 class ContrastiveModel(nn.Module):
     """Encoder, quantizer and the two projections in whose space contexts and targets meet."""
 
+    views: Literal["heard", "heard and clean"] = "heard and clean"
+
     def __init__(self, config: ModelConfig, objective: ContrastiveConfig, dropout: DropoutConfig) -> None:
         super().__init__()
         self.objective = objective
@@ -110,6 +112,9 @@ class ContrastiveModel(nn.Module):
         for group, value in enumerate(quantized.perplexity):
             figures[f"perplexity_{group}"] = value * num_targets
         return PretextOutput(contrastive_loss + penalties * num_targets, num_targets, figures, encoded.context.detach())
+
+    def after_update(self, update: int) -> None:
+        """Nothing: all that this task learns with is the optimiser's."""
 
     def symptoms(self, figures: Mapping[str, float], limits: HealthConfig) -> list[Symptom]:
         """Chance, collapsed codebooks, and targets that are all one code."""

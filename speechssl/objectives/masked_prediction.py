@@ -7,7 +7,7 @@ units, linear head) and BEST-RQ (Chiu et al. 2022: random projection).
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,8 @@ class MaskedPredictionDraw(NamedTuple):
 
 class MaskedPredictionModel(nn.Module):
     """Encoder, units, and a head for each of their codebooks."""
+
+    views: Literal["heard", "heard and clean"] = "heard and clean"
 
     def __init__(
         self, config: ModelConfig, objective: MaskedPredictionConfig, dropout: DropoutConfig, units: Units
@@ -119,6 +121,9 @@ class MaskedPredictionModel(nn.Module):
         figures["accuracy"] = torch.stack(correct).float().mean()
         figures["chance"] = torch.stack(chances).float().mean()
         return loss, figures
+
+    def after_update(self, update: int) -> None:
+        """Nothing: all that this task learns with is the optimiser's."""
 
     def symptoms(self, figures: Mapping[str, float], limits: HealthConfig) -> list[Symptom]:
         """Nothing masked, chance, units that are not in use, and units that are all one."""

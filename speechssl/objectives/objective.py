@@ -1,7 +1,7 @@
 """What every pretext task is to those who train, watch and report it."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +46,8 @@ class Objective(Protocol):
 
     encoder: Encoder
     """What fine-tuning takes."""
+    views: Literal["heard", "heard and clean"]
+    """Audio that it takes: as augmentation leaves it, or beside that as it was before."""
 
     def draw(self, batch: int, num_frames: int, rng: torch.Generator, *, update: int) -> Any:
         """The random choices of a micro-batch, on the CPU: a tuple of tensors, numbers and None.
@@ -64,6 +66,13 @@ class Objective(Protocol):
             audio: waveforms, (B, S).
             draw: on their device.
             clean: waveforms for the targets, (B, S), if the audio was augmented.
+        """
+
+    def after_update(self, update: int) -> None:
+        """Called once after each optimiser step, on every rank; ``update`` counts those done.
+
+        What it changes follows from the weights and the update alone, and lies in buffers: a resumed run goes on as if
+        nothing had been.
         """
 
     def symptoms(self, figures: Mapping[str, float], limits: HealthConfig) -> list[Symptom]:

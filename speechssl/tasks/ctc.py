@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechssl.config import FinetuneConfig, GreedyConfig
 from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
+from speechssl.data.streams import StreamPlan
 from speechssl.decoding.decoder import build_decoder
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
@@ -31,6 +33,7 @@ class FinetuneTask:
     """CTC training."""
 
     kind: CheckpointKind = "ctc"
+    teacher: dict[str, Any] | None = None
     score: Score | None = Score("wer", lower_is_better=True)
     scores_start = False
 
@@ -50,6 +53,9 @@ class FinetuneTask:
 
     def set_module(self, module: nn.Module) -> None:
         self.forward = module
+
+    def begin(self, plan: StreamPlan, fabric: Fabric) -> None:
+        """Nothing: random weights are ready."""
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The encoder, then all that was not pretrained, at a rate of its own."""
@@ -76,6 +82,9 @@ class FinetuneTask:
         num_targets = sum(len(ids) for ids in labels)
         sums = {"loss": loss.detach(), "blank_share": blank_share(output) * num_targets}
         return StepOutput(loss, num_targets, sums, output.context.detach())
+
+    def after_update(self, update: int) -> None:
+        """Nothing."""
 
     def draw_masks(
         self, lengths: Tensor, padded_frames: int, rng: torch.Generator

@@ -124,8 +124,12 @@ class OneUpdate:
         self.fabric.launch()
         store = make_store(config.data)
         self.corpus = load_corpus(config.data.shards, config.model, store=store)
-        self.augment = make_augmenter(config.augmentation, self.corpus, training.seed, store=store, keeps_clean=True)
-        self.task = PretrainTask(self.config, make_model(config), dev=None)
+        model = make_model(config)
+        keeps_clean = model.views == "heard and clean"
+        self.augment = make_augmenter(
+            config.augmentation, self.corpus, training.seed, store=store, keeps_clean=keeps_clean
+        )
+        self.task = PretrainTask(self.config, model, dev=None)
         self.module: Any = None
         self.optimizer: Any = None
 

@@ -4,28 +4,39 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechssl.config import HealthConfig, ModelConfig, PretrainConfig
-from speechssl.config.reading import from_dict
+from speechssl.config.reading import from_dict, to_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.streams import StreamPlan
 from speechssl.frames import num_frames
 from speechssl.model.loading import load_weights
 from speechssl.objectives.build import build_objective, units_config
 from speechssl.objectives.objective import Objective, PretextOutput, Symptom
-from speechssl.seeding import Purpose, torch_generator
-from speechssl.tasks.units import units_source
+from speechssl.seeding import Purpose, derive_seed, torch_generator
+from speechssl.tasks.units import fit_units, units_source
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import Finding, Watch
 from speechssl.training.machine import to_device
 from speechssl.training.task import ParameterGroup, Score, StepOutput
 
 
-def make_model(config: PretrainConfig) -> Any:
-    """The model of a run, an ``Objective``, with random weights; units of a layer with those of its encoder."""
-    source = units_source(units_config(config.objective), config.model)
-    units_of = None if source is None else from_dict(ModelConfig, source.config["model"])
+def make_model(config: PretrainConfig, teacher: dict[str, Any] | None = None) -> Any:
+    """The model of a run, an ``Objective``, with random weights but for those of a teacher, whose layer units are of.
+
+    Args:
+        config: of the run.
+        teacher: the ``model`` section that a checkpoint holds, which brings the weights as well; else both are read
+            from the folder that the configuration names, if it does.
+
+    Raises:
+        CheckpointError, ConfigError: there is no such encoder, or it does not fit.
+    """
+    source = None if teacher else units_source(units_config(config.objective), config.model)
+    section = source.config["model"] if source else teacher
+    units_of = None if section is None else from_dict(ModelConfig, section)
     model: Any = build_objective(config.model, config.objective, config.dropout, units_of)
     model.encoder.recompute(config.training.recompute)
     if source is not None:
@@ -77,6 +88,9 @@ class PretrainTask:
         self.module: nn.Module = model
         self.model: Objective = model
         self.forward: Any = model
+        units = units_config(config.objective)
+        has_teacher = units is not None and units.features == "layer"
+        self.teacher: dict[str, Any] | None = to_dict(model.units.features.encoder.config) if has_teacher else None
         self.health = PretrainHealth(config.health, self.model)
 
     @property
@@ -87,6 +101,12 @@ class PretrainTask:
     def set_module(self, module: nn.Module) -> None:
         self.forward = module
 
+    def begin(self, plan: StreamPlan, fabric: Fabric) -> None:
+        """Fit the units, if the objective predicts any."""
+        if units_config(self.config.objective) is not None:
+            units: Any = self.module.units
+            fit_units(units, plan, fabric, derive_seed(self.config.training.seed, Purpose.UNITS))
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """All parameters, alike."""
         return [ParameterGroup(list(self.module.parameters()))]
@@ -95,6 +115,9 @@ class PretrainTask:
         rng = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
         output = self.compute(self.forward, batch, update, rng)
         return StepOutput(output.loss, output.num_targets, output.figures, output.context)
+
+    def after_update(self, update: int) -> None:
+        self.model.after_update(update)
 
     def compute(
         self, forward: Callable[..., PretextOutput], batch: Batch, update: int, rng: torch.Generator

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import count
 
 from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
 from speechssl.config import ModelConfig, UnitsConfig
@@ -52,7 +54,15 @@ def fit_units(units: Units, plan: StreamPlan, fabric: Fabric, seed: int) -> None
     entries = " and ".join(map(str, units.config.num_entries))
     announce(fabric, f"fitting {entries} units to {seconds / 60:.0f} minutes of audio")
     if fabric.is_global_zero:
-        units.fit(audio_of(plan, seconds), seed)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("fitting units", total=seconds)
+
+            def heard() -> Iterator[Tensor]:
+                for audio in audio_of(plan, seconds):
+                    yield audio
+                    progress.advance(bar, audio.numel() / plan.sample_rate)
+
+            units.fit(heard(), seed)
     if fabric.world_size > 1:
         units.load_state_dict(fabric.broadcast(units.state_dict()))
 

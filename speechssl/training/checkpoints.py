@@ -35,7 +35,6 @@ _TRAINING_STATE = "training_state.pt"
 _DESCRIPTION = "checkpoint.json"
 BEST_FILE = "best.json"
 _PREFIX = "update_"
-_PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class Checkpoint:
     """speechssl version that wrote it."""
     origin: dict[str, Any] | None = None
     """Where a model came from that was made elsewhere: its family, format and name."""
+    teacher: dict[str, Any] | None = None
+    """The ``model`` section of an earlier encoder that the pretext task learns from, whose weights are its own."""
 
     @property
     def encoder_state(self) -> dict[str, torch.Tensor]:
@@ -79,6 +80,7 @@ def save_checkpoint(
     vocabulary: dict[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
     origin: dict[str, Any] | None = None,
+    teacher: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``RUN/checkpoints/update_<update>`` under a temporary name, sync it to disk, then rename it.
 
@@ -88,9 +90,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: The disk is full or the folder cannot be written. Nothing partial is left, and earlier
             checkpoints are untouched.
-        TypeError: ``training_state`` holds an object that could not be loaded again.
     """
-    _require_plain(training_state, "training_state")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
     description = {
         "kind": kind,
@@ -99,6 +99,7 @@ def save_checkpoint(
         "vocabulary": vocabulary,
         "metrics": _finite_or_none(metrics or {}),
         "origin": origin,
+        "teacher": teacher,
     }
     final = _folder_of(run, update)
     folder = final.parent
@@ -128,17 +129,14 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
     _replace_text(path / _DESCRIPTION, _to_json(description))
 
 
-def prune_checkpoints(run: Path, keep: int, best_update: int | None, *, passed: int | None = None) -> None:
+def prune_checkpoints(run: Path, keep: int, best_update: int | None) -> None:
     """Delete all but the ``keep`` newest checkpoints and the best one; the newest always stays.
-
-    One that only bridged an interruption, of update ``passed``, goes as soon as there is a newer one.
 
     Raises:
         CheckpointError: A checkpoint cannot be deleted.
     """
     checkpoints = _checkpoints(run)
-    bridge = [path for path in checkpoints[:-1] if path == _folder_of(run, passed or 0)]
-    kept = {*[path for path in checkpoints if path not in bridge][-max(1, keep) :]}
+    kept = set(checkpoints[-max(1, keep) :])
     if best_update is not None:
         kept.add(_folder_of(run, best_update))
     for path in checkpoints:
@@ -197,17 +195,17 @@ def latest_checkpoint(run: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
-def vocabulary_of(run: Path) -> dict[str, Any] | None:
-    """Labels of the newest checkpoint of a run; None if it has no checkpoint, or is no recogniser's.
+def describe_latest(run: Path) -> dict[str, Any]:
+    """What the newest checkpoint of a run says of itself: ``vocabulary``, ``teacher``; {} if there is none.
 
     Raises:
         CheckpointError: It is damaged.
     """
     path = latest_checkpoint(run)
     if path is None:
-        return None
+        return {}
     with read_errors_named(path):
-        return _describe(path)["vocabulary"]
+        return _describe(path)
 
 
 def run_of(checkpoint: Path) -> Path:
@@ -271,6 +269,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metrics=description["metrics"],
             version=description["version"],
             origin=description.get("origin"),
+            teacher=description.get("teacher"),
         )
 
 
@@ -330,16 +329,3 @@ def _write_training_state(path: Path, state: dict[str, Any]) -> None:
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__context__
         raise cause or error from None
-
-
-def _require_plain(value: Any, where: str) -> None:
-    """Raise TypeError for an object that ``torch.load(weights_only=True)`` would refuse, hours before it would."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _require_plain(key, f"{where} key")
-            _require_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            _require_plain(item, f"{where}[{index}]")
-    elif type(value) not in _PLAIN_TYPES and not isinstance(value, torch.Tensor):
-        raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")

@@ -87,18 +87,20 @@ class Trainer:
         """
         with self.stop:
             try:
-                self.run_on()
+                was_finished = not self.run_on()
             except Interrupted:
                 raise self.stopped() from None
         self.task.health.warn_at_end(self.progress.update)
-        self.finish()
+        self.finish(was_finished=was_finished)
 
-    def run_on(self) -> None:
-        """All that is left to be done."""
+    def run_on(self) -> bool:
+        """All that is left to be done; False if that is nothing."""
         with self.stop.interruptible():
             optimizer_state = self.resume()
             if self.progress.update >= self.training.max_updates and not self.saver.newest.unscored:
-                return
+                return False
+            if optimizer_state is None and not self.data.origin:
+                self.task.begin(self.plan, self.fabric)
             module, optimizer = self.set_up(optimizer_state)
         start = self.progress.update
         loader = BatchLoader(
@@ -125,6 +127,7 @@ class Trainer:
                 if not (alone and self.stop.requested):
                     raise
                 self.leave_alone(optimizer, log)
+        return True
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -157,12 +160,8 @@ class Trainer:
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])
-        self.saver.newest = Saved(
-            checkpoint.update,
-            unscored=state.get("unscored", False) and not checkpoint.metrics,
-            bridges=state.get("bridges", False),
-        )
-        scores = finite(checkpoint.metrics)
+        self.saver.newest = Saved(checkpoint.update, unscored=state.get("unscored", False) and not checkpoint.metrics)
+        scores = {name: math.nan if value is None else value for name, value in checkpoint.metrics.items()}
         self.saver.keep_best(scores)  # the run may have been killed between scoring a checkpoint and marking it
         self.task.health.check_scores(checkpoint.update, scores)
         if goes_on:
@@ -216,6 +215,7 @@ class Trainer:
         meter.add_update(norm)
         self.non_finite.add_gradient(norm, update)
         self.progress.update = update + 1
+        self.task.after_update(update + 1)
 
     def next_batches(self, loading: Iterator[list[Batch]]) -> list[Batch] | None:
         """Micro-batches of the next update; None if a signal has come, and no other rank waits for this one.
@@ -347,7 +347,7 @@ class Trainer:
                 print(f"speechssl: {message}", file=sys.stderr, flush=True)
         return RunStopped(message, self.stop.number or signal.SIGTERM)
 
-    def finish(self) -> None:
+    def finish(self, *, was_finished: bool) -> None:
         """Write summary.json, the mark of a finished run, and say what it came to."""
         if self.fabric.is_global_zero:
             summary = {
@@ -361,12 +361,9 @@ class Trainer:
             if score is not None and best is not None:
                 shown = show_figure(best.score, best.value)
                 told = f", {'lowest' if score.lower_is_better else 'highest'} dev {shown} after update {best.update}"
-            announce(self.fabric, f"{self.config.output}: trained for {self.progress.update} updates{told}")
-
-
-def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Scores of a checkpoint; one that was not finite is the worst."""
-    return {name: math.inf if value is None else value for name, value in metrics.items()}
+            done = f"{self.progress.update} update{'' if self.progress.update == 1 else 's'}"
+            what = f"was finished before, after {done}" if was_finished else f"trained for {done}"
+            announce(self.fabric, f"{self.config.output}: {what}{told}")
 
 
 def own_streams(num_streams: int, rank: int, world_size: int) -> range:

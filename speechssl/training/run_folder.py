@@ -1,11 +1,17 @@
-"""The folder of a training run, tried before anything is read."""
+"""The folder of a training run: tried before anything is read, and held against other runs."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from speechssl.errors import ConfigError
 from speechssl.outputs import check_output_folder, has_json, has_json_lines
 from speechssl.training.checkpoints import BEST_FILE, parse_best
 from speechssl.training.ranks import is_first_rank
 from speechssl.training.run_log import LOG_FILE, SUMMARY_FILE
+
+LOCK_FILE = ".lock"
 
 
 def check_run_folder(run: Path) -> None:
@@ -26,3 +32,26 @@ def check_run_folder(run: Path) -> None:
     )
     for name in ("checkpoints", "tensorboard"):
         check_output_folder(run / name)
+
+
+@contextmanager
+def run_lock(run: Path) -> Iterator[None]:
+    """Hold a run folder against other runs, on file systems that have locks; the first rank holds it for all.
+
+    Raises:
+        ConfigError: another run is training in it.
+    """
+    if not is_first_rank():
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{run}: another process is training in this folder; wait for it, stop it, or give another --output"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield

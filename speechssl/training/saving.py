@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,10 +33,6 @@ class Saved:
     """Updates that it holds; 0 if there is none."""
     unscored: bool = False
     """Whether it is due, thus to be scored on held-out data, and has not been."""
-    bridges: bool = False
-    """Whether it is not due, and only bridges an interruption."""
-    passed: int | None = None
-    """The one before it, if that only bridged an interruption: it is of no use any more."""
 
 
 class Saver:
@@ -81,19 +77,18 @@ class Saver:
                     "wall_seconds": progress.wall_seconds,
                     "health": self.task.health.state_dict(),
                     "unscored": due,
-                    "bridges": not due,
                 },
                 vocabulary=self.task.vocabulary,
+                teacher=self.task.teacher,
             )
-        passed = self.newest.update if self.newest.bridges else None
-        self.newest = Saved(progress.update, unscored=due, bridges=not due, passed=passed)
+        self.newest = Saved(progress.update, unscored=due)
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
         """Give the newest checkpoint its scores, and keep it if they are the best."""
         if scores and self.fabric.is_global_zero:
             set_metrics(self.config.output, self.newest.update, scores)
         self.keep_best(scores)
-        self.newest = replace(self.newest, unscored=False)
+        self.newest = Saved(self.newest.update)
 
     def keep_best(self, scores: Mapping[str, float]) -> None:
         """Mark the newest checkpoint if no earlier one has a better score."""
@@ -109,4 +104,4 @@ class Saver:
         if self.fabric.is_global_zero:
             run, keep = self.config.output, self.config.training.keep_checkpoints
             best = read_best(run)
-            prune_checkpoints(run, keep, best.update if best else None, passed=self.newest.passed)
+            prune_checkpoints(run, keep, best.update if best else None)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechssl.config import OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.data.batches import Batch
+from speechssl.data.streams import StreamPlan
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import Watch
 
@@ -51,17 +53,25 @@ class Task(Protocol):
     kind: CheckpointKind
     module: nn.Module
     vocabulary: dict[str, Any] | None
+    teacher: dict[str, Any] | None
+    """The ``model`` section of an earlier encoder that is part of the module, for its checkpoints."""
     score: Score | None
     """None keeps the newest checkpoints alone."""
 
     def set_module(self, module: nn.Module) -> None:
         """Take the module as wrapped for the devices; steps must go through it."""
 
+    def begin(self, plan: StreamPlan, fabric: Fabric) -> None:
+        """Make a module of random weights ready to learn; one that goes on from a checkpoint is."""
+
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """All that may learn, once the module is wrapped; the order is that of the optimiser's state."""
 
     def step(self, batch: Batch, update: int) -> StepOutput:
         """Forward pass of one micro-batch at an update, counted from 0."""
+
+    def after_update(self, update: int) -> None:
+        """Called once after each optimiser step, on every rank; ``update`` counts those done."""
 
     @property
     def health(self) -> Watch:

@@ -13,14 +13,13 @@ from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.initial import resolve_finetuning
 from speechssl.tasks.sets import Sets, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, vocabulary_of
+from speechssl.training.checkpoints import Checkpoint, describe_latest
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
 from speechssl.training.resume import RunData
-from speechssl.training.run_folder import check_run_folder
-from speechssl.training.run_lock import run_lock
+from speechssl.training.run_folder import check_run_folder, run_lock
 
 
 def run(config: FinetuneConfig) -> None:
@@ -49,8 +48,8 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpo
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     launch(fabric)
     # A run that goes on has its labels: the order of those that its transcripts give now may be another.
-    labels = vocabulary_of(config.output)
-    vocabulary = sets.vocabulary if labels is None else Vocabulary.from_dict(labels)
+    labels = describe_latest(config.output).get("vocabulary")
+    vocabulary = Vocabulary.from_dict(labels) if labels else sets.vocabulary
     seed_torch(seed, Purpose.WEIGHTS)
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)

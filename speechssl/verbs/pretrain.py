@@ -6,22 +6,19 @@ from speechssl.data.augmented import make_augmenter
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.model.loading import load_weights, weights_digest
-from speechssl.objectives.build import units_config
 from speechssl.remote.store import make_store
-from speechssl.seeding import Purpose, derive_seed, seed_torch
+from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
 from speechssl.tasks.initial import resolve_pretraining
 from speechssl.tasks.pretraining import PretrainTask, make_model, skips_parameters
 from speechssl.tasks.sets import load_corpus, plan_dev, plan_train
-from speechssl.tasks.units import fit_units
-from speechssl.training.checkpoints import Checkpoint, latest_checkpoint
+from speechssl.training.checkpoints import Checkpoint, describe_latest
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
 from speechssl.training.resume import RunData
-from speechssl.training.run_folder import check_run_folder
-from speechssl.training.run_lock import run_lock
+from speechssl.training.run_folder import check_run_folder, run_lock
 
 
 def run(config: PretrainConfig) -> None:
@@ -49,11 +46,11 @@ def train(
     config: PretrainConfig, corpus: Corpus, plan: StreamPlan, dev: StreamPlan | None, initial: Checkpoint | None
 ) -> None:
     """Build the model, with the weights of ``init`` if there is one, and run the loop."""
-    seed, units, hours = config.training.seed, units_config(config.objective), plan.seconds / 3600
+    seed, hours = config.training.seed, plan.seconds / 3600
     fabric = make_fabric(config.training, config.data.num_streams, skips_parameters=skips_parameters(config))
     launch(fabric)
     seed_torch(seed, Purpose.WEIGHTS)
-    model = make_model(config)
+    model = make_model(config, initial.teacher if initial else describe_latest(config.output).get("teacher"))
     origin = ""
     if initial is not None:
         load_weights(model, initial.model_state, source=initial.path)
@@ -65,8 +62,7 @@ def train(
         f"({redact_all(config.data.shards)}), {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     with ranks_together(fabric):
-        if units is not None and initial is None and latest_checkpoint(config.output) is None:
-            fit_units(model.units, plan, fabric, derive_seed(seed, Purpose.UNITS))
-        augment = make_augmenter(config.augmentation, corpus, seed, store=make_store(config.data), keeps_clean=True)
+        keeps_clean, store = model.views == "heard and clean", make_store(config.data)
+        augment = make_augmenter(config.augmentation, corpus, seed, store=store, keeps_clean=keeps_clean)
         data = RunData(plan, corpus, None, augment, origin)
         Trainer(config, task, data, fabric, {"audio_hours": round(hours, 4)}).run()

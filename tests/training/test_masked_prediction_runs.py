@@ -1,5 +1,6 @@
 """Masked prediction from end to end: units fitted once, the same on any number of processes, kept by a resumed run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,16 @@ def test_a_resumed_run_ends_bit_equal_and_keeps_its_units(shards: Path, one: Pat
     assert all(torch.equal(value, before[name]) for name, value in units_of(run).items())
 
 
-def test_units_of_a_layer_of_an_earlier_run(shards: Path, one: Path, tmp_path: Path) -> None:
-    layer = {"features": "layer", "checkpoint": str(one), "layer": 2}
+def test_units_of_a_layer_of_an_earlier_run_are_all_that_a_run_needs_of_it(
+    shards: Path, one: Path, tmp_path: Path
+) -> None:
+    layer = {"features": "layer", "checkpoint": str(shutil.copytree(one, tmp_path / "teacher")), "layer": 2}
     config = changed(CONFIG, objective={"units": UNITS | layer})
-    train(command("pretrain", config, tmp_path / "run", shards))
+    argv = command("pretrain", config, tmp_path / "run", shards)
+    train([*argv, "--training.max_updates", "3"])
+    shutil.rmtree(tmp_path / "teacher")
+    assert "resuming after update 3" in train(argv)
+    train(command("pretrain", config, tmp_path / "further", shards, "--init", str(tmp_path / "run")))
     teacher = {
         name.removeprefix("units.features."): value
         for name, value in units_of(tmp_path / "run").items()
