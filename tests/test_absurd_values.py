@@ -22,7 +22,7 @@ WORK = {
     "pretrain": "speechssl.verbs.pretrain.train",
     "finetune": "speechssl.verbs.finetune.train",
     "evaluate": "speechssl.verbs.evaluate.evaluate",
-    "transcribe": "speechssl.verbs.transcribe.transcribe_recordings",
+    "transcribe": "speechssl.verbs.transcribe.transcribe",
     "import": "speechssl.interop.importing.prove",
     "export": "speechssl.interop.exporting.prove",
     "report": "speechssl.verbs.report.plot_run",

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from speechssl.config.limits import check
 from speechssl.decoding.long_form import open_recording
 from speechssl.errors import ConfigError, DataError
 from speechssl.outputs import Lines, check_output_file, whole_file
-from speechssl.recogniser import Transcript, load_recogniser, transcribe_recordings
+from speechssl.recogniser import Recogniser, Transcript, load_recogniser, transcribe_recordings
 from speechssl.training.machine import configure_cpu, release_after_new_shapes
 
 
@@ -41,8 +41,7 @@ def run(config: TranscribeConfig) -> None:
         lines = Lines(file, are_json=config.format == "jsonl")
         console = Console(stderr=True)
         shown = track(paths, "transcribing", console=console, disable=config.output is None, transient=True)
-        recordings = (open_recording(path, None, recogniser.config) for path in shown)
-        for item in transcribe_recordings(recogniser, recordings, config, problems):
+        for item in transcribe(recogniser, shown, config, problems):
             lines.write(format_transcript(item, config))
     if problems:
         raise DataError(f"{len(problems)} of {len(paths)} files were not transcribed:\n" + "\n".join(problems))
@@ -97,6 +96,14 @@ def find_audio(sources: list[Path]) -> list[Path]:
     if not paths:
         raise ConfigError("no audio files were given")
     return paths
+
+
+def transcribe(
+    recogniser: Recogniser, paths: Iterable[Path], config: TranscribeConfig, problems: list[str]
+) -> Iterator[Transcript]:
+    """Transcribe files in batches of neighbours, in order, each when it is done; problems are appended by file."""
+    recordings = (open_recording(path, None, recogniser.config) for path in paths)
+    return transcribe_recordings(recogniser, recordings, config, problems)
 
 
 def format_transcript(item: Transcript, config: TranscribeConfig) -> str:
