@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,8 @@ def test_a_signal_while_units_are_fitted_ends_in_the_usual_words(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = pretrain_config(shards, tmp_path / "run")
-    config.objective = MaskedPredictionConfig(masking=config.objective.masking, units=UnitsConfig(num_entries=[3]))
+    objective = MaskedPredictionConfig(masking=config.objective.masking, units=UnitsConfig(num_entries=[3]))
+    config = replace(config, objective=objective)
     stopped = stop_at(Units, "fit", 1)(config)
     assert stopped.exit_status == 143
     assert "run: interrupted before its first update; the same command begins it" in capsys.readouterr().err
