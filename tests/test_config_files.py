@@ -36,7 +36,7 @@ COMPLETE = [
     TranscribeConfig(Path("exp/finetune"), [Path("a.wav"), Path("b c.wav")]),
     ReportConfig(Path("exp"), "an4"),
     ImportConfig(Path("torchaudio:WAV2VEC2_BASE"), Path("exp/imported")),
-    ImportConfig(Path("model.pt"), Path("exp/imported"), model=ModelConfig(normalize_audio=True)),
+    ImportConfig(Path("model.pt"), Path("exp/imported"), labels=Path("dict.ltr.txt")),
 ]
 
 
@@ -86,20 +86,6 @@ def test_help_shows_the_text_of_the_field_its_type_and_its_default():
 def test_defaults_of_a_section_stay_where_only_one_of_its_keys_is_given():
     found = parse(PretrainConfig, ["--data.shards", "a"]).data
     assert found == dataclasses.replace(PretrainConfig().data, shards=["a"])
-
-
-def test_a_section_that_may_be_left_out_is_none_until_one_of_its_keys_is_given(tmp_path):
-    command = ["model.pt", "exp/imported"]
-    positionals = ("checkpoint", "output")
-    assert parse(ImportConfig, command, positionals=positionals).model is None
-    model = parse(ImportConfig, [*command, "--model.context.num_heads", "4"], positionals=positionals).model
-    assert model is not None
-    assert (model.context.num_heads, model.context.num_layers) == (4, 12)
-    path = write(tmp_path / "model.yaml", "normalize_audio: true\ncontext: {dim: 32}\n")
-    model = parse(ImportConfig, [*command, "--model", str(path)], positionals=positionals).model
-    assert model is not None
-    assert (model.normalize_audio, model.context.dim, model.context.num_heads) == (True, 32, 12)
-    assert "unknown key --model.contex.dim" in problem_of(ImportConfig, *command, "--model.contex.dim", "3")
 
 
 def test_later_files_win_over_earlier_and_the_command_line_over_all(tmp_path):

@@ -62,9 +62,9 @@ class Torchaudio(InTorch):
     """torchaudio's Wav2Vec2Model."""
 
     def load(self) -> Any:
-        from speechssl.interop.torchaudio_models import module_of, read_facts
+        from torchaudio.models import wav2vec2_model
 
-        folder = self.case.folder / "torchaudio"
-        model = module_of(read_facts(folder), folder)
-        model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+        found = torch.load(self.case.folder / "torchaudio" / "model.pt", weights_only=True)
+        model = wav2vec2_model(**found["arguments"])
+        model.load_state_dict(found["weights"])
         return model

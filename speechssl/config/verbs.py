@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from speechssl.config.limits import Amount, AmountOrZero, Count, FactorOrZero, Section, Size
-from speechssl.config.model import ModelConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
 
 
@@ -111,17 +110,12 @@ class ImportConfig(Section):
 
     checkpoint: Path
     """Hugging Face folder of a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model; torchaudio:NAME for a pipeline of
-    torchaudio's (such as torchaudio:WAV2VEC2_ASR_BASE_960H); a torchaudio state dict (.pt, .pth) or the folder of an
-    export to torchaudio; a checkpoint of fairseq's or Microsoft's WavLM (.pt). Nothing in a file is executed."""
+    torchaudio's (such as torchaudio:WAV2VEC2_ASR_BASE_960H); a checkpoint of fairseq's or Microsoft's WavLM (.pt).
+    Nothing in a file is executed."""
     output: Path
     """Folder for the checkpoint, which --init, evaluate and transcribe take; it must not exist yet."""
     labels: Path | None = None
-    """Labels of a recogniser whose file has none (torchaudio state dicts, old fairseq checkpoints): one per line in the
-    order of the outputs, the first being CTC's blank unless one is called <blank>; a vocab.json; or fairseq's
-    dict.ltr.txt."""
-    model: ModelConfig | None = None
-    """Architecture, for torchaudio state dicts of other shapes than the published ones, which do not tell strides,
-    heads or order of norms, and for fairseq checkpoints without their configuration."""
+    """Dictionary (dict.ltr.txt) of a recogniser of fairseq's whose checkpoint holds none, as early ones do not."""
     audio: Path | None = None
     """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
     tolerance: FactorOrZero = 1e-4
@@ -138,10 +132,10 @@ class ExportConfig(Section):
     """Run folder (its best checkpoint, or else its newest) or one checkpoint."""
     output: Path
     """Folder for the model; it must not exist yet."""
-    to: Literal["huggingface", "torchaudio", "onnx", "torch"] = "huggingface"
-    """"huggingface": a folder for from_pretrained, with a model card; "torchaudio": a state dict with the arguments of
-    torchaudio.models, and the labels; "onnx": a graph for onnxruntime, in float32 and with int8 linear layers (extra
-    speechssl[onnx]); "torch": a program of torch.export. The last two take any model, with its labels beside it."""
+    to: Literal["huggingface", "onnx", "torch"] = "huggingface"
+    """"huggingface": a folder for from_pretrained, with a model card; "onnx": a graph for onnxruntime, in float32 and
+    with int8 linear layers (extra speechssl[onnx]), of any model, with its labels beside it; "torch": the same for
+    torch.export."""
     evaluations: list[Path] = field(default_factory=list)
     """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
     license: str = ""

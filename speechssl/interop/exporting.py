@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import safetensors
+from torch import Tensor
 
 from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig, PretrainConfig
 from speechssl.config.limits import check
@@ -14,15 +14,14 @@ from speechssl.config.reading import from_dict
 from speechssl.errors import CheckpointError
 from speechssl.files import partial_of, written_whole
 from speechssl.interop.huggingface import write_huggingface
+from speechssl.interop.huggingface_config import check_expressible
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import FAMILIES, Architecture
 from speechssl.interop.model_card import model_card
 from speechssl.interop.onnx_models import export_onnx
-from speechssl.interop.proof import Reference, proof_audio, prove
+from speechssl.interop.proof import proof_audio, prove
 from speechssl.interop.tensors import first_line
 from speechssl.interop.torch_export import export_torch
-from speechssl.interop.torchaudio_models import write_torchaudio
-from speechssl.interop.torchaudio_reference import torchaudio_reference
 from speechssl.model.loading import load_weights
 from speechssl.outputs import check_output_folder
 from speechssl.text.vocabulary import Vocabulary
@@ -40,65 +39,56 @@ def run(config: ExportConfig) -> None:
     """
     check(config)
     check_new(config.output)
-    checkpoint = known_elsewhere(load_checkpoint(config.checkpoint))
+    checkpoint = load_checkpoint(config.checkpoint)
     architecture = architecture_of(checkpoint)
-    module = architecture.build()
-    load_weights(module, checkpoint.model_state, source=checkpoint.path)
+    if config.to == "huggingface":
+        check_expressible(architecture)
+    if checkpoint.kind != architecture.kind:
+        name = checkpoint.config["objective"]["name"]
+        print(f"note: the encoder alone is written, since other frameworks have no {name} of this kind")
+    module, weights = architecture.build(), weights_of(checkpoint, architecture)
+    load_weights(module, weights, source=checkpoint.path)
     audio = proof_audio(config.audio, architecture.model.sample_rate)
     with new_folder(config.output) as folder:
         if config.to in _GRAPHS:
             write = _GRAPHS[config.to]
             write(folder, architecture, module, audio=audio, tolerance=config.tolerance, proof=config.proof)
         else:
-            write_framework(folder, config, checkpoint, architecture)
+            card = model_card(
+                checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license
+            )
+            write_huggingface(folder, architecture, weights)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             if config.proof:
-                prove(module, _REFERENCES[config.to](folder, architecture), audio, config.tolerance)
+                prove(module, huggingface_reference(folder, architecture), audio, config.tolerance)
         if not config.proof:
             print("not proved (--proof false)")
     print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
 
 
-def write_framework(folder: Path, config: ExportConfig, checkpoint: Checkpoint, architecture: Architecture) -> None:
-    """Write a model as another framework has it."""
-    if config.to == "torchaudio":
-        write_torchaudio(folder, architecture, checkpoint.model_state)
-        return
-    card = model_card(checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license)
-    write_huggingface(folder, architecture, checkpoint.model_state)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-
-
 _GRAPHS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "torch": export_torch}
-_REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
-    "huggingface": huggingface_reference,
-    "torchaudio": torchaudio_reference,
-}
-
-
-def known_elsewhere(checkpoint: Checkpoint) -> Checkpoint:
-    """The encoder alone of a checkpoint whose pretext task other frameworks do not have."""
-    if checkpoint.kind != "pretrain":
-        return checkpoint
-    objective = from_dict(PretrainConfig, {"objective": checkpoint.config["objective"]}).objective
-    if isinstance(objective, ContrastiveConfig):
-        return checkpoint
-    print(f"note: the encoder alone is written, since other frameworks have no {objective.name} of this kind")
-    weights = {name: value for name, value in checkpoint.model_state.items() if name.startswith("encoder.")}
-    return replace(checkpoint, kind="encoder", model_state=weights)
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
-    """What a checkpoint's model computes."""
-    sections = checkpoint.config
-    family = (checkpoint.origin or {}).get("family", FAMILIES[0])
+    """What a checkpoint's model computes; of a pretext task that other frameworks do not have, its encoder alone."""
+    sections, kind, objective = checkpoint.config, checkpoint.kind, None
+    if kind == "pretrain":
+        found = from_dict(PretrainConfig, {"objective": sections["objective"]}).objective
+        kind, objective = ("pretrain", found) if isinstance(found, ContrastiveConfig) else ("encoder", None)
     return Architecture(
-        checkpoint.kind,
-        family,
+        kind,
+        (checkpoint.origin or {}).get("family", FAMILIES[0]),
         from_dict(ModelConfig, sections["model"]),
-        from_dict(ContrastiveConfig, sections["objective"]) if checkpoint.kind == "pretrain" else None,
+        objective,
         Vocabulary.from_dict(checkpoint.vocabulary) if checkpoint.vocabulary is not None else None,
         from_dict(HeadConfig, sections.get("head", {})),
     )
+
+
+def weights_of(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, Tensor]:
+    """The weights of a checkpoint that are of its architecture."""
+    is_encoder = architecture.kind == "encoder"
+    return {k: v for k, v in checkpoint.model_state.items() if not is_encoder or k.startswith("encoder.")}
 
 
 def check_new(output: Path) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor
 from speechssl.config import ModelConfig
 from speechssl.errors import CheckpointError
 from speechssl.interop.fairseq_config import Settings, as_mapping, model_config, objective_config, read_settings
-from speechssl.interop.imported import Architecture, Family, Imported
-from speechssl.interop.labels import make_vocabulary, read_labels
+from speechssl.interop.imported import Architecture, Family, Imported, make_vocabulary
 from speechssl.interop.naming import FAIRSEQ, model_pairs
 from speechssl.interop.pickles import Inert
 from speechssl.interop.tensors import num_rows, to_ours
@@ -23,6 +22,8 @@ FORMAT = "fairseq"
 FINE_TUNED = "w2v_encoder."
 ENCODER = "w2v_encoder.w2v_model."
 """Before the names of a fine-tuned model, and before those of its encoder."""
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+"""Symbols that every dictionary of theirs begins with."""
 PRETEXT = ("final_proj.", "project_q.", "label_embs_concat")
 """Of a pretext task; without a quantizer, none that can go on here."""
 
@@ -32,12 +33,11 @@ def is_fairseq(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("model"), dict) and bool({"cfg", "args"} & set(content))
 
 
-def read_fairseq(file: TorchFile, *, model: ModelConfig | None = None, labels: Path | None = None) -> Imported:
+def read_fairseq(file: TorchFile, labels: Path | None = None) -> Imported:
     """A model from a checkpoint.
 
     Args:
         file: the checkpoint.
-        model: the encoder, in place of what its configuration says.
         labels: of a recogniser, in place of the dictionary in the checkpoint.
 
     Raises:
@@ -47,7 +47,7 @@ def read_fairseq(file: TorchFile, *, model: ModelConfig | None = None, labels: P
     theirs = file.tensors(file.content["model"])
     settings = read_settings(file.content, source)
     kind = kind_of(theirs)
-    encoder = model if model is not None else model_config(settings)
+    encoder = model_config(settings)
     architecture = Architecture(
         kind,
         family_of(settings, theirs, encoder),
@@ -92,18 +92,38 @@ def vocabulary_of(file: TorchFile, theirs: Mapping[str, Tensor], labels: Path | 
         CheckpointError: none in the checkpoint and none given, or not one for each output.
     """
     outputs = num_rows(theirs[f"{FINE_TUNED}proj.weight"])
-    symbols = dictionary_of(file.content)
-    if labels is not None or symbols is None:
-        return read_labels(labels, outputs, source=str(file.path))
+    symbols = dictionary_of(file.content) if labels is None else read_dictionary(labels)
+    if symbols is None:
+        raise CheckpointError(
+            f"{file.path}: a recogniser of {outputs} labels without its dictionary; give it with --labels dict.ltr.txt"
+        )
+    source = labels or file.path
     if len(symbols) != outputs:
         raise CheckpointError(
-            f"{file.path}: its dictionary has {len(symbols)} symbols for {outputs} outputs; give those that belong to "
-            "these weights with --labels FILE"
+            f"{source}: {len(symbols)} symbols for {outputs} outputs of {file.path}; give the dictionary that belongs "
+            "to these weights with --labels FILE"
         )
     try:
         return make_vocabulary(symbols)
     except ValueError as error:
-        raise CheckpointError(f"{file.path}: its dictionary cannot be used ({error}); give --labels FILE") from error
+        raise CheckpointError(
+            f"{source}: the dictionary cannot be used ({error}); give another with --labels"
+        ) from error
+
+
+def read_dictionary(path: Path) -> list[str]:
+    """Symbols of a dictionary in a file, after those that every one of theirs has: lines of symbol and count.
+
+    Raises:
+        CheckpointError: no file, or another kind.
+    """
+    try:
+        lines = [line.rpartition(" ") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: the dictionary cannot be read ({error})") from error
+    if not all(symbol and count.isdigit() for symbol, _, count in lines):
+        raise CheckpointError(f"{path}: no dictionary of fairseq's; expected a symbol and its count in every line")
+    return [*SPECIALS, *(symbol for symbol, _, _ in lines)]
 
 
 def dictionary_of(content: Mapping[str, Any]) -> list[str] | None:

@@ -26,7 +26,7 @@ from speechssl.interop.imported import Architecture
 from speechssl.interop.proof import Reference
 from speechssl.interop.tensors import modern_name
 from speechssl.interop.torch_files import read_torch_file
-from speechssl.interop.torchaudio_reference import reference_of_module
+from speechssl.interop.torchaudio import reference_of_module
 
 _OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 _CLASSES = {"wav2vec2": ("Wav2Vec2Model", "Wav2VecEncoder"), "hubert": ("HubertModel", "HubertEncoder")}

@@ -8,6 +8,7 @@ from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
     FeatureEncoderConfig,
+    HeadConfig,
     ModelConfig,
     QuantizerConfig,
 )
@@ -21,7 +22,7 @@ from speechssl.interop.huggingface_labels import (
     their_tokenizer,
     their_tokens,
 )
-from speechssl.interop.imported import FAMILIES, Architecture, Family, check_expressible
+from speechssl.interop.imported import FAMILIES, Architecture, Family
 from speechssl.training.checkpoints import CheckpointKind
 
 Section = TypeVar("Section")
@@ -199,7 +200,7 @@ def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
     Raises:
         CheckpointError: theirs cannot compute it.
     """
-    check_expressible(architecture, "Hugging Face", family_problems(architecture.model, architecture.family))
+    check_expressible(architecture)
     files = {CONFIG_FILE: their_config(architecture), FEATURES_FILE: their_features(architecture.model)}
     vocabulary = architecture.vocabulary
     if vocabulary is not None:
@@ -207,6 +208,20 @@ def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
         files[VOCABULARY_FILE] = {token: i for i, token in enumerate(tokens)}
         files[TOKENIZER_FILE] = their_tokenizer(vocabulary, tokens)
     return files
+
+
+def check_expressible(architecture: Architecture) -> None:
+    """Raise CheckpointError, with all that is in the way, for a model that no class of theirs computes."""
+    first_layer, head = architecture.model.feature_encoder.first_layer, architecture.head
+    found = family_problems(architecture.model, architecture.family)
+    if first_layer != "convolution":
+        found.insert(0, f"model.feature_encoder.first_layer is {first_layer}, theirs learns from the waveform")
+    if head != HeadConfig(lstm_dim=head.lstm_dim):
+        found.append("the head has more than the linear layer that theirs have")
+    if found:
+        raise CheckpointError(
+            f"no Hugging Face model computes this one: {'; '.join(found)}. --to onnx takes it as it is"
+        )
 
 
 def family_problems(model: ModelConfig, family: Family) -> list[str]:

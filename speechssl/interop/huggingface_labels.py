@@ -134,7 +134,7 @@ def their_tokens(vocabulary: Vocabulary) -> list[str]:
     if twice:
         raise CheckpointError(
             f"the labels {', '.join(map(ascii, twice[:5]))} are there more than once, and a vocab.json has each once; "
-            "--to onnx, torch and torchaudio keep labels in order"
+            "--to onnx keeps labels in order"
         )
     return tokens
 

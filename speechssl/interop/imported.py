@@ -1,22 +1,19 @@
 """A model that was made elsewhere, under our names, before it becomes a checkpoint."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig, PretrainConfig
-from speechssl.errors import CheckpointError
 from speechssl.interop.sizes import check_sizes
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveModel
-from speechssl.text.vocabulary import Vocabulary
+from speechssl.text.vocabulary import WORD_BOUNDARY, Vocabulary
 from speechssl.training.checkpoints import CheckpointKind, save_checkpoint
 
 Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"]
@@ -62,50 +59,20 @@ class Architecture:
             CheckpointError: no model has these sizes; ``source`` is where they come from.
         """
         check_sizes(self.model, self.objective, source=source)
-        with without_numbers():
+        with torch.device("meta"):
             return {name: value.shape for name, value in self.build().state_dict().items()}
 
 
-def check_expressible(architecture: Architecture, framework: str, problems: Sequence[str]) -> None:
-    """Raise CheckpointError, with what is in the way, for a model that a framework's own cannot compute.
+def make_vocabulary(labels: Sequence[str]) -> Vocabulary:
+    """Labels in the order of a model's outputs: the first is the blank, and ``|`` is between words if it is one.
 
-    Args:
-        architecture: of the model.
-        framework: for the message.
-        problems: what else is in the way in this framework, in words.
+    Raises:
+        ValueError: two equal labels, or none.
     """
-    first_layer, head = architecture.model.feature_encoder.first_layer, architecture.head
-    found = list(problems)
-    if first_layer != "convolution":
-        found.insert(0, f"model.feature_encoder.first_layer is {first_layer}, theirs learns from the waveform")
-    if head != HeadConfig(lstm_dim=head.lstm_dim):
-        found.append("the head has more than the linear layer that theirs have")
-    if found:
-        raise CheckpointError(
-            f"no {framework} model computes this one: {'; '.join(found)}. --to onnx and --to torch take it as it is"
-        )
-
-
-@contextmanager
-def without_numbers() -> Iterator[None]:
-    """Let modules be made of tensors that have shapes and no numbers."""
-    with torch.device("meta"), _Unfilled():
-        yield
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what PyTorch would import its compiler for, seconds of it, if tensors have no numbers."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        if func is torch.norm_except_dim:  # of a normalised weight
-            weight, _, dim = args
-            return weight.new_empty([size if i == dim else 1 for i, size in enumerate(weight.shape)])
-        if func is torch.arange:  # where a table begins, which is small
-            kwargs = {**kwargs, "device": "cpu"}
-        return func(*args, **kwargs)
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice or not labels:
+        raise ValueError(f"{', '.join(map(repr, twice[:5]))} more than once" if twice else "it is empty")
+    return Vocabulary(labels, word_boundary=labels.index(WORD_BOUNDARY) if WORD_BOUNDARY in labels else None)
 
 
 class EncoderOnly(nn.Module):

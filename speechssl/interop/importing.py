@@ -7,7 +7,7 @@ from pathlib import Path
 from speechssl.config import ImportConfig
 from speechssl.config.limits import check
 from speechssl.errors import CheckpointError, ConfigError
-from speechssl.interop import fairseq, torchaudio_models
+from speechssl.interop import fairseq, torchaudio
 from speechssl.interop.fairseq import is_fairseq, read_fairseq
 from speechssl.interop.fairseq_reference import fairseq_reference
 from speechssl.interop.huggingface import is_huggingface, read_huggingface
@@ -15,9 +15,7 @@ from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import Architecture, Imported
 from speechssl.interop.proof import Reference, proof_audio, prove
 from speechssl.interop.torch_files import read_torch_file
-from speechssl.interop.torchaudio_bundles import is_bundle, read_bundle
-from speechssl.interop.torchaudio_models import is_state_dict, is_torchaudio_folder, read_folder, read_state_dict
-from speechssl.interop.torchaudio_reference import torchaudio_reference
+from speechssl.interop.torchaudio import is_pipeline, read_pipeline, torchaudio_reference
 from speechssl.outputs import check_output_folder
 
 
@@ -69,49 +67,41 @@ def read_model(config: ImportConfig) -> Imported:
 
     Raises:
         CheckpointError: no format that is known.
-        ConfigError: labels or an architecture for a model that brings its own.
+        ConfigError: labels for a model that brings its own.
     """
     path = config.checkpoint
-    given = [name for name in ("labels", "model") if getattr(config, name) is not None]
-    if given and (path.is_dir() or is_bundle(path)):
-        raise ConfigError(
-            f"--{given[0]} is for PyTorch files that do not tell it, and {path} is none; leave it out, since what "
-            "belongs to the model comes along"
-        )
-    if is_bundle(path):
-        return read_bundle(str(path))
+    if config.labels is not None and not path.is_file():
+        raise ConfigError(f"--labels is for fairseq's checkpoints that hold none, and {path} is no file; leave it out")
+    if is_pipeline(path):
+        return read_pipeline(str(path))
     if is_huggingface(path):
         return read_huggingface(path)
-    if is_torchaudio_folder(path):
-        return read_folder(path)
     if path.suffix in (".safetensors", ".json") and path.is_file():
         raise CheckpointError(f"{path}: a part of a model; give the folder that it lies in, with its config.json")
     if path.is_file():
-        return read_file(path, config)
+        return read_file(path, config.labels)
     if not path.exists():
         of_hub = len(path.parts) == 2 and not path.parent.exists()
         hint = f"; a model of the Hugging Face hub is fetched first: hf download {path} --local-dir FOLDER"
         raise CheckpointError(f"{path}: no such folder or file{hint if of_hub else ''}")
     raise CheckpointError(
-        f"{path}: no model that can be imported; expected a Hugging Face folder (config.json and weights), a folder of "
-        "an export to torchaudio, a PyTorch file (.pt, .pth), or torchaudio:NAME"
+        f"{path}: no model that can be imported; expected a Hugging Face folder (config.json and weights), a "
+        "checkpoint of fairseq's (.pt), or torchaudio:NAME"
     )
 
 
-def read_file(path: Path, config: ImportConfig) -> Imported:
+def read_file(path: Path, labels: Path | None) -> Imported:
     """The model in a PyTorch file.
 
     Raises:
-        CheckpointError: a damaged file, one with more than tensors and settings, or no model that is known.
+        CheckpointError: a damaged file, one with more than tensors and settings, or no checkpoint of fairseq's.
     """
     file = read_torch_file(path)
     if is_fairseq(file.content):
-        return read_fairseq(file, model=config.model, labels=config.labels)
-    if is_state_dict(file.content):
-        return read_state_dict(path, file.tensors(file.content), model=config.model, labels=config.labels)
+        return read_fairseq(file, labels)
     raise CheckpointError(
-        f"{path}: holds neither a fairseq checkpoint (model, and cfg or args) nor the state dict of a torchaudio "
-        "wav2vec 2.0 model; models of Hugging Face's are folders"
+        f"{path}: no fairseq checkpoint (model, and cfg or args). Weights alone do not tell what they compute: models "
+        "of torchaudio's are given by name, as torchaudio:HUBERT_BASE, those of Hugging Face's as folders"
     )
 
 
@@ -123,7 +113,7 @@ def reference_of(imported: Imported) -> Reference:
 
 _REFERENCES: dict[str, Callable[[Path, Architecture], Reference]] = {
     "Hugging Face": huggingface_reference,
-    torchaudio_models.FORMAT: torchaudio_reference,
+    torchaudio.FORMAT: torchaudio_reference,
     fairseq.FORMAT: fairseq_reference,
 }
 

@@ -257,9 +257,20 @@ def test_data2vec_fine_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_labels_from_a_file_where_the_checkpoint_has_none(tmp_path: Path, capsys: Any) -> None:
     path = save(tmp_path / "model.pt", fine_tuned("wav2vec_ctc", {}, None))
     assert run_import(path, tmp_path / "out") == 2
-    assert "give them with --labels" in capsys.readouterr().err
+    assert "give it with --labels" in capsys.readouterr().err
     labels = tmp_path / "dict.ltr.txt"
-    labels.write_text("".join(f"{symbol} {900 - i}\n" for i, symbol in enumerate(SYMBOLS[4:])))
+    lines = [f"{symbol} {900 - i}\n" for i, symbol in enumerate(SYMBOLS[4:])]
+    for text, message in (
+        (None, "the dictionary cannot be read"),
+        ("".join(lines[:-1]), "31 symbols for 32 outputs"),
+        ("".join([*lines[:-1], lines[0]]), "'|' more than once"),
+        ("|\nE\n", "no dictionary of fairseq's; expected a symbol and its count in every line"),
+    ):
+        if text is not None:
+            labels.write_text(text)
+        assert run_import(path, tmp_path / "out", "--labels", labels) == 2
+        assert message in capsys.readouterr().err
+    labels.write_text("".join(lines))
     assert run_import(path, tmp_path / "out", "--labels", labels) == 0
     assert load_recogniser(tmp_path / "out", torch.device("cpu")).vocabulary.labels == SYMBOLS
 

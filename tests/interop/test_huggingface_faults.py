@@ -20,6 +20,8 @@ from conftest import RATE
 from hf_models import FEW_LAYERS, change, change_weights, run_verb, save_model
 
 from speechssl import files
+from speechssl.config import FeatureEncoderConfig, MaskedPredictionConfig, ModelConfig, PretrainConfig
+from speechssl.config.reading import to_dict
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface import read_huggingface
 from speechssl.tasks.initial import warn_unfinished
@@ -164,6 +166,18 @@ def test_what_theirs_cannot_compute_is_said(shards: Path, tmp_path: Path, capsys
     assert not list(tmp_path.glob(".partial*"))
 
 
+def test_what_theirs_cannot_compute_is_refused_before_any_note(tmp_path: Path, capsys: Any) -> None:
+    model = ModelConfig(feature_encoder=FeatureEncoderConfig([(40, 640, 640)], first_layer="log_mel"))
+    config = PretrainConfig(model=model, objective=MaskedPredictionConfig())
+    checkpoints.save_checkpoint(
+        tmp_path / "run", kind="pretrain", update=1, config=to_dict(config), model_state={}, training_state=None
+    )
+    assert run_verb("export", tmp_path / "run", tmp_path / "out") == 2
+    shown = capsys.readouterr()
+    assert "first_layer is log_mel" in shown.err
+    assert shown.out == ""
+
+
 @contextmanager
 def short_files(limit: int) -> Iterator[None]:
     """No file may become longer, as if the disk were full."""
@@ -176,7 +190,7 @@ def short_files(limit: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize("to", ["huggingface", "torchaudio", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["huggingface", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_line_and_leaves_nothing(transformers: Any, tmp_path: Path, to: str, capfd: Any) -> None:
     save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **FEW_LAYERS)
     assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--proof", "false") == 0

@@ -280,24 +280,6 @@ def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path) -> None:
     assert str(tmp_path) not in card, "no paths of this machine"
 
 
-@pytest.mark.parametrize("options", [{}, LARGE], ids=["base", "large"])
-def test_a_model_goes_on_to_torchaudio_and_comes_back(
-    transformers: Any, tmp_path: Path, options: dict[str, Any]
-) -> None:
-    save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs", **options)
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
-    assert run_verb("export", tmp_path / "ours", tmp_path / "out", "--to", "torchaudio") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.txt", "model.json", "model.pt"]
-    assert run_verb("import", tmp_path / "out", tmp_path / "again") == 0
-    first, second = (load_checkpoint(tmp_path / name) for name in ("ours", "again"))
-    assert first.vocabulary
-    assert second.vocabulary
-    assert second.vocabulary["labels"][1:] == first.vocabulary["labels"][1:], "theirs has no name for the blank"
-    assert second.config["model"] == first.config["model"]
-    kept = {name: value for name, value in first.model_state.items() if not name.endswith("mask_embedding")}
-    assert all(torch.equal(second.model_state[name], value) for name, value in kept.items())
-
-
 def test_made_voices_are_lively() -> None:
     voice = made_voice(RATE)[0].numpy()
     assert 0.1 < np.abs(voice).max() < 1.0
