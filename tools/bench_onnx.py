@@ -22,9 +22,9 @@ from speechssl.decoding.decoder import emissions
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.interop.imported import Architecture
+from speechssl.interop.onnx_layers import Graph
 from speechssl.interop.onnx_models import INT8_FILE, MODEL_FILE, export_onnx, onnx_run
-from speechssl.interop.portable import Graph
-from speechssl.interop.portable_proof import Run
+from speechssl.interop.onnx_proof import Run
 from speechssl.recogniser import load_recogniser
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.machine import configure_cpu

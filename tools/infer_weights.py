@@ -10,8 +10,7 @@ from speechssl.config import DropoutConfig, FinetuneConfig, HeadConfig, ModelCon
 from speechssl.config.reading import to_dict
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.imported import Architecture
-from speechssl.interop.onnx_models import MODEL_FILE, write_float
-from speechssl.interop.portable import describe
+from speechssl.interop.onnx_models import MODEL_FILE, describe, write_float
 from speechssl.interop.tensors import to_theirs
 from speechssl.interop.torchaudio import their_pairs
 from speechssl.model.ctc import CtcModel
@@ -45,7 +44,7 @@ def write_weights(folder: Path, config: ModelConfig, peers: Collection[str]) -> 
         content = {"arguments": torchaudio_arguments(config), "weights": weights}
         torch.save(content, folder / "torchaudio" / "model.pt")
     if "onnxruntime" in peers:  # without the int8 model and the proof of an export: the benchmark compares logits
-        write_float(folder / "onnxruntime" / MODEL_FILE, architecture, model, describe(architecture, min_frames=1))
+        write_float(folder / "onnxruntime" / MODEL_FILE, architecture, model, describe(architecture))
 
 
 def torchaudio_arguments(config: ModelConfig) -> dict[str, Any]:

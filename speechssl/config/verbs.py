@@ -132,10 +132,9 @@ class ExportConfig(Section):
     """Run folder (its best checkpoint, or else its newest) or one checkpoint."""
     output: Path
     """Folder for the model; it must not exist yet."""
-    to: Literal["huggingface", "onnx", "torch"] = "huggingface"
+    to: Literal["huggingface", "onnx"] = "huggingface"
     """"huggingface": a folder for from_pretrained, with a model card; "onnx": a graph for onnxruntime, in float32 and
-    with int8 linear layers (extra speechssl[onnx]), of any model, with its labels beside it; "torch": the same for
-    torch.export."""
+    with int8 linear layers (extra speechssl[onnx]), of any model, with its labels beside it."""
     evaluations: list[Path] = field(default_factory=list)
     """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
     license: str = ""

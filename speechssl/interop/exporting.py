@@ -1,7 +1,7 @@
 """The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from speechssl.interop.model_card import model_card
 from speechssl.interop.onnx_models import export_onnx
 from speechssl.interop.proof import proof_audio, prove
 from speechssl.interop.tensors import first_line
-from speechssl.interop.torch_export import export_torch
 from speechssl.model.loading import load_weights
 from speechssl.outputs import check_output_folder
 from speechssl.text.vocabulary import Vocabulary
@@ -50,9 +49,8 @@ def run(config: ExportConfig) -> None:
     load_weights(module, weights, source=checkpoint.path)
     audio = proof_audio(config.audio, architecture.model.sample_rate)
     with new_folder(config.output) as folder:
-        if config.to in _GRAPHS:
-            write = _GRAPHS[config.to]
-            write(folder, architecture, module, audio=audio, tolerance=config.tolerance, proof=config.proof)
+        if config.to == "onnx":
+            export_onnx(folder, architecture, module, audio=audio, tolerance=config.tolerance, proof=config.proof)
         else:
             card = model_card(
                 checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license
@@ -64,9 +62,6 @@ def run(config: ExportConfig) -> None:
         if not config.proof:
             print("not proved (--proof false)")
     print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
-
-
-_GRAPHS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "torch": export_torch}
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

@@ -1,5 +1,6 @@
-"""Layers of ours from the operators that ONNX has."""
+"""A model as one graph from samples to scores, of layers from the operators that ONNX has."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -9,19 +10,56 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from speechssl.frames import valid_frames
-from speechssl.interop.portable import Graph, encoder_of, frozen_graph
-from speechssl.interop.torch_layers import replace_layers, torch_layer
-from speechssl.model.ctc import BidirectionalLstm
+from speechssl.model.ctc import BidirectionalLstm, CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import ChannelNorm, LogMelBlock
+from speechssl.model.relative_position import RelativePositionBias
+from speechssl.model.squeeze import Squeeze
+
+
+class Graph(nn.Module):
+    """A recogniser or an encoder that takes samples and lengths, and gives one thing per frame."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module if isinstance(module, CtcModel) else encoder_of(module)
+
+    def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Score audio.
+
+        Args:
+            audio: waveforms in -1..1 at the model's rate, (B, S); what lies past a length changes nothing.
+            lengths: samples of each utterance, (B,).
+
+        Returns:
+            Logits (B, T, labels) of a recogniser, context vectors (B, T, D) of an encoder; frames past an utterance's
+            own hold no meaning. And the frames of each utterance, (B,).
+        """
+        output = self.module(audio, lengths)
+        return (output.logits if isinstance(self.module, CtcModel) else output.context), output.lengths
+
+
+def encoder_of(module: nn.Module) -> Encoder:
+    """The encoder in a model, or the model if it is one."""
+    encoder = module if isinstance(module, Encoder) else module.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    return encoder
 
 
 def onnx_graph(module: nn.Module) -> Graph:
     """A copy of a model as a graph whose layers all have an ONNX counterpart; the model is not touched."""
-    graph = frozen_graph(module)
-    replace_layers(graph, onnx_layer)
+    graph = Graph(copy.deepcopy(module)).eval().requires_grad_(False)
+    replace_layers(graph)
     onnx_normalization(encoder_of(graph.module))
     return graph
+
+
+def replace_layers(parent: nn.Module) -> None:
+    """Put every layer's counterpart in its place, those within a counterpart too."""
+    for name, layer in list(parent.named_children()):
+        replacement = onnx_layer(layer)
+        setattr(parent, name, replacement)
+        replace_layers(replacement)
 
 
 def onnx_normalization(encoder: Encoder) -> None:
@@ -78,8 +116,12 @@ def onnx_layer(layer: nn.Module) -> nn.Module:
             return OnnxLstm(layer)
         case nn.Conv1d() if parametrize.is_parametrized(layer):
             return plain_convolution(layer)
+        case RelativePositionBias():
+            return GatheredBias(layer)
+        case Squeeze():
+            return GatheredSqueeze(layer)
         case _:
-            return torch_layer(layer)
+            return layer
 
 
 def plain_convolution(conv: nn.Conv1d) -> nn.Conv1d:
@@ -158,3 +200,38 @@ def gates(parameter: Tensor | nn.Module) -> Tensor:
     assert isinstance(parameter, Tensor)
     i, f, c, o = parameter.detach().chunk(4)
     return torch.cat([i, o, f, c])
+
+
+class GatheredBias(RelativePositionBias):
+    """The position bias with rows that are looked up: T to (heads, T, T)."""
+
+    def __init__(self, bias: RelativePositionBias) -> None:
+        nn.Module.__init__(self)  # the parent's would draw an embedding
+        self.embedding = bias.embedding
+        self.register_buffer("buckets", bias.buckets)
+
+    def forward(self, num_frames: int) -> Tensor:
+        frames = torch.arange(num_frames, device=self.buckets.device)
+        offsets = torch.arange(1 - num_frames, num_frames, device=self.buckets.device)  # (2 T - 1,)
+        values = self.embedding(self.bucket_of(offsets)).t()  # (heads, 2 T - 1)
+        return values[:, frames - frames[:, None] + num_frames - 1]
+
+
+class GatheredSqueeze(Squeeze):
+    """Squeezing with frames that are looked up, where a slice's end would be guarded."""
+
+    def __init__(self, squeeze: Squeeze) -> None:
+        nn.Module.__init__(self)  # the parent's would draw weights
+        self.factor, self.expand, self.norm = squeeze.factor, squeeze.expand, squeeze.norm
+
+    def grouped(self, x: Tensor) -> Tensor:
+        groups = (x.shape[1] + self.factor - 1) // self.factor
+        frames = torch.arange(groups, device=x.device)[:, None] * self.factor
+        frames = frames + torch.arange(self.factor, device=x.device)  # (T / R, R)
+        outside = (frames >= x.shape[1])[:, :, None]
+        return x[:, frames.clamp(max=x.shape[1] - 1)].masked_fill(outside, 0.0)
+
+    def spread(self, squeezed: Tensor, x: Tensor) -> Tensor:
+        expanded = self.expand(squeezed).unflatten(2, (self.factor, -1))  # (B, T / R, R, D)
+        frames = torch.arange(x.shape[1], device=x.device)
+        return self.norm(x + expanded[:, frames // self.factor, frames % self.factor])

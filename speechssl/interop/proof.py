@@ -76,22 +76,21 @@ def compare(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Di
                 raise CheckpointError(
                     f"{stage}: {tuple(value.shape)}, but {tuple(reference.shape)} in the reference; nothing was written"
                 )
-            scale = float(reference.abs().max())
-            differences.append(Difference(stage, float((value - reference).abs().max()) / (scale or 1.0)))
+            differences.append(difference(stage, value, reference))
     return differences
 
 
-def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: float) -> list[Difference]:
-    """Run both sides and print the largest difference at each stage.
+def difference(stage: str, value: Tensor, reference: Tensor) -> Difference:
+    """How far a value is from the reference's."""
+    scale = float(reference.abs().max())
+    return Difference(stage, float((value - reference).abs().max()) / (scale or 1.0))
 
-    Args:
-        module: our model in evaluation mode.
-        reference: the other side.
-        audio: (1, S).
-        tolerance: largest difference that is rounding.
+
+def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: float) -> list[Difference]:
+    """Run both sides on audio (1, S) and print the largest difference at each stage.
 
     Raises:
-        CheckpointError: names the first stage that differs by more; the conversion is not to be used.
+        CheckpointError: names the first stage that differs by more than is rounding.
         DataError: the audio is shorter than what one frame hears.
     """
     check_length(module, audio.shape[1])
@@ -99,21 +98,26 @@ def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: flo
     differences = compare(our_stages(module, audio, draw), reference(audio, draw))
     if not differences:
         raise CheckpointError("the reference shows no stage that could be compared; nothing was written")
-    print("largest difference, as a share of the largest value:")
-    if wrong := show_differences(differences, tolerance):
-        raise CheckpointError(
-            f"the two sides differ from {wrong[0].stage} on ({wrong[0].largest:.1e}, at most {tolerance:g} is "
-            "rounding): the conversion is wrong and nothing was written; report it with the model's name"
-        )
+    judge(differences, tolerance)
     return differences
 
 
-def show_differences(differences: Sequence[Difference], tolerance: float) -> list[Difference]:
-    """Print differences, a line each; returns those above the tolerance, or not a number."""
+def judge(differences: Sequence[Difference], tolerance: float) -> None:
+    """Print differences, a line each.
+
+    Raises:
+        CheckpointError: one is above the tolerance, or not a number.
+    """
+    print("largest difference, as a share of the largest value:")
     width = max(len(item.stage) for item in differences)
     for item in differences:
         print(f"  {item.stage:<{width}}  {item.largest:.1e}{'' if item.largest <= tolerance else '  too much'}")
-    return [item for item in differences if not item.largest <= tolerance]
+    if wrong := [item for item in differences if not item.largest <= tolerance]:
+        raise CheckpointError(
+            f"the two sides differ, first at {wrong[0].stage} ({wrong[0].largest:.1e}, at most {tolerance:g} is "
+            "rounding): the conversion is wrong and nothing was written; report it with the model's name, its "
+            "configuration and the versions of the packages"
+        )
 
 
 def check_length(module: nn.Module, num_samples: int) -> None:

@@ -337,7 +337,7 @@ def test_the_proof_notices_other_weights(tmp_path: Path, monkeypatch: pytest.Mon
     path = save(tmp_path / "hubert.pt", hubert({}, monkeypatch))
     imported = read_fairseq(read_torch_file(path))
     imported.weights["encoder.context.blocks.1.ffn_in.bias"][3] += 0.1
-    with pytest.raises(CheckpointError, match="differ from layer 2 on"):
+    with pytest.raises(CheckpointError, match="differ, first at layer 2"):
         prove(imported.build(), fairseq_reference(path, imported.architecture), SOUND, 1e-4)
 
 

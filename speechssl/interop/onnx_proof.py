@@ -1,4 +1,4 @@
-"""Proof of an exported graph: it and our model hear the same batches, short and long, padded and not."""
+"""Proof of an ONNX model: it and ours hear the same batches, short and long, padded and not."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
-from speechssl.interop.portable import Graph
-from speechssl.interop.proof import Difference, made_voice, show_differences
+from speechssl.interop.onnx_layers import Graph
+from speechssl.interop.proof import Difference, difference, made_voice
 from speechssl.interop.tensors import first_line
 
 Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """The other side: audio (B, S) and lengths (B,) to outputs (B, T, ...) and frames (B,)."""
 
-TOLERANCE = 1e-4
 SECONDS = (1, 30)
 LENGTHS = (1.0, 0.6, 0.35)
 """Of the utterances of the larger batch, as shares of the longest."""
@@ -70,13 +69,19 @@ def compare_runs(ours: Graph, theirs: Run, batches: Sequence[Batch]) -> Compared
 
     Raises:
         CheckpointError: the other side cannot run a batch, or they disagree on the shape of the output or on the
-            frames of an utterance.
+            frames of an utterance: what was exported holds for other sizes only.
     """
     differences = []
     same, total = 0, 0
     for name, audio, lengths in batches:
         expected, frames = ours(audio, lengths)
-        found, found_frames = run_theirs(theirs, audio, lengths, name)
+        try:
+            found, found_frames = theirs(audio, lengths)
+        except Exception as error:  # runtimes have exceptions of their own
+            raise CheckpointError(
+                f"{name}: the exported model does not run ({first_line(error)}): nothing was written; report it with "
+                "the versions of the packages and the model's configuration"
+            ) from error
         if found.shape != expected.shape or found_frames.tolist() != frames.tolist():
             raise CheckpointError(
                 f"{name}: the exported model gives {tuple(found.shape)} and frames {found_frames.tolist()}, expected "
@@ -84,38 +89,7 @@ def compare_runs(ours: Graph, theirs: Run, batches: Sequence[Batch]) -> Compared
             )
         valid = torch.arange(expected.shape[1]) < frames[:, None]  # (B, T)
         expected, found = expected[valid], found[valid]
-        scale = float(expected.abs().max())
-        differences.append(Difference(name, float((found - expected).abs().max()) / (scale or 1.0)))
+        differences.append(difference(name, found, expected))
         same += int((found.argmax(-1) == expected.argmax(-1)).sum())
         total += len(expected)
     return Compared(differences, same / total)
-
-
-def run_theirs(theirs: Run, audio: Tensor, lengths: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Run the other side.
-
-    Raises:
-        CheckpointError: it cannot: what was exported holds for other sizes only.
-    """
-    try:
-        return theirs(audio, lengths)
-    # Runtimes have exceptions of their own, and a program's guards are assertions.
-    except Exception as error:
-        raise CheckpointError(
-            f"{name}: the exported model does not run ({first_line(error)}): nothing was written; report it with the "
-            "versions of the packages and the model's configuration"
-        ) from error
-
-
-def judge(differences: Sequence[Difference], tolerance: float, *, runtime: str) -> None:
-    """Print differences.
-
-    Raises:
-        CheckpointError: one is above the tolerance, or not a number.
-    """
-    print(f"largest difference from {runtime}, as a share of the largest value:")
-    if wrong := show_differences(differences, tolerance):
-        raise CheckpointError(
-            f"the exported model differs on {wrong[0].stage} ({wrong[0].largest:.1e}, at most {tolerance:g} is "
-            "rounding): nothing was written; report it with the versions of the packages and the model's configuration"
-        )
