@@ -9,12 +9,13 @@ from torch import Tensor
 
 from speechssl.config import ModelConfig
 from speechssl.errors import CheckpointError
-from speechssl.interop.fairseq_config import Settings, as_mapping, model_config, objective_config, read_settings
+from speechssl.interop.fairseq_config import Settings, model_config, objective_config, read_settings
 from speechssl.interop.imported import Architecture, Family, Imported, make_vocabulary
 from speechssl.interop.naming import FAIRSEQ, model_pairs
 from speechssl.interop.pickles import Inert
 from speechssl.interop.tensors import num_rows, to_ours
 from speechssl.interop.torch_files import TorchFile
+from speechssl.interop.values import as_mapping
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
 
@@ -144,9 +145,9 @@ def training_notes(settings: Settings) -> list[str]:
     """How pretraining that goes on here differs from what the configuration asked for."""
     model, notes = settings.model, []
     for name in ("cross_sample_negatives", "codebook_negatives"):
-        if model.whole(name, default=0, least=0):
+        if model.of_type(int, name, 0):
             notes.append(f"{name}: negatives are drawn from the masked frames of the same utterance only")
-    if model.flag("negatives_from_everywhere"):
+    if model.of_type(bool, "negatives_from_everywhere", False):
         notes.append("negatives_from_everywhere: negatives are drawn from masked frames only")
     if model.get("mask_selection", "static") != "static":
         notes.append("mask_selection: spans are drawn of one length")

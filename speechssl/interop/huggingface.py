@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
-from speechssl.interop.fairseq_values import show
 from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture
 from speechssl.interop.huggingface_labels import read_json
 from speechssl.interop.huggingface_names import settled
@@ -19,6 +18,7 @@ from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.naming import HUGGINGFACE, model_pairs
 from speechssl.interop.tensors import to_ours, to_theirs
 from speechssl.interop.torch_files import read_torch_file
+from speechssl.interop.values import show
 from speechssl.training.checkpoints import CheckpointKind
 
 WEIGHTS_FILE = "model.safetensors"

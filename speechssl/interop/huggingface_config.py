@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from speechssl.config import (
     ContextConfig,
     ContrastiveConfig,
+    ConvLayer,
     FeatureEncoderConfig,
     HeadConfig,
     ModelConfig,
     QuantizerConfig,
 )
 from speechssl.errors import CheckpointError
-from speechssl.interop.fairseq_values import show
 from speechssl.interop.huggingface_labels import (
     TOKENIZER_FILE,
     VOCABULARY_FILE,
@@ -23,9 +23,9 @@ from speechssl.interop.huggingface_labels import (
     their_tokens,
 )
 from speechssl.interop.imported import FAMILIES, Architecture, Family
+from speechssl.interop.values import Names, Values, show
 from speechssl.training.checkpoints import CheckpointKind
 
-Section = TypeVar("Section")
 CONFIG_FILE = "config.json"
 FEATURES_FILE = "preprocessor_config.json"
 # What our encoder computes in one way only; models that compute something else are refused.
@@ -39,65 +39,39 @@ _FIXED: dict[str, Any] = {
     "feat_proj_layer_norm": True,
     "quantization_config": None,
 }
-
-# Theirs, for configurations that leave out what is the default.
-_DEFAULTS: dict[str, Any] = {
+# What our fields are called there, with their defaults, which configurations may leave out.
+_SHARED: Names = {
+    "dim": ("hidden_size", 768),
+    "num_layers": ("num_hidden_layers", 12),
+    "num_heads": ("num_attention_heads", 12),
+    "ffn_dim": ("intermediate_size", 3072),
+    "norm_first": ("do_stable_layer_norm", False),
+    "pos_conv_groups": ("num_conv_pos_embedding_groups", 16),
+}
+_ONE_CONVOLUTION: Names = _SHARED | {"pos_conv_kernel": ("num_conv_pos_embeddings", 128)}
+_CONTEXTS: dict[Family, Names] = {
+    "wav2vec2": _ONE_CONVOLUTION,
+    "hubert": _ONE_CONVOLUTION,
+    "wavlm": _ONE_CONVOLUTION | {"num_buckets": ("num_buckets", 320), "max_distance": ("max_bucket_distance", 800)},
+    # Here the number of embeddings is that of the convolutions.
+    "data2vec-audio": _SHARED
+    | {"pos_conv_kernel": ("conv_pos_kernel_size", 19), "pos_conv_depth": ("num_conv_pos_embeddings", 5)},
+}
+_QUANTIZER: Names = {
+    "num_groups": ("num_codevector_groups", 2),
+    "num_entries": ("num_codevectors_per_group", 320),
+    "dim": ("codevector_dim", 256),
+}
+_OBJECTIVE: Names = {
+    "final_dim": ("proj_codevector_dim", 256),
+    "num_negatives": ("num_negatives", 100),
+    "temperature": ("contrastive_logits_temperature", 0.1),
+    "diversity_weight": ("diversity_loss_weight", 0.1),
+}
+_CONVOLUTIONS = {
     "conv_dim": [512] * 7,
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
-    "conv_bias": False,
-    "feat_extract_norm": "group",
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "do_stable_layer_norm": False,
-    "num_conv_pos_embeddings": 128,
-    "num_conv_pos_embedding_groups": 16,
-    "num_buckets": 320,
-    "max_bucket_distance": 800,
-    "num_codevectors_per_group": 320,
-    "num_codevector_groups": 2,
-    "codevector_dim": 256,
-    "proj_codevector_dim": 256,
-    "num_negatives": 100,
-    "contrastive_logits_temperature": 0.1,
-    "diversity_loss_weight": 0.1,
-    "pad_token_id": 0,
-    "vocab_size": 32,
-}
-
-# What our fields are called there.
-_SHARED = {
-    "dim": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "ffn_dim": "intermediate_size",
-    "norm_first": "do_stable_layer_norm",
-    "pos_conv_groups": "num_conv_pos_embedding_groups",
-    "num_buckets": "num_buckets",
-    "max_distance": "max_bucket_distance",
-}
-_CONTEXT = {
-    False: _SHARED | {"pos_conv_kernel": "num_conv_pos_embeddings"},
-    True: _SHARED | {"pos_conv_kernel": "conv_pos_kernel_size", "pos_conv_depth": "num_conv_pos_embeddings"},
-}
-"""By whether positions come from a stack of convolutions, as in data2vec."""
-_QUANTIZER = {
-    "num_groups": "num_codevector_groups",
-    "num_entries": "num_codevectors_per_group",
-    "dim": "codevector_dim",
-}
-_OBJECTIVE = {
-    "final_dim": "proj_codevector_dim",
-    "num_negatives": "num_negatives",
-    "temperature": "contrastive_logits_temperature",
-    "diversity_weight": "diversity_loss_weight",
-}
-
-_FAMILY_DEFAULTS: dict[Family, dict[str, Any]] = {
-    # Here the number of embeddings is that of the convolutions.
-    "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"},
 }
 
 
@@ -126,72 +100,56 @@ def read_architecture(folder: Path, kind: CheckpointKind) -> Architecture:
         CheckpointError: a file is missing or damaged, or the model computes what ours cannot.
     """
     given = read_json(folder / CONFIG_FILE)
-    family = family_of(given, folder)
-    config = _DEFAULTS | _FAMILY_DEFAULTS.get(family, {}) | given
-    problems = [
-        f"{name} is {show(config[name])}, only {value!r} can be imported"
-        for name, value in _FIXED.items()
-        if name in config and config[name] != value
-    ]
-    if problems:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: " + "; ".join(problems))
+    family, config = family_of(given, folder), Values(str(folder / CONFIG_FILE), given)
+    config.check_fixed(_FIXED)
     notes: list[str] = []
-    try:
-        model = model_config(family, config, read_features(folder, config, notes))
-        objective = objective_config(config) if kind == "pretrain" else None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"{folder / CONFIG_FILE}: does not describe a {family} encoder ({type(error).__name__}: {error})"
-        ) from error
+    model = model_config(folder, family, config, notes)
+    objective = None
+    if kind == "pretrain":
+        objective = config.section(ContrastiveConfig, _OBJECTIVE, quantizer=config.section(QuantizerConfig, _QUANTIZER))
     vocabulary = read_vocabulary(folder, config, notes) if kind == "ctc" else None
     return Architecture(kind, family, model, objective, vocabulary, notes=notes)
 
 
-def read_features(folder: Path, config: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Sample rate and normalisation; models without the file are taken at their family's habit, with a note."""
+def model_config(folder: Path, family: Family, config: Values, notes: list[str]) -> ModelConfig:
+    """Our description of an encoder of theirs; without a file about the audio, its family's habit, with a note."""
+    norm = config.get("feat_extract_norm", "layer" if family == "data2vec-audio" else "group")
+    if norm not in ("group", "layer"):
+        raise config.problem("feat_extract_norm", norm, "group or layer")
+    given = {"sampling_rate": 16000, "do_normalize": norm == "layer"}
     if (folder / FEATURES_FILE).is_file():
-        content = read_json(folder / FEATURES_FILE)
-        return {"sampling_rate": content.get("sampling_rate", 16000), "do_normalize": content.get("do_normalize", True)}
-    normalizes = config["feat_extract_norm"] == "layer"
-    notes.append(
-        f"no {FEATURES_FILE}: taken as 16000 Hz, with{'' if normalizes else 'out'} normalised audio, as published "
-        "models of this kind"
-    )
-    return {"sampling_rate": 16000, "do_normalize": normalizes}
-
-
-def model_config(family: Family, config: Mapping[str, Any], features: Mapping[str, Any]) -> ModelConfig:
-    """Our description of an encoder of theirs."""
-    layers = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
+        given = {"do_normalize": True} | read_json(folder / FEATURES_FILE)
+    else:
+        notes.append(
+            f"no {FEATURES_FILE}: taken as 16000 Hz, with{'' if norm == 'layer' else 'out'} normalised audio, as "
+            "published models of this kind"
+        )
+    audio = Values(str(folder / FEATURES_FILE), given)
     return ModelConfig(
-        sample_rate=int(features["sampling_rate"]),
-        normalize_audio=bool(features["do_normalize"]),
+        sample_rate=audio.of_type(int, "sampling_rate", 16000),
+        normalize_audio=audio.of_type(bool, "do_normalize"),
         feature_encoder=FeatureEncoderConfig(
-            conv_layers=[(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers],
-            norm="layer" if config["feat_extract_norm"] == "layer" else "group",
-            bias=bool(config["conv_bias"]),
+            conv_layers=conv_layers(config), norm=norm, bias=config.of_type(bool, "conv_bias", False)
         ),
-        context=section_of(
-            ContextConfig, _CONTEXT[family == "data2vec-audio"], config, relative_bias=family == "wavlm"
-        ),
+        context=config.section(ContextConfig, _CONTEXTS[family], relative_bias=family == "wavlm"),
     )
 
 
-def objective_config(config: Mapping[str, Any]) -> ContrastiveConfig:
-    """Our description of their contrastive task."""
-    quantizer = section_of(QuantizerConfig, _QUANTIZER, config)
-    return section_of(ContrastiveConfig, _OBJECTIVE, config, quantizer=quantizer)
+def conv_layers(config: Values) -> list[ConvLayer]:
+    """The convolutions, from a list of each of their numbers."""
+    columns = {name: config.get(name, default) for name, default in _CONVOLUTIONS.items()}
+    for name, column in columns.items():
+        if not isinstance(column, list) or not all(type(number) is int for number in column):
+            raise config.problem(name, column, "a list of whole numbers")
+    try:
+        return list(zip(*columns.values(), strict=True))
+    except ValueError as error:
+        raise CheckpointError(f"{config.source}: {', '.join(columns)} are of different lengths") from error
 
 
-def section_of(kind: type[Section], names: Mapping[str, str], config: Mapping[str, Any], **more: Any) -> Section:
-    """A section of ours from values of theirs, each of the type of the section's default."""
-    default = kind()
-    return kind(**{ours: type(getattr(default, ours))(config[theirs]) for ours, theirs in names.items()}, **more)
-
-
-def values_of(section: object, names: Mapping[str, str]) -> dict[str, Any]:
-    """Values of theirs from a section of ours; inverse of ``section_of``."""
-    return {theirs: getattr(section, ours) for ours, theirs in names.items()}
+def values_of(section: object, names: Names) -> dict[str, Any]:
+    """Values of theirs from a section of ours; inverse of ``Values.section``."""
+    return {theirs: getattr(section, ours) for ours, (theirs, _) in names.items()}
 
 
 def describe(architecture: Architecture) -> dict[str, dict[str, Any]]:
@@ -256,10 +214,8 @@ def their_config(architecture: Architecture) -> dict[str, Any]:
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-5,
         "torch_dtype": "float32",
-        **values_of(model.context, _CONTEXT[architecture.family == "data2vec-audio"]),
+        **values_of(model.context, _CONTEXTS[architecture.family]),
     }
-    if architecture.family != "wavlm":
-        del config["num_buckets"], config["max_bucket_distance"]
     if objective is not None:
         config |= values_of(objective.quantizer, _QUANTIZER) | values_of(objective, _OBJECTIVE)
         config |= {"mask_time_prob": objective.masking.time_prob, "mask_time_length": objective.masking.time_length}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.errors import CheckpointError
-from speechssl.interop.fairseq_values import show
+from speechssl.interop.values import Values, show
 from speechssl.text.vocabulary import WORD_BOUNDARY, Vocabulary
 
 VOCABULARY_FILE = "vocab.json"
@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_vocabulary(folder: Path, config: Mapping[str, Any], notes: list[str]) -> Vocabulary:
+def read_vocabulary(folder: Path, config: Values, notes: list[str]) -> Vocabulary:
     """Labels of a recogniser: theirs call CTC's blank the padding.
 
     Args:
@@ -46,9 +46,9 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any], notes: list[str]) -
         CheckpointError: labels that are not one for each output.
     """
     tokenizer = read_json(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).is_file() else {}
-    ids = read_ids(folder, tokenizer, config["vocab_size"])
+    ids = read_ids(folder, tokenizer, config.get("vocab_size", 32))
     names = sorted(ids, key=ids.__getitem__)
-    blank = find_blank(folder, ids, config["pad_token_id"], token_text(tokenizer.get("pad_token")), notes)
+    blank = find_blank(folder, ids, config.get("pad_token_id", 0), token_text(tokenizer.get("pad_token")), notes)
     boundary = ids.get(token_text(tokenizer.get("word_delimiter_token", WORD_BOUNDARY)) or " ")
     labels = [name.lower() for name in names] if tokenizer.get("do_lower_case") is True else list(names)
     if tokenizer.get("tokenizer_class") == _PHONEMES:

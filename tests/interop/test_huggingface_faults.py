@@ -82,8 +82,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: change(f, "config.json", num_attention_heads=5),
         r"dim is 32, expected a multiple of num_heads \(5\)",
     ),
-    "endless": (lambda f: change(f, "config.json", num_hidden_layers=float("inf")), r"does not describe a wav2vec2"),
-    "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"does not describe a wav2vec2 encoder"),
+    "endless": (lambda f: change(f, "config.json", num_hidden_layers=float("inf")), r"num_hidden_layers of its"),
+    "uneven": (lambda f: change(f, "config.json", conv_dim=[16]), r"conv_stride are of different lengths"),
+    "no list": (
+        lambda f: change(f, "config.json", conv_kernel="x"),
+        r"conv_kernel of its configuration is 'x', expected",
+    ),
+    "another norm": (
+        lambda f: change(f, "config.json", feat_extract_norm="batch"),
+        r"'batch', expected group or layer",
+    ),
+    "no rate": (lambda f: change(f, "preprocessor_config.json", sampling_rate="x"), r"sampling_rate of its config"),
+    "no numbers": (lambda f: change(f, "config.json", hidden_size="x"), r"hidden_size of its configuration is 'x'"),
 }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from speechssl.config import TranscribeConfig
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface import read_huggingface
+from speechssl.interop.huggingface_config import read_architecture
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.proof import made_voice, proof_audio, prove
 from speechssl.recogniser import load_recogniser
@@ -71,6 +72,16 @@ def test_the_differences_are_shown_by_stage(
     differences = [float(line.split()[-1]) for line in printed.splitlines() if line.startswith("  ")]
     assert max(differences) < 1e-5
     assert "an encoder with its quantizer" in printed
+
+
+@pytest.mark.parametrize("name", ["Wav2Vec2", "Hubert", "WavLM", "Data2VecAudio"])
+def test_what_a_configuration_leaves_out_is_their_default(transformers: Any, tmp_path: Path, name: str) -> None:
+    whole = getattr(transformers, f"{name}Config")().to_dict()
+    found = []
+    for content in (whole, {"model_type": whole["model_type"]}):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        found.append(read_architecture(tmp_path, "pretrain" if name == "Wav2Vec2" else "encoder"))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("weight", ["encoder.context.blocks.1.ffn_in.bias", "head.weight"])
