@@ -13,7 +13,7 @@ import torch
 from speechssl import cli
 from speechssl.config import ExportConfig
 from speechssl.config.schema import schema_of
-from speechssl.interop import exporting
+from speechssl.verbs import export
 
 WORK = {
     "shard": "speechssl.verbs.shard.make_set",
@@ -23,8 +23,8 @@ WORK = {
     "finetune": "speechssl.verbs.finetune.train",
     "evaluate": "speechssl.verbs.evaluate.evaluate",
     "transcribe": "speechssl.verbs.transcribe.transcribe",
-    "import": "speechssl.interop.importing.prove",
-    "export": "speechssl.interop.exporting.prove",
+    "import": "speechssl.verbs.import_.prove",
+    "export": "speechssl.verbs.export.prove",
     "report": "speechssl.verbs.report.plot_run",
 }
 NUMBERS = ("-1", "0", "1000000000000", ".nan", ".inf")
@@ -48,7 +48,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def exported(finetuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder of the small recogniser."""
     folder = tmp_path_factory.mktemp("exported") / "model"
-    exporting.run(ExportConfig(finetuned, folder, proof=False))
+    export.run(ExportConfig(finetuned, folder, proof=False))
     return folder
 
 

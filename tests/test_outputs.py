@@ -211,8 +211,8 @@ WORK = [
     ("speechssl.verbs.evaluate", "load_recogniser"),
     ("speechssl.verbs.transcribe", "load_recogniser"),
     ("speechssl.verbs.plan", "load_corpus"),
-    ("speechssl.interop.importing", "read_model"),
-    ("speechssl.interop.exporting", "load_checkpoint"),
+    ("speechssl.verbs.import_", "read_model"),
+    ("speechssl.verbs.export", "load_checkpoint"),
     ("speechssl.verbs.verify", "check_in_processes"),
 ]
 

@@ -43,7 +43,7 @@ def write_weights(folder: Path, config: ModelConfig, peers: Collection[str]) -> 
         weights = to_theirs(their_pairs(architecture), model.state_dict())
         content = {"arguments": torchaudio_arguments(config), "weights": weights}
         torch.save(content, folder / "torchaudio" / "model.pt")
-    if "onnxruntime" in peers:  # without the int8 model and the proof of an export: the benchmark compares logits
+    if "onnxruntime" in peers:  # without the proof of an export: the benchmark compares logits
         write_float(folder / "onnxruntime" / MODEL_FILE, architecture, model, describe(architecture))
 
 

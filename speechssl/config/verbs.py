@@ -116,8 +116,6 @@ class ImportConfig(Section):
     """Folder for the checkpoint, which --init, evaluate and transcribe take; it must not exist yet."""
     labels: Path | None = None
     """Dictionary (dict.ltr.txt) of a recogniser of fairseq's whose checkpoint holds none, as early ones do not."""
-    audio: Path | None = None
-    """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
     tolerance: FactorOrZero = 1e-4
     """Largest difference at any stage, as a share of the stage's largest value, that counts as rounding."""
     proof: bool = True
@@ -133,14 +131,10 @@ class ExportConfig(Section):
     output: Path
     """Folder for the model; it must not exist yet."""
     to: Literal["huggingface", "onnx"] = "huggingface"
-    """"huggingface": a folder for from_pretrained, with a model card; "onnx": a graph for onnxruntime, in float32 and
-    with int8 linear layers (extra speechssl[onnx]), of any model, with its labels beside it."""
-    evaluations: list[Path] = field(default_factory=list)
-    """Folders of `speechssl evaluate` whose error rates the model card reports; if absent, those in the run folder."""
+    """"huggingface": a folder for from_pretrained, with a model card; "onnx": a graph for onnxruntime (extra
+    speechssl[onnx]), of any model, with its labels beside it."""
     license: str = ""
     """Licence of the weights for the model card, as in "apache-2.0"; yours to choose."""
-    audio: Path | None = None
-    """Recording that both sides hear in the proof, its first 20 seconds; without one they hear a made voice."""
     tolerance: FactorOrZero = 1e-4
     """Largest difference at any stage, as a share of the stage's largest value, that counts as rounding."""
     proof: bool = True

@@ -1,10 +1,10 @@
 """fairseq checkpoints: wav2vec 2.0, HuBERT, data2vec-audio and WavLM, pretrained or fine-tuned with CTC."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechssl.config import ModelConfig
@@ -13,7 +13,7 @@ from speechssl.interop.fairseq_config import Settings, model_config, objective_c
 from speechssl.interop.imported import Architecture, Family, Imported, make_vocabulary
 from speechssl.interop.naming import FAIRSEQ, model_pairs
 from speechssl.interop.pickles import Inert
-from speechssl.interop.tensors import num_rows, to_ours
+from speechssl.interop.tensors import take_over
 from speechssl.interop.torch_files import TorchFile
 from speechssl.interop.values import as_mapping
 from speechssl.text.vocabulary import Vocabulary
@@ -29,11 +29,6 @@ PRETEXT = ("final_proj.", "project_q.", "label_embs_concat")
 """Of a pretext task; without a quantizer, none that can go on here."""
 
 
-def is_fairseq(content: Any) -> bool:
-    """Whether a PyTorch file holds a checkpoint of theirs."""
-    return isinstance(content, dict) and isinstance(content.get("model"), dict) and bool({"cfg", "args"} & set(content))
-
-
 def read_fairseq(file: TorchFile, labels: Path | None = None) -> Imported:
     """A model from a checkpoint.
 
@@ -42,11 +37,18 @@ def read_fairseq(file: TorchFile, labels: Path | None = None) -> Imported:
         labels: of a recogniser, in place of the dictionary in the checkpoint.
 
     Raises:
-        CheckpointError: a model that is not read, missing, unknown or misshapen tensors, or labels that do not fit.
+        CheckpointError: another file, a model that is not read, missing, unknown or misshapen tensors, or labels that
+            do not fit.
     """
-    source = str(file.path)
-    theirs = file.tensors(file.content["model"])
-    settings = read_settings(file.content, source)
+    source, content = str(file.path), file.content
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not {"cfg", "args"} & content.keys():
+        raise CheckpointError(
+            f"{source}: no fairseq checkpoint (model, and cfg or args). Weights alone do not tell what they compute: "
+            "models of torchaudio's are given by name, as torchaudio:HUBERT_BASE, those of Hugging Face's as folders"
+        )
+    theirs = file.tensors(model)
+    settings = read_settings(content, source)
     kind = kind_of(theirs)
     encoder = model_config(settings)
     architecture = Architecture(
@@ -61,13 +63,8 @@ def read_fairseq(file: TorchFile, labels: Path | None = None) -> Imported:
     ignored = [name for name in theirs if kind != "pretrain" and name.removeprefix(prefix).startswith(PRETEXT)]
     if ignored:
         architecture.notes.append(f"{', '.join(sorted(ignored))}: of the pretext task, left out")
-    shapes = architecture.shapes(source)
-    masks = f"{prefix}{FAIRSEQ.mask_embedding}"
-    if masks not in theirs and kind != "pretrain":
-        theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
-        architecture.notes.append("no mask embedding in the model: zeros in its place")
-    weights = to_ours(model_pairs(architecture, FAIRSEQ, prefix), theirs, shapes, source=source, ignored=ignored)
-    return Imported(architecture, weights, file.path, FORMAT)
+    pairs_of = partial(model_pairs, names=FAIRSEQ, prefix=prefix)
+    return take_over(architecture, pairs_of, theirs, source=file.path, format=FORMAT, ignored=ignored)
 
 
 def kind_of(theirs: Mapping[str, Tensor]) -> CheckpointKind:
@@ -92,7 +89,8 @@ def vocabulary_of(file: TorchFile, theirs: Mapping[str, Tensor], labels: Path | 
     Raises:
         CheckpointError: none in the checkpoint and none given, or not one for each output.
     """
-    outputs = num_rows(theirs[f"{FINE_TUNED}proj.weight"])
+    weight = theirs[f"{FINE_TUNED}proj.weight"]
+    outputs = weight.shape[0] if weight.dim() else 0
     symbols = dictionary_of(file.content) if labels is None else read_dictionary(labels)
     if symbols is None:
         raise CheckpointError(

@@ -19,7 +19,7 @@ from speechssl.config import (
     QuantizerConfig,
 )
 from speechssl.errors import CheckpointError
-from speechssl.interop.sizes import MAX_LAYERS
+from speechssl.interop.imported import MAX_LAYERS
 from speechssl.interop.values import Names, Values, as_mapping, show, unwrap
 
 KINDS = ("wav2vec2", "wav2vec_ctc", "hubert", "hubert_ctc", "data2vec_audio")

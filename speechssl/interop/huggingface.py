@@ -2,25 +2,25 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
 from speechssl.interop.huggingface_config import CONFIG_FILE, describe, family_of, read_architecture
 from speechssl.interop.huggingface_labels import read_json
-from speechssl.interop.huggingface_names import settled
 from speechssl.interop.imported import Architecture, Family, Imported
 from speechssl.interop.naming import HUGGINGFACE, model_pairs
-from speechssl.interop.tensors import to_ours, to_theirs
+from speechssl.interop.tensors import take_over, to_theirs
 from speechssl.interop.torch_files import read_torch_file
 from speechssl.interop.values import show
 from speechssl.training.checkpoints import CheckpointKind
 
+FORMAT = "Hugging Face"
 WEIGHTS_FILE = "model.safetensors"
 PICKLE_FILE = "pytorch_model.bin"
 PREFIXES: dict[Family, str] = {
@@ -29,6 +29,18 @@ PREFIXES: dict[Family, str] = {
     "wavlm": "wavlm.",
     "data2vec-audio": "data2vec_audio.",
 }
+
+FORMER_NAMES = {"mask_time_emb_vector": HUGGINGFACE.mask_embedding}
+"""In an encoder: what the first versions of transformers called a tensor (facebook/wav2vec2-base-100h has it so)."""
+PASSED_OVER = ("position_ids",)
+"""Last parts of names of buffers that transformers no longer keeps."""
+HEADS: dict[CheckpointKind, tuple[str, ...]] = {
+    "pretrain": ("quantizer", "project_hid", "project_q"),
+    "ctc": ("lm_head",),
+    # Classifiers of utterances, frames and speakers.
+    "encoder": ("projector", "classifier", "layer_weights", "tdnn", "feature_extractor", "objective"),
+}
+"""Modules beside an encoder, by the kind of model that has them; of classifiers the encoder alone is taken."""
 
 
 def is_huggingface(path: Path) -> bool:
@@ -50,15 +62,8 @@ def read_huggingface(folder: Path) -> Imported:
         prefix = ""
     architecture = read_architecture(folder, kind)
     theirs = settled(theirs, prefix, kind, architecture.notes)
-    pairs = model_pairs(architecture, HUGGINGFACE, prefix)
-    shapes = architecture.shapes(str(folder / CONFIG_FILE))
-    masks = f"{prefix}{HUGGINGFACE.mask_embedding}"
-    if masks not in theirs and kind != "pretrain":
-        # Recognisers that were trained without masks have no such vector; it is used by nothing but masks.
-        theirs[masks] = torch.zeros(shapes["encoder.mask_embedding"])
-        architecture.notes.append("no mask embedding in the model: zeros in its place")
-    weights = to_ours(pairs, theirs, shapes, source=str(folder))
-    return Imported(architecture, weights, folder, "Hugging Face")
+    pairs_of = partial(model_pairs, names=HUGGINGFACE, prefix=prefix)
+    return take_over(architecture, pairs_of, theirs, source=folder, format=FORMAT)
 
 
 def kind_of(theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> CheckpointKind:
@@ -67,6 +72,35 @@ def kind_of(theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoi
     if "quantizer.codevectors" in theirs and not (is_recogniser and "ForCTC" in str(config.get("architectures"))):
         return "pretrain"
     return "ctc" if is_recogniser else "encoder"
+
+
+def settled(theirs: Mapping[str, Tensor], prefix: str, kind: CheckpointKind, notes: list[str]) -> dict[str, Tensor]:
+    """Tensors under their present names, without those of other heads.
+
+    Args:
+        theirs: all tensors of a file.
+        prefix: of the encoder's; without one, none is beside it.
+        kind: of the model that is wanted.
+        notes: what a person should know is added to it.
+    """
+    heads = {name for other, names in HEADS.items() if other != kind or other == "encoder" for name in names}
+    kept: dict[str, Tensor] = {}
+    others: set[str] = set()
+    for name, value in theirs.items():
+        is_inner = name.startswith(prefix)
+        present = prefix + FORMER_NAMES.get(name.removeprefix(prefix), name.removeprefix(prefix)) if is_inner else name
+        module = name.partition(".")[0]
+        if name.rpartition(".")[2] in PASSED_OVER or (present != name and present in theirs):
+            notes.append(f"{name}: transformers passes it over, and so does this")
+        elif not is_inner and module in heads:
+            others.add(module)
+        else:
+            kept[present] = value
+            if present != name:
+                notes.append(f"{name}: a former name of {present}")
+    if others:
+        notes.append(f"{', '.join(sorted(others))}: heads of other tasks, left out")
+    return kept
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

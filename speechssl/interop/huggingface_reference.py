@@ -25,7 +25,7 @@ def huggingface_reference(folder: Path, architecture: Architecture) -> Reference
     """
     transformers = import_transformers()
     classes = {"pretrain": "AutoModelForPreTraining", "ctc": "AutoModelForCTC", "encoder": "AutoModel"}
-    with quiet(transformers), failures_told(folder, "load"):
+    with failures_told(folder, "load"):
         # Half-precision weights would be loaded as such, and their own attention is what every machine has.
         options = {"torch_dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
         model = getattr(transformers, classes[architecture.kind]).from_pretrained(folder, **options).eval()
@@ -90,7 +90,7 @@ def make_features(transformers: Any, folder: Path, architecture: Architecture) -
 
 
 def import_transformers() -> Any:
-    """The package.
+    """The package, without its advertisements and progress bars.
 
     Raises:
         ConfigError: it is not installed.
@@ -102,18 +102,6 @@ def import_transformers() -> Any:
             "the proof runs Hugging Face's own model, and transformers is not installed: pip install "
             "'speechssl[interop]', or leave the proof out with --proof false"
         ) from error
-    return transformers
-
-
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """Keep its advertisements and progress bars off the terminal."""
-    verbosity, had_bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if had_bars:
-            transformers.logging.enable_progress_bar()
+    return transformers

@@ -1,6 +1,7 @@
 """A model that was made elsewhere, under our names, before it becomes a checkpoint."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.config import ContrastiveConfig, DropoutConfig, FinetuneConfig, HeadConfig, ModelConfig, PretrainConfig
-from speechssl.interop.sizes import check_sizes
+from speechssl.config.limits import problems_of
+from speechssl.errors import CheckpointError
+from speechssl.frames import receptive_field_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveModel
@@ -18,6 +21,9 @@ from speechssl.training.checkpoints import CheckpointKind, save_checkpoint
 
 Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 FAMILIES: tuple[Family, ...] = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+MAX_LAYERS = 1_000
+MAX_FIELD_SECONDS = 1.0
+"""Of the samples that one frame hears; published models hear 0.025 s."""
 NO_DROPOUT = DropoutConfig(hidden=0, attention=0, layer_drop=0)
 
 
@@ -63,13 +69,33 @@ class Architecture:
             return {name: value.shape for name, value in self.build().state_dict().items()}
 
 
+def check_sizes(model: ModelConfig, objective: ContrastiveConfig | None, *, source: str) -> None:
+    """Judge the numbers of an encoder, and of its contrastive task if it has one.
+
+    Raises:
+        CheckpointError: lists those that no model can have.
+    """
+    problems = problems_of(model) + (problems_of(objective) if objective is not None else [])
+    problems = problems or list(_feature_encoder_problems(model))
+    if problems:
+        raise CheckpointError(f"{source}: no encoder has these sizes: {'; '.join(problems)}")
+
+
+def _feature_encoder_problems(model: ModelConfig) -> Iterator[str]:
+    layers = model.feature_encoder.conv_layers
+    if len(layers) > MAX_LAYERS:
+        yield f"{len(layers)} convolutions, expected at most {MAX_LAYERS:,}"
+    elif receptive_field_samples(layers) > MAX_FIELD_SECONDS * model.sample_rate:
+        yield f"a frame hears {receptive_field_samples(layers)} samples, expected at most a second"
+
+
 def make_vocabulary(labels: Sequence[str]) -> Vocabulary:
     """Labels in the order of a model's outputs: the first is the blank, and ``|`` is between words if it is one.
 
     Raises:
         ValueError: two equal labels, or none.
     """
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+    twice = sorted(label for label, count in Counter(labels).items() if count > 1)
     if twice or not labels:
         raise ValueError(f"{', '.join(map(repr, twice[:5]))} more than once" if twice else "it is empty")
     return Vocabulary(labels, word_boundary=labels.index(WORD_BOUNDARY) if WORD_BOUNDARY in labels else None)
@@ -100,18 +126,18 @@ class Imported:
         module.load_state_dict(self.weights)
         return module
 
-    def save(self, output: Path) -> Path:
-        """Write the checkpoint of update 0 of a run folder; returns its path.
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint of update 0 of a run folder.
 
         Raises:
             CheckpointError: the disk is full, or the folder cannot be written.
         """
         architecture = self.architecture
-        return save_checkpoint(
-            output,
+        save_checkpoint(
+            folder,
             kind=architecture.kind,
             update=0,
-            config=run_config(architecture, output),
+            config=run_config(architecture),
             model_state=self.weights,
             training_state=None,
             vocabulary=architecture.vocabulary.to_dict() if architecture.vocabulary else None,
@@ -119,13 +145,13 @@ class Imported:
         )
 
 
-def run_config(architecture: Architecture, output: Path) -> Any:
+def run_config(architecture: Architecture) -> Any:
     """Configuration of a run that would have made such a checkpoint."""
     match architecture.kind:
         case "pretrain":
             assert architecture.objective is not None
-            return PretrainConfig(output=output, model=architecture.model, objective=architecture.objective)
+            return PretrainConfig(model=architecture.model, objective=architecture.objective)
         case "ctc":
-            return FinetuneConfig(output=output, model=architecture.model)
+            return FinetuneConfig(model=architecture.model)
         case "encoder":
             return {"model": architecture.model}

@@ -8,50 +8,35 @@ from typing import Any
 import yaml
 
 from speechssl import __version__
-from speechssl.errors import DataError
+from speechssl.evaluation.stored import METRICS_FILE, read_metrics
 from speechssl.interop.imported import Architecture
 from speechssl.training.checkpoints import Checkpoint, run_of
 
-METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.json"
-_USE = {
-    "ctc": """\
+_RECOGNISE = """\
 import soundfile
 from transformers import pipeline
 
 recognise = pipeline("automatic-speech-recognition", "{name}")
 samples, rate = soundfile.read("recording.flac", dtype="float32")  # mono
-print(recognise({{"raw": samples, "sampling_rate": rate}})["text"])""",
-    "pretrain": """\
-from transformers import AutoFeatureExtractor, AutoModelForPreTraining
+print(recognise({{"raw": samples, "sampling_rate": rate}})["text"])"""
+_LOAD = """\
+from transformers import AutoFeatureExtractor, {cls}
 
 prepare = AutoFeatureExtractor.from_pretrained("{name}")
-model = AutoModelForPreTraining.from_pretrained("{name}")""",
-    "encoder": """\
-from transformers import AutoFeatureExtractor, AutoModel
-
-prepare = AutoFeatureExtractor.from_pretrained("{name}")
-model = AutoModel.from_pretrained("{name}")""",
-}
+model = {cls}.from_pretrained("{name}")"""
 _WHAT = {
     "ctc": "A speech recogniser: an encoder with a CTC head over characters.",
     "pretrain": "An encoder that was pretrained without transcripts, with the quantizer of its contrastive task.",
     "encoder": "An encoder of speech.",
 }
-
-
 _DESCRIBED = ("model", "objective", "head", "masking", "dropout", "optimizer", "schedule")
 
 
-def model_card(
-    checkpoint: Checkpoint, architecture: Architecture, evaluations: Sequence[Path], *, name: str, license: str
-) -> str:
-    """Markdown with a YAML head, as Hugging Face's hub reads it.
-
-    Raises:
-        DataError: an evaluation that is missing or damaged.
-    """
-    results = [read_metrics(folder) for folder in evaluations or found_evaluations(checkpoint)]
+def model_card(checkpoint: Checkpoint, architecture: Architecture, *, name: str, license: str) -> str:
+    """Markdown with a YAML head, as Hugging Face's hub reads it."""
+    cls = "AutoModelForPreTraining" if architecture.kind == "pretrain" else "AutoModel"
+    use = (_RECOGNISE if architecture.kind == "ctc" else _LOAD).format(name=name, cls=cls)
     head: dict[str, Any] = {"library_name": "transformers", "tags": ["speech", architecture.family]}
     if architecture.kind == "ctc":
         head["pipeline_tag"] = "automatic-speech-recognition"
@@ -61,10 +46,10 @@ def model_card(
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}",
         _WHAT[architecture.kind],
-        f"## Use\n\n```python\n{_USE[architecture.kind].format(name=name)}\n```",
+        f"## Use\n\n```python\n{use}\n```",
         "## Training\n\n" + "\n".join(f"- {line}" for line in training_facts(checkpoint)),
     ]
-    if results:
+    if results := found_evaluations(checkpoint):
         sections.append("## Error rates\n\n" + error_table(results))
     # Only what describes the model and its training: other sections hold paths and addresses.
     described = {name: checkpoint.config[name] for name in _DESCRIBED if name in checkpoint.config}
@@ -97,29 +82,19 @@ def training_facts(checkpoint: Checkpoint) -> list[str]:
     return facts
 
 
-def found_evaluations(checkpoint: Checkpoint) -> list[Path]:
-    """Evaluations of this very checkpoint that lie in its run folder."""
-    folders = sorted(path.parent for path in run_of(checkpoint.path).glob(f"*/{METRICS_FILE}"))
-    return [folder for folder in folders if read_metrics(folder).get("update") == checkpoint.update]
+def found_evaluations(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Figures of the evaluations of this very checkpoint that lie in its run folder."""
+    found = []
+    for folder in sorted(path.parent for path in run_of(checkpoint.path).glob(f"*/{METRICS_FILE}")):
+        metrics = read_metrics(folder) or {}
+        if not metrics.keys() >= _FIGURES:
+            print(f"note: {folder}: no whole evaluation, left out of the card")
+        elif metrics.get("update") == checkpoint.update:
+            found.append(metrics | {"name": folder.name})
+    return found
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """What ``speechssl evaluate`` wrote, with the folder's name.
-
-    Raises:
-        DataError: missing or damaged.
-    """
-    path = folder / METRICS_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"name": folder.name, **{key: content[key] for key in _NEEDED}, "update": content.get("update")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: not the figures of `speechssl evaluate` ({error}); give the folder that it wrote, or none"
-        ) from error
-
-
-_NEEDED = ("wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words")
+_FIGURES = {"wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words"}
 
 
 def error_table(results: Sequence[dict[str, Any]]) -> str:

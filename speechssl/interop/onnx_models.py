@@ -1,4 +1,4 @@
-"""Models for ONNX runtimes, in float32 and with int8 linear layers."""
+"""Models for ONNX runtimes."""
 
 import contextlib
 import io
@@ -22,7 +22,6 @@ from speechssl.interop.onnx_proof import Run, compare_runs, proof_batches
 from speechssl.interop.proof import judge
 
 MODEL_FILE = "model.onnx"
-INT8_FILE = "model.int8.onnx"
 DESCRIPTION_FILE = "model.json"
 INPUTS = ("audio", "lengths")
 OPSET = 18
@@ -34,32 +33,31 @@ def export_onnx(
     architecture: Architecture,
     module: nn.Module,
     *,
-    audio: Tensor | None = None,
     tolerance: float = 1e-4,
     proof: bool = True,
 ) -> None:
-    """Write ``model.onnx``, ``model.int8.onnx`` and ``model.json`` into an empty folder.
+    """Write ``model.onnx`` and ``model.json`` into an empty folder.
 
     Args:
         folder: is there, and empty.
         architecture: of the module.
         module: recogniser, or anything with an encoder, in evaluation mode on the CPU.
-        audio: what both sides hear in the proof, (1, S); None for a made voice.
-        tolerance: largest difference of the float32 model, as a share of the largest value, that counts as rounding.
-        proof: compare with onnxruntime; the int8 model's difference is printed, not judged.
+        tolerance: largest difference, as a share of the largest value, that counts as rounding.
+        proof: compare with onnxruntime.
 
     Raises:
         ConfigError: a package is missing.
-        CheckpointError: the float32 model gives something else than ours; the files are not to be used.
+        CheckpointError: the model gives something else than ours; the files are not to be used.
     """
     import_packages()
     facts = describe(architecture)
     write_float(folder / MODEL_FILE, architecture, module, facts)
-    write_int8(folder / MODEL_FILE, folder / INT8_FILE)
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
     if proof:
-        prove_onnx(folder, architecture, module, audio, tolerance)
+        shortest = receptive_field_samples(architecture.model.feature_encoder.conv_layers)
+        batches = proof_batches(architecture.model.sample_rate, shortest)
+        judge(compare_runs(Graph(module), onnx_run(folder / MODEL_FILE), batches), tolerance)
 
 
 def import_packages() -> None:
@@ -138,27 +136,6 @@ def describe(architecture: Architecture) -> dict[str, Any]:
     return facts | {"speechssl": __version__}
 
 
-def write_int8(source: Path, path: Path) -> None:
-    """Write a model with the weights of its linear layers in int8; their inputs are quantised as they come.
-
-    Convolutions, norms and LSTM layers stay in float32.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    beside = source.with_name(source.name + ".data")
-    with silence():
-        quantize_dynamic(
-            source,
-            path,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            # 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits overflow without an error.
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=beside.exists(),
-        )
-
-
 def onnx_run(path: Path) -> Run:
     """A model in onnxruntime, on the CPU."""
     import onnxruntime
@@ -175,31 +152,9 @@ def onnx_run(path: Path) -> Run:
     return run
 
 
-def prove_onnx(
-    folder: Path,
-    architecture: Architecture,
-    module: nn.Module,
-    audio: Tensor | None,
-    tolerance: float,
-) -> None:
-    """Compare both files with our model.
-
-    Raises:
-        CheckpointError: the float32 model differs.
-    """
-    shortest = receptive_field_samples(architecture.model.feature_encoder.conv_layers)
-    batches = proof_batches(audio, architecture.model.sample_rate, shortest)
-    ours = Graph(module)
-    judge(compare_runs(ours, onnx_run(folder / MODEL_FILE), batches).differences, tolerance)
-    rough = compare_runs(ours, onnx_run(folder / INT8_FILE), batches)
-    largest = max(item.largest for item in rough.differences)
-    agreement = f"; the same label on {rough.agreement:.2%} of the frames" if architecture.kind == "ctc" else ""
-    print(f"int8: largest difference {largest:.1e}, not judged{agreement}")
-
-
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep the exporter's and the quantiser's remarks to developers off the terminal."""
+    """Keep the exporter's remarks to developers off the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

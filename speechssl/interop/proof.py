@@ -1,16 +1,12 @@
 """Proof of a conversion: both sides hear the same audio, and every stage is compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechssl.audio.reading import read_audio
-from speechssl.errors import CheckpointError, DataError
-from speechssl.frames import receptive_field_samples
+from speechssl.errors import CheckpointError
 from speechssl.model.ctc import CtcModel
 from speechssl.model.encoder import Encoder
 from speechssl.objectives.contrastive import ContrastiveDraw, ContrastiveModel
@@ -21,7 +17,6 @@ Reference = Callable[[Tensor, ContrastiveDraw | None], Stages]
 same stages as ``our_stages``, as many as it can show."""
 
 FEATURES, CONTEXT, LOGITS, LOSS = "feature encoder", "context", "logits", "contrastive loss"
-MAX_SECONDS = 20.0
 
 
 class Difference(NamedTuple):
@@ -91,9 +86,7 @@ def prove(module: nn.Module, reference: Reference, audio: Tensor, tolerance: flo
 
     Raises:
         CheckpointError: names the first stage that differs by more than is rounding.
-        DataError: the audio is shorter than what one frame hears.
     """
-    check_length(module, audio.shape[1])
     draw = make_draw(module, audio.shape[1])
     differences = compare(our_stages(module, audio, draw), reference(audio, draw))
     if not differences:
@@ -118,26 +111,6 @@ def judge(differences: Sequence[Difference], tolerance: float) -> None:
             "rounding): the conversion is wrong and nothing was written; report it with the model's name, its "
             "configuration and the versions of the packages"
         )
-
-
-def check_length(module: nn.Module, num_samples: int) -> None:
-    """Raise DataError if audio is too short for a frame."""
-    encoder = module.get_submodule("encoder")
-    assert isinstance(encoder, Encoder)
-    needed = receptive_field_samples(encoder.config.feature_encoder.conv_layers)
-    if num_samples < needed:
-        raise DataError(
-            f"--audio has {num_samples} samples at {encoder.config.sample_rate} Hz, expected the {needed} that one "
-            "frame of the model hears or more; give a longer recording, or none"
-        )
-
-
-def proof_audio(path: Path | None, sample_rate: int) -> Tensor:
-    """A recording, its first 20 s, or without one a made voice: (1, S)."""
-    if path is not None:
-        samples = read_audio(path, sample_rate)[: round(MAX_SECONDS * sample_rate)]
-        return torch.from_numpy(np.ascontiguousarray(samples))[None]
-    return made_voice(sample_rate)
 
 
 def made_voice(sample_rate: int, seconds: float = 4.0) -> Tensor:

@@ -1,14 +1,51 @@
 """Weights under our names and under others', with every tensor accounted for."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from speechssl.errors import CheckpointError
+from speechssl.interop.imported import Architecture, Imported
 from speechssl.interop.naming import OLD_WEIGHT_NORM, Pair
 
+MASKS = "encoder.mask_embedding"
 _SHOWN = 12
+
+
+def take_over(
+    architecture: Architecture,
+    pairs_of: Callable[[Architecture], list[Pair]],
+    theirs: Mapping[str, Tensor],
+    *,
+    source: Path,
+    format: str,
+    ignored: Collection[str] = (),
+) -> Imported:
+    """A model of others under our names.
+
+    Args:
+        architecture: what it is said to be; its sizes are judged before anything is made of them.
+        pairs_of: lists its tensors.
+        theirs: weights as the source calls them.
+        source: for messages.
+        format: of the source.
+        ignored: names of the source that are no weights of the model.
+
+    Raises:
+        CheckpointError: no model has these sizes, or tensors are not those of one.
+    """
+    shapes = architecture.shapes(str(source))
+    pairs = pairs_of(architecture)
+    if architecture.kind != "pretrain":
+        # Models that were made without masks have no embedding of them, which nothing else uses.
+        pairs = [pair for pair in pairs if pair.ours != MASKS or pair.theirs[0] in theirs]
+    weights = to_ours(pairs, theirs, shapes, source=str(source), ignored=ignored)
+    if MASKS not in weights:
+        weights[MASKS] = torch.zeros(shapes[MASKS])
+        architecture.notes.append("no mask embedding in the model: zeros in its place")
+    return Imported(architecture, weights, source, format)
 
 
 def to_ours(
@@ -91,11 +128,6 @@ def their_shape(pair: Pair, shape: torch.Size) -> torch.Size:
     if pair.their_shape is not None:
         return torch.Size(pair.their_shape)
     return torch.Size((shape[0] // len(pair.theirs), *shape[1:]))
-
-
-def num_rows(value: Tensor) -> int:
-    """Size of the first dimension, 0 without one: the outputs of a linear layer by its weight."""
-    return value.shape[0] if value.dim() else 0
 
 
 def modern_name(name: str) -> str:

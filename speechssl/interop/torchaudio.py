@@ -16,7 +16,7 @@ from speechssl.installation import import_torchaudio
 from speechssl.interop.imported import Architecture, Family, Imported, make_vocabulary
 from speechssl.interop.naming import TORCHAUDIO, Pair, model_pairs
 from speechssl.interop.proof import CONTEXT, FEATURES, LOGITS, Reference, Stages, layer_name
-from speechssl.interop.tensors import first_line, to_ours
+from speechssl.interop.tensors import first_line, take_over
 from speechssl.objectives.contrastive import ContrastiveDraw
 from speechssl.text.vocabulary import Vocabulary
 
@@ -53,11 +53,8 @@ def read_pipeline(name: str) -> Imported:
         family = "hubert"
     vocabulary = vocabulary_of(bundle)
     architecture = Architecture("encoder" if vocabulary is None else "ctc", family, model, vocabulary=vocabulary)
-    shapes = architecture.shapes(name)
-    weights = to_ours(their_pairs(architecture), inner_module(module).state_dict(), shapes, source=name)
-    weights["encoder.mask_embedding"] = torch.zeros(shapes["encoder.mask_embedding"])
-    architecture.notes.append("torchaudio keeps no mask embedding: zeros in its place")
-    return Imported(architecture, weights, Path(name), FORMAT)
+    state = inner_module(module).state_dict()
+    return take_over(architecture, their_pairs, state, source=Path(name), format=FORMAT)
 
 
 def inner_module(module: Any) -> Any:

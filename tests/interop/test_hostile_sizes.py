@@ -13,8 +13,7 @@ from fairseq_models import archive_of, code_of
 from speechssl.config import ContextConfig, ContrastiveConfig, FeatureEncoderConfig, ModelConfig
 from speechssl.errors import CheckpointError
 from speechssl.interop import pickles
-from speechssl.interop.imported import Architecture
-from speechssl.interop.sizes import check_sizes
+from speechssl.interop.imported import Architecture, check_sizes
 from speechssl.interop.torch_files import TorchFile, read_torch_file
 
 

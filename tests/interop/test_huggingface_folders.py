@@ -16,10 +16,11 @@ from torch import Tensor
 
 from speechssl.config import TranscribeConfig
 from speechssl.errors import CheckpointError
+from speechssl.evaluation.stored import write_evaluation
 from speechssl.interop.huggingface import read_huggingface
 from speechssl.interop.huggingface_config import read_architecture
 from speechssl.interop.huggingface_reference import huggingface_reference
-from speechssl.interop.proof import made_voice, proof_audio, prove
+from speechssl.interop.proof import made_voice, prove
 from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import load_checkpoint
 from speechssl.verbs.transcribe import transcribe
@@ -64,8 +65,7 @@ def test_the_differences_are_shown_by_stage(
     transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_model(transformers, "Wav2Vec2ForPreTraining", tmp_path / "theirs", **LARGE)
-    soundfile.write(tmp_path / "voice.flac", made_voice(8000)[0].numpy(), 8000)
-    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours", "--audio", tmp_path / "voice.flac") == 0
+    assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
     printed = capsys.readouterr().out
     stages = [line.split("  ")[1] for line in printed.splitlines() if line.startswith("  ")]
     assert stages == ["feature encoder", "layer 1", "layer 2", "context", "contrastive loss"]
@@ -92,7 +92,7 @@ def test_what_computes_something_else_is_not_written(transformers: Any, tmp_path
     imported.weights[weight] = 1.01 * imported.weights[weight] + 0.01
     stage = "logits" if weight.startswith("head") else "layer 2"
     with pytest.raises(CheckpointError, match=f"differ, first at {stage}"):
-        prove(imported.build(), reference, proof_audio(None, RATE), 1e-4)
+        prove(imported.build(), reference, made_voice(RATE), 1e-4)
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_an_imported_encoder_is_finetuned_and_a_pretrained_one_goes_on(
     )
 
 
-def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path) -> None:
+def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path, capsys: Any) -> None:
     save_model(transformers, "Wav2Vec2ForCTC", tmp_path / "theirs")
     assert run_verb("import", tmp_path / "theirs", tmp_path / "ours") == 0
     figures = {
@@ -281,11 +281,17 @@ def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path) -> None:
         "num_words": 70,
         "update": 0,
     }
-    (tmp_path / "ours" / "evaluate_test").mkdir()
-    (tmp_path / "ours" / "evaluate_test" / "metrics.json").write_text(json.dumps(figures))
+    for name, content in (
+        ("evaluate_test", figures),
+        ("evaluate_cut", {"wer": 0.5}),
+        ("evaluate_old", figures | {"update": 1}),
+    ):
+        write_evaluation(tmp_path / "ours" / name, [], content)
     assert run_verb("export", tmp_path / "ours", tmp_path / "out" / "mine", "--license", "cc-by-4.0") == 0
     card = (tmp_path / "out" / "mine" / "README.md").read_text()
     assert "license: cc-by-4.0" in card
+    assert f"note: {tmp_path / 'ours' / 'evaluate_cut'}: no whole evaluation" in capsys.readouterr().out
+    assert card.count("| evaluate_") == 1
     assert "| evaluate_test | 7 | 70 | 25.0% | 20.0 to 30.0 | 10.0% |" in card
     assert "imported from theirs (Hugging Face)" in card
     assert str(tmp_path) not in card, "no paths of this machine"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 import torch
 import torchaudio
 from changing import with_values
@@ -19,7 +18,6 @@ from torchaudio.pipelines._wav2vec2 import utils
 from speechssl.cli import main
 from speechssl.config import ModelConfig
 from speechssl.config.reading import from_dict
-from speechssl.interop.exporting import architecture_of
 from speechssl.interop.imported import Architecture, Imported
 from speechssl.interop.proof import compare, our_stages
 from speechssl.interop.tensors import to_ours, to_theirs
@@ -34,6 +32,7 @@ from speechssl.model.relative_position import RelativePositionBias
 from speechssl.recogniser import load_recogniser
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import load_checkpoint
+from speechssl.verbs.export import architecture_of
 
 SOUND = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(1))
 LABELS = ["-", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -58,11 +57,9 @@ def make_model(**options: Any) -> Any:
     return model.eval()
 
 
-def run_import(folder: Path, *argv: object) -> int:
-    """The verb, with a recording of half a second for the proof."""
-    recording = folder / "sound.wav"
-    soundfile.write(recording, SOUND[0].numpy(), 16000)
-    return main(["import", *map(str, argv), "--audio", str(recording)])
+def run_import(*argv: object) -> int:
+    """The verb."""
+    return main(["import", *map(str, argv)])
 
 
 def load_model_config(config: dict[str, Any]) -> ModelConfig:
@@ -142,7 +139,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
 def test_a_pipeline_by_its_name(tmp_path: Path, server: FakeServer, name: str) -> None:
     options = PIPELINES[name][1]
     family = {"HUBERT_LARGE": "hubert", "WAVLM_LARGE": "wavlm"}.get(name, "wav2vec2")
-    assert run_import(tmp_path, f"torchaudio:{name}", tmp_path / "out", "--tolerance", "1e-5") == 0
+    assert run_import(f"torchaudio:{name}", tmp_path / "out", "--tolerance", "1e-5") == 0
     checkpoint = load_checkpoint(tmp_path / "out")
     assert checkpoint.origin == {"family": family, "format": "torchaudio", "source": f"torchaudio:{name}"}
     assert all(call["weights_only"] for call in server.calls)
@@ -163,13 +160,13 @@ def test_a_pipeline_by_its_name(tmp_path: Path, server: FakeServer, name: str) -
 
 def test_a_pipeline_that_cannot_be_had(tmp_path: Path, server: FakeServer, capsys: Any) -> None:
     server.states.clear()
-    assert run_import(tmp_path, "torchaudio:WAV2VEC2_BASE", tmp_path / "out") == 2
+    assert run_import("torchaudio:WAV2VEC2_BASE", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "torchaudio:WAV2VEC2_BASE: its weights cannot be fetched or read" in error
     assert "no route to host" in error
-    assert run_import(tmp_path, "torchaudio:WAV2VEC_BASE", tmp_path / "out") == 2
+    assert run_import("torchaudio:WAV2VEC_BASE", tmp_path / "out") == 2
     assert "the nearest is torchaudio:WAV2VEC2_BASE (all: HUBERT_ASR_LARGE," in capsys.readouterr().err
-    assert run_import(tmp_path, "torchaudio:WAV2VEC2_BASE", tmp_path / "out", "--labels", "labels.txt") == 2
+    assert run_import("torchaudio:WAV2VEC2_BASE", tmp_path / "out", "--labels", "labels.txt") == 2
     assert "--labels is for fairseq's checkpoints that hold none" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -194,7 +191,7 @@ def test_a_hostile_state_dict_is_refused(tmp_path: Path, capsys: Any) -> None:
     marker = tmp_path / "executed"
     state = make_model().state_dict() | {"aux": Trap(eval, f"open({str(marker)!r}, 'w')")}
     save(tmp_path / "state.pt", state)
-    assert run_import(tmp_path, tmp_path / "state.pt", tmp_path / "out") == 2
+    assert run_import(tmp_path / "state.pt", tmp_path / "out") == 2
     assert "eval, where only tensors and plain values were expected" in capsys.readouterr().err
     assert not marker.exists()
     assert not (tmp_path / "out").exists()
@@ -202,6 +199,6 @@ def test_a_hostile_state_dict_is_refused(tmp_path: Path, capsys: Any) -> None:
 
 def test_weights_alone_are_refused_with_the_way_round(tmp_path: Path, capsys: Any) -> None:
     save(tmp_path / "state.pt", make_model().state_dict())
-    assert run_import(tmp_path, tmp_path / "state.pt", tmp_path / "out") == 2
+    assert run_import(tmp_path / "state.pt", tmp_path / "out") == 2
     assert "Weights alone do not tell what they compute: models of torchaudio's are given by" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

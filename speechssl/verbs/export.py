@@ -1,28 +1,19 @@
-"""The verb ``export``: a checkpoint in a format that others load, if it computes the same there."""
+"""``speechssl export``: a checkpoint in a format that others load, if it computes the same there."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-import safetensors
 from torch import Tensor
 
 from speechssl.config import ContrastiveConfig, ExportConfig, HeadConfig, ModelConfig, PretrainConfig
 from speechssl.config.limits import check
 from speechssl.config.reading import from_dict
-from speechssl.errors import CheckpointError
-from speechssl.files import partial_of, written_whole
 from speechssl.interop.huggingface import write_huggingface
 from speechssl.interop.huggingface_config import check_expressible
 from speechssl.interop.huggingface_reference import huggingface_reference
 from speechssl.interop.imported import FAMILIES, Architecture
 from speechssl.interop.model_card import model_card
 from speechssl.interop.onnx_models import export_onnx
-from speechssl.interop.proof import proof_audio, prove
-from speechssl.interop.tensors import first_line
+from speechssl.interop.proof import made_voice, prove
+from speechssl.interop.whole_folder import check_new, new_folder
 from speechssl.model.loading import load_weights
-from speechssl.outputs import check_output_folder
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 
@@ -34,7 +25,6 @@ def run(config: ExportConfig) -> None:
         ConfigError: the output cannot be made, or a package that is needed is not installed.
         CheckpointError: the output is there already, or there is no checkpoint, or one that the format cannot hold;
             nothing is left then.
-        DataError: an evaluation for the model card that cannot be read.
     """
     check(config)
     check_new(config.output)
@@ -47,18 +37,16 @@ def run(config: ExportConfig) -> None:
         print(f"note: the encoder alone is written, since other frameworks have no {name} of this kind")
     module, weights = architecture.build(), weights_of(checkpoint, architecture)
     load_weights(module, weights, source=checkpoint.path)
-    audio = proof_audio(config.audio, architecture.model.sample_rate)
     with new_folder(config.output) as folder:
         if config.to == "onnx":
-            export_onnx(folder, architecture, module, audio=audio, tolerance=config.tolerance, proof=config.proof)
+            export_onnx(folder, architecture, module, tolerance=config.tolerance, proof=config.proof)
         else:
-            card = model_card(
-                checkpoint, architecture, config.evaluations, name=config.output.name, license=config.license
-            )
+            card = model_card(checkpoint, architecture, name=config.output.name, license=config.license)
             write_huggingface(folder, architecture, weights)
             (folder / "README.md").write_text(card, encoding="utf-8")
             if config.proof:
-                prove(module, huggingface_reference(folder, architecture), audio, config.tolerance)
+                voice = made_voice(architecture.model.sample_rate)
+                prove(module, huggingface_reference(folder, architecture), voice, config.tolerance)
         if not config.proof:
             print("not proved (--proof false)")
     print(f"{config.output}: {', '.join(sorted(path.name for path in config.output.iterdir()))}")
@@ -84,26 +72,3 @@ def weights_of(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, 
     """The weights of a checkpoint that are of its architecture."""
     is_encoder = architecture.kind == "encoder"
     return {k: v for k, v in checkpoint.model_state.items() if not is_encoder or k.startswith("encoder.")}
-
-
-def check_new(output: Path) -> None:
-    """Raise CheckpointError if the name is taken, ConfigError if no folder of it can be made."""
-    if os.path.lexists(output):
-        raise CheckpointError(f"{output}: is there already; delete it or choose another --output")
-    check_output_folder(partial_of(output))
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """A folder that gets its name when all is well, and is deleted otherwise.
-
-    Raises:
-        CheckpointError: nothing can be written there.
-    """
-    try:
-        with written_whole(output) as partial:
-            partial.mkdir()
-            yield partial
-    except (OSError, safetensors.SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise CheckpointError(f"{output}: cannot be written ({reason}); nothing is left of it") from error
