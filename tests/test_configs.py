@@ -119,7 +119,7 @@ def test_every_published_configuration_is_tested() -> None:
 
 def readme_commands() -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    return re.findall(r"^    (speechssl .*)$", text, re.MULTILINE)
+    return re.findall(r"^(speechssl .*)$", text, re.MULTILINE)
 
 
 def test_readme_has_commands() -> None:
