@@ -7,7 +7,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from speechssl.data.batches import Batch
+from speechssl.evaluation.geometry import effective_rank
 from speechssl.training.task import StepOutput
+
+MAX_VECTORS = 4096
+"""Of a micro-batch's context that its effective rank is taken of."""
 
 
 class Meter:
@@ -59,7 +63,7 @@ class Meter:
         figures = {name: value / max(num_targets, 1.0) for name, value in zip(names, sums, strict=True)}
         figures["gradient_norm"] = float(torch.stack(self.norms).mean())
         if self.context is not None:
-            figures["effective_rank"] = effective_rank(self.context)
+            figures["effective_rank"] = effective_rank(self.context.flatten(0, 1)[:MAX_VECTORS].float())
         figures["audio_seconds_per_second"] = audio_seconds / elapsed
         figures["padding_share"] = 1.0 - audio_seconds / max(padded_seconds, 1e-9)
         if bad_samples:
@@ -68,14 +72,3 @@ class Meter:
         self.reset()
         self.wait_at_start = wait_seconds
         return figures
-
-
-def effective_rank(context: Tensor, max_vectors: int = 4096) -> float:
-    """Exponential of the entropy of the normalised singular values (Roy and Vetterli 2007) of (B, T, D) vectors."""
-    vectors = context.flatten(0, 1)[:max_vectors].float()
-    vectors = vectors - vectors.mean(0)
-    if not bool(vectors.isfinite().all()):
-        return float("nan")
-    values = torch.linalg.eigvalsh(vectors.T @ vectors).clamp(min=0).sqrt()
-    shares = values / values.sum().clamp(min=1e-12)
-    return float(torch.exp(-(shares * torch.log(shares + 1e-12)).sum()))
