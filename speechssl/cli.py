@@ -68,6 +68,7 @@ VERBS = {
         when_interrupted="what was transcribed is above, or with --output in .partial_ and its name",
         ends_at_once=True,
     ),
+    "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
     "import": Verb(config.ImportConfig, "speechssl.verbs.import_", positionals=("checkpoint", "output")),
     "export": Verb(config.ExportConfig, "speechssl.verbs.export", positionals=("checkpoint", "output")),
     "report": Verb(config.ReportConfig, "speechssl.verbs.report", positionals=("experiment",)),

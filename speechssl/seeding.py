@@ -25,11 +25,14 @@ class Purpose(Enum):
     MIXTURE = ("numpy", 2)  # which source a micro-batch is of, by stream and cycle
     SPEED = ("numpy", 3)  # of a micro-batch, by stream and update
     AUGMENTATION = ("numpy", 4)  # all else that is done to a sample, by stream, update and key
+    PROBE_CHOICES = ("numpy", 5)  # of utterances that are held out, and of tokens
     WEIGHTS = ("torch", 0)  # of a new model
     NOISE = ("torch", 1)  # inside the network, by update and stream
     MASKS = ("torch", 2)  # and negatives, by update and stream
     DEV = ("torch", 3)  # the seed of crops and masks of held-out audio
     UNITS = ("torch", 4)  # that are predicted
+    PROBE_HEADS = ("torch", 5)  # their weights and dropout
+    PROBE_ORDER = ("torch", 6)  # of a head's samples, by epoch
 
     @property
     def number(self) -> int:

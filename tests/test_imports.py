@@ -15,6 +15,7 @@ LAYERS = (
     {"training", "decoding", "evaluation"},
     {"embedder", "recogniser"},
     {"tasks", "report", "interop"},
+    {"probing"},
     {"verbs"},
     {"cli", "__init__"},
     {"__main__"},

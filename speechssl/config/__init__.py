@@ -8,6 +8,7 @@ the recipes' ``conf/*.yaml`` hold what differs. Nothing here imports torch, so t
 from speechssl.config.augmentation import *
 from speechssl.config.model import *
 from speechssl.config.objectives import *
+from speechssl.config.probing import *
 from speechssl.config.runs import *
 from speechssl.config.shards import *
 from speechssl.config.streams import *

@@ -1,0 +1,76 @@
+"""Probing: what the layers of an encoder know."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from speechssl.config.limits import BelowOne, Count, Factor, Section, Seed, Size
+from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+
+
+@dataclass(frozen=True)
+class HeadTrainingConfig(Section):
+    """Heads on frozen frames."""
+
+    lstm_dim: Size = 64
+    """Units per direction of the recurrent head's LSTM layer."""
+    dropout: BelowOne = 0.2
+    """On what enters each layer of a head."""
+    updates: Count = 200
+    """Updates of a head that PyTorch trains."""
+    max_batch_frames: Count = 2_000
+    """Frames per update, padding included."""
+    learning_rate: Factor = 5e-3
+    """Peak learning rate of Adam."""
+    max_grad_norm: Factor = 1.0
+    """Gradients of a larger norm are scaled down to it."""
+
+
+ProbeTask = Literal["ctc", "speaker", "verification", "language", "units", "abx", "rank", "cka"]
+
+
+@dataclass(frozen=True)
+class ProbeConfig(Section):
+    """Say what each layer of an encoder knows, beside log-mel energies, MFCC and random weights."""
+
+    checkpoint: Path
+    """Run folder (its best checkpoint, or else its newest) or one checkpoint; its encoder stays as it is."""
+    train: EvaluationSetConfig
+    """Audio that heads learn from, with what the shards say of it."""
+    test: EvaluationSetConfig
+    """Audio that is scored."""
+    output: Path
+    """Folder for probe.json and probe.png."""
+    tasks: list[ProbeTask] = field(
+        default_factory=lambda: ["ctc", "speaker", "verification", "language", "units", "abx", "rank", "cka"]
+    )
+    """"ctc": characters and words; "speaker": who speaks, in held-out utterances of train; "verification": whether two
+    utterances of test are of one speaker, whom train does not have; "language": of test; without any training, "units"
+    and "abx": how far k-means units and distances follow the aligned characters; "rank": directions in use; "cka": what
+    layers have in common. What the shards cannot tell is left out, and named."""
+    layers: list[str] = field(default_factory=list)
+    """Some of "features" (what the transformer gets), "block_1" and so on, "context"; if absent, all but the last."""
+    baselines: list[Literal["log_mel", "mfcc", "random"]] = field(default_factory=lambda: ["log_mel", "mfcc", "random"])
+    """What is scored in the same way: spectral features at the encoder's frame rate, and the first and last of the
+    layers with random weights."""
+    aligner: Path | None = None
+    """Fine-tuning run whose recogniser says when the characters of test were said, for "units" and "abx"."""
+    heads: HeadTrainingConfig = HeadTrainingConfig()
+    """How heads are trained."""
+    num_seeds: Count = 3
+    """Heads, held-out utterances and k-means of each layer, whose mean and spread are told."""
+    num_units: Size = 100
+    """Entries of k-means."""
+    bootstrap_samples: Size = 10_000
+    """Resamples behind 95% intervals: of speakers if the shards know all, and at least 10; else of utterances."""
+    seed: Seed = 0
+    """Of the first of the heads."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""
+
+    def problems(self) -> Iterator[str]:
+        """Sets without shards."""
+        for name, data in (("train", self.train), ("test", self.test)):
+            if not data.shards:
+                yield f"{name}.shards {NO_SHARDS}"
