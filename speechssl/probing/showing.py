@@ -54,7 +54,7 @@ def make_table(figures: Sequence[Figure], title: str) -> Table:
     table.add_column("measure", no_wrap=True)
     table.add_column("head", no_wrap=True)
     for layer in layers:
-        table.add_column(layer.replace("_", " "), justify="right")
+        table.add_column(layer.replace("_", "\n"), justify="right", no_wrap=True)
     for (task, name), measure in MEASURES.items():
         rows: dict[str, dict[str, Figure]] = {}
         for figure in figures:

@@ -182,8 +182,11 @@ def write_results(config: ProbeConfig, subject: Subject, figures: list[Figure], 
     checkpoint = subject.embedder.checkpoint
     title = f"{checkpoint.path.parent.parent.name}, update {checkpoint.update}: what its layers know (%)"
     plot_probe(figures, common, title, config.output / PLOT_FILE)
+    table = make_table(figures, title)
     console = Console()
-    console.print(make_table(figures, title))
+    # A line that a narrow terminal breaks can be read, cells that are cut short cannot.
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1_000)).maximum)
+    console.print(table)
     lines = [f"left out: {name}: {why}" for name, why in found.left_out.items()]
     lines += [str(config.output / name) for name in PROBE_FILES]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
