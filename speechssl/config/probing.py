@@ -70,7 +70,9 @@ class ProbeConfig(Section):
     """Device kind."""
 
     def problems(self) -> Iterator[str]:
-        """Sets without shards."""
+        """Nothing to do, and sets without shards."""
+        if not self.tasks:
+            yield "tasks is empty, expected at least one"
         for name, data in (("train", self.train), ("test", self.test)):
             if not data.shards:
                 yield f"{name}.shards {NO_SHARDS}"
