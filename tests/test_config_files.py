@@ -23,6 +23,7 @@ from speechssl.config import (
     VerifyConfig,
 )
 from speechssl.config.help import field_texts, help_text
+from speechssl.config.limits import problems_of
 from speechssl.config.reading import from_dict, parse, to_dict, to_yaml
 from speechssl.config.schema import convert, schema_of
 from speechssl.config.sources import SHIPPED, read_arguments, shipped_names
@@ -398,3 +399,23 @@ def test_a_section_of_several_kinds_has_the_keys_of_the_one_that_is_named(tmp_pa
         f"{path}: objective.num_negatives is no key of objective.name masked_prediction, but of another; "
         "take it out of there, or give that"
     )
+
+
+def test_a_key_is_given_once_in_a_file_however_it_is_spelt(tmp_path):
+    path = write(tmp_path / "c.yaml", "data: {num_streams: 3}\ndata.num_streams: 5\n")
+    assert problem_of(PretrainConfig, "--config", str(path)) == f"{path}: data.num_streams is given 2 times"
+
+
+def test_a_glob_may_begin_with_a_bracket():
+    assert parse(VerifyConfig, ["[ab]*.tar"], positionals=["shards"]).shards == ["[ab]*.tar"]
+
+
+def test_messages_have_no_credentials():
+    told = problem_of(PretrainConfig, "--data.shard", "https://user:secret@host/x.tar?sig=abc")
+    assert "https://host/x.tar" in told
+    assert not re.search("secret|sig|abc", told)
+
+
+def test_limits_on_length_leave_samples():
+    config = parse(PretrainConfig, ["--data.shards", "a", "--data.min_seconds", "30", "--data.max_seconds", "10"])
+    assert problems_of(config) == ["data.min_seconds is 30, above max_seconds (10): no sample is left"]

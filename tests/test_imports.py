@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "speechssl"
 LAYERS = (
     {"cores", "errors", "files"},
-    {"config", "frames", "installation", "outputs", "seeding"},
+    {"config", "frames", "installation", "outputs", "redaction", "seeding"},
     {"audio", "text"},
     {"model", "shards"},
     {"ingest", "remote"},

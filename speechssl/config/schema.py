@@ -4,12 +4,14 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
 from speechssl.config.limits import Section, hints_of
+from speechssl.redaction import redact_addresses
 
 
 class Schema(NamedTuple):
@@ -82,7 +84,7 @@ def _convert(hint: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_to_any(parts, value)
     if origin in (list, tuple) and isinstance(value, str):
-        value = yaml.safe_load(value) if value.lstrip().startswith("[") else [value]
+        value = _items(value)
     is_text = isinstance(value, str) and "\0" not in value and (value != "" or hint is str)
     match value:
         case list() | tuple() if origin is list and "" not in value:
@@ -104,6 +106,15 @@ def _convert(hint: Any, value: Any) -> Any:
         case float() if hint is float:
             return value
     raise ValueError
+
+
+def _items(text: str) -> list[Any]:
+    """A list in YAML, or else the text as its only item: a glob may begin with a bracket."""
+    if text.lstrip().startswith("["):
+        with suppress(yaml.YAMLError):
+            if isinstance(found := yaml.safe_load(text), list):
+                return found
+    return [text]
 
 
 def _convert_to_any(options: list[Any], value: Any) -> Any:
@@ -138,7 +149,7 @@ def describe(hint: Any) -> str:
 
 def show(value: Any) -> str:
     """A value for a message, cut to fit a line."""
-    text = repr(value)
+    text = redact_addresses(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -5,6 +5,7 @@ that recipes can share one model; wherever a YAML file is expected, the name of 
 """
 
 import os.path
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,10 @@ class Sources:
             reason = f"{where}: {reason}{by_name}" if name else "expected a YAML file, found an empty text"
             self.problems.append(f"{written_in}: {reason}")
             return
+        num_before = len(self.settings)
         self.read_mapping(content, prefix=prefix, source=str(path), folder=path.parent)
+        times = Counter(item.key for item in self.settings[num_before:] if item.source == str(path))
+        self.problems += [f"{path}: {key} is given {times[key]} times" for key in times if times[key] > 1]
 
     def read_mapping(self, mapping: Mapping[Any, Any], *, prefix: str, source: str, folder: Path) -> None:
         """Flatten nested keys into settings; what stands under an unknown key is reported key by key."""

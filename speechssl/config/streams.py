@@ -44,6 +44,8 @@ class StreamConfig(Section):
     def problems(self) -> Iterator[str]:
         if not self.shards:
             yield f"shards {NO_SHARDS}"
+        if self.min_seconds > self.max_seconds:
+            yield f"min_seconds is {self.min_seconds:g}, above max_seconds ({self.max_seconds:g}): no sample is left"
         if self.source_weights and self.source_temperature:
             yield "source_weights and source_temperature are both given; give one of them"
         if self.source_weights and len(self.source_weights) != len(self.shards):

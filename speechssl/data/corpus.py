@@ -24,11 +24,6 @@ class SampleRef(SampleEntry):
     store: ShardStore | None = None
     """Where the shard is read; None: at its path."""
 
-    @property
-    def key_in_shard(self) -> str:
-        """Its name in the shard; keys there have no slash."""
-        return self.key.rpartition("/")[2]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus(SampleTable):

@@ -20,7 +20,6 @@ from speechssl.report.ingest_summary import headline
 from speechssl.shards.writer import to_pcm
 
 COLOUR = "#1f6fb4"
-CLIPPED_COLOUR = "#c03030"
 NUM_COLUMNS = 4
 SHOWN_SECONDS = 8.0
 NUM_MELS = 80

@@ -1,18 +1,18 @@
 """Addresses that shards come from, and how they are shown: without credentials."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
+
+from speechssl.redaction import ADDRESS, redact_addresses
 
 _PIPE = "pipe:"
 """Before a command of webdataset, which we do not run."""
 SCHEMES = ("https", "http", "s3", "gs", "hf")
-_ADDRESS = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^/\s]*)(\S*)")
 
 
 def is_remote(name: str) -> bool:
     """Whether a name is an address, or a command, and not a path of this machine."""
-    return name.startswith(_PIPE) or _ADDRESS.match(name) is not None
+    return name.startswith(_PIPE) or ADDRESS.match(name) is not None
 
 
 def redact(name: str) -> str:
@@ -37,19 +37,6 @@ def without_credentials(configuration: Any) -> Any:
         else without_credentials(value)
         for key, value in configuration.items()
     }
-
-
-def redact_addresses(text: str) -> str:
-    """A text whose addresses have no credentials."""
-
-    def bare(match: re.Match[str]) -> str:
-        scheme, host, rest = match.groups()
-        # Elsewhere than in http a question mark may stand for any letter.
-        rest = re.sub(r"[?#].*" if scheme.lower() in ("http", "https") else r"\?[^?]*=.*", "", rest)
-        host = host.rpartition("@")[2].partition("?")[0]
-        return f"{scheme}://{host}{rest}"
-
-    return _ADDRESS.sub(bare, text)
 
 
 def opening_hint(name: str) -> str:
