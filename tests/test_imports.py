@@ -13,7 +13,7 @@ LAYERS = (
     {"data"},
     {"objectives"},
     {"training", "decoding", "evaluation"},
-    {"embedder", "recogniser"},
+    {"embedder", "embedding", "recogniser"},
     {"tasks", "report", "interop"},
     {"probing"},
     {"verbs"},
