@@ -69,6 +69,12 @@ VERBS = {
         ends_at_once=True,
     ),
     "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
+    "embed": Verb(
+        config.EmbedConfig,
+        "speechssl.verbs.embed",
+        positionals=("checkpoint", "output"),
+        when_interrupted="the same command goes on from the parts that are whole",
+    ),
     "import": Verb(config.ImportConfig, "speechssl.verbs.import_", positionals=("checkpoint", "output")),
     "export": Verb(config.ExportConfig, "speechssl.verbs.export", positionals=("checkpoint", "output")),
     "report": Verb(config.ReportConfig, "speechssl.verbs.report", positionals=("experiment",)),

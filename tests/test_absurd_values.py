@@ -24,6 +24,7 @@ WORK = {
     "evaluate": "speechssl.verbs.evaluate.evaluate",
     "transcribe": "speechssl.verbs.transcribe.transcribe",
     "probe": "speechssl.verbs.probe.score_layers",
+    "embed": "speechssl.verbs.embed.write_parts",
     "import": "speechssl.verbs.import_.prove",
     "export": "speechssl.verbs.export.prove",
     "report": "speechssl.verbs.report.plot_run",
@@ -76,6 +77,7 @@ def commands(
         "evaluate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "transcribe": {"checkpoint": str(finetuned), "audio": audio, "accelerator": "cpu"},
         "probe": {"checkpoint": str(finetuned), "train.shards": data, "test.shards": data, "output": output},
+        "embed": {"checkpoint": str(finetuned), "shards": data, "output": output, "accelerator": "cpu"},
         "import": {"checkpoint": str(exported), "output": output},
         "export": {"checkpoint": str(finetuned), "output": output},
         "report": {"experiment": str(pretrained)},
@@ -144,7 +146,7 @@ def test_the_commands_are_right_but_for_the_values(verb: str, commands: dict[str
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
-@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "transcribe", "plan"])
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "transcribe", "embed", "plan"])
 def test_a_device_that_is_not_there_is_one_line(
     verb: str,
     kind: str,

@@ -52,8 +52,8 @@ def test_help_answers_in_under_a_second_and_imports_no_torch(argv):
     assert done.stdout.startswith("usage: speechssl")
 
 
-@pytest.mark.parametrize("name", ["transcribe", "evaluate"])
-def test_using_a_recogniser_imports_what_it_needs_alone(name):
+@pytest.mark.parametrize("name", ["transcribe", "evaluate", "embed"])
+def test_using_a_model_imports_what_it_needs_alone(name):
     """Of a recording's minute in memory, imports are more than half: PyTorch's compiler alone would be 120 MiB."""
     code = f"import sys\nimport {cli.VERBS[name].module}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)

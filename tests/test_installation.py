@@ -88,6 +88,7 @@ VERBS = {
     "finetune": ("--train.shards", "shards", "--dev.shards", "shards", "--output", "run"),
     "evaluate": ("run", "--data.shards", "shards", "--output", "scores"),
     "transcribe": ("run", "a.wav"),
+    "embed": ("run", "features", "--audio", "a.wav"),
     "import": ("model", "run"),
     "export": ("run", "model"),
     "report": ("exp", "--recipe", "quickstart"),

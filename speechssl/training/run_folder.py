@@ -35,11 +35,15 @@ def check_run_folder(run: Path) -> None:
 
 
 @contextmanager
-def run_lock(run: Path) -> Iterator[None]:
+def run_lock(run: Path, *, doing: str = "training in") -> Iterator[None]:
     """Hold a run folder against other runs, on file systems that have locks; the first rank holds it for all.
 
+    Args:
+        run: the folder.
+        doing: what is done in it, for the message.
+
     Raises:
-        ConfigError: another run is training in it.
+        ConfigError: another process does it.
     """
     if not is_first_rank():
         yield
@@ -50,7 +54,7 @@ def run_lock(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{run}: another process is training in this folder; wait for it, stop it, or give another --output"
+                f"{run}: another process is {doing} this folder; wait for it, stop it, or give another --output"
             ) from None
         except OSError:
             pass  # a file system without locks

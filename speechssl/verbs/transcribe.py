@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from speechssl.audio.formats import AUDIO_SUFFIXES
+from speechssl.audio.folders import find_audio
 from speechssl.config import TranscribeConfig
 from speechssl.config.limits import check
 from speechssl.decoding.long_form import open_recording
@@ -76,26 +76,6 @@ def path_of(line: str) -> str | None:
     content = json.loads(line)
     is_ours = isinstance(content, dict) and content.keys() == {"path", "text", "seconds", "confidence"}
     return content["path"] if is_ours else None
-
-
-def find_audio(sources: list[Path]) -> list[Path]:
-    """Files as given, folders by their audio files, in order of name.
-
-    Raises:
-        ConfigError: nothing was given, or a folder holds none.
-    """
-    paths: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-            if not found:
-                raise ConfigError(f"{source}: no audio files here ({', '.join(sorted(AUDIO_SUFFIXES))})")
-            paths += found
-        else:
-            paths.append(source)
-    if not paths:
-        raise ConfigError("no audio files were given")
-    return paths
 
 
 def transcribe(
