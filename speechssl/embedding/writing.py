@@ -76,7 +76,8 @@ def write_parts(work: Work, source: Source, folder: PartFolder) -> None:
         logger.info("%s: %d parts, of %d recordings, are there already", folder.path, len(folder.parts), done)
     columns = (TextColumn("embedding"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     entries = source.entries(done)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=sum(sizes))
         progress.advance(task, sum(sizes[:done]))
         while done < len(sizes):

@@ -181,6 +181,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not (config.output / UNFINISHED).exists()
 
 
+def test_a_part_that_is_cut_off_is_not_there(config: EmbedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_the_disk(path: Path, *_: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(embed, "writer_of", lambda _: fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        embed.run(config)
+    assert [path.name for path in config.output.rglob("*part-*")] == []
+    monkeypatch.undo()
+    assert embed.run(config)["num_recordings"] == 24
+
+
 def test_what_is_finished_is_left_alone(
     config: EmbedConfig, encoder: Embedder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
