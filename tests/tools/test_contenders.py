@@ -41,6 +41,7 @@ def test_each_contender_has_its_own_memory_and_line(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("module", "without"),
     [
+        ("bench_embed", {"torch", "transformers", "yaml"}),
         ("bench_infer", {"torch", "transformers", "onnxruntime", "yaml"}),
         ("infer_torch", {"transformers", "torchaudio", "onnxruntime", "speechssl.model.encoder", "torch._dynamo"}),
     ],
