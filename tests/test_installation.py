@@ -88,6 +88,7 @@ VERBS = {
     "finetune": ("--train.shards", "shards", "--dev.shards", "shards", "--output", "run"),
     "evaluate": ("run", "--data.shards", "shards", "--output", "scores"),
     "transcribe": ("run", "a.wav"),
+    "probe": ("run", "--train.shards", "shards", "--test.shards", "shards", "--output", "scores"),
     "embed": ("run", "features", "--audio", "a.wav"),
     "import": ("model", "run"),
     "export": ("run", "model"),
