@@ -27,7 +27,8 @@ def find_remote(patterns: Mapping[int, str], store: ShardStore) -> dict[str, int
     for number, pattern in patterns.items():
         try:
             for url in _expand_braces(pattern):
-                found = dict.fromkeys(_shards_at(url, store), number) | found
+                for shard in _shards_at(url, store):
+                    found.setdefault(shard, number)
         except DataError as error:
             problems.append(str(error))
     if problems:

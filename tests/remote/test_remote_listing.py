@@ -1,6 +1,7 @@
 """What an entry of shards stands for elsewhere."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,9 @@ def test_a_damaged_index_is_named_by_its_address(server: FaultyServer, site: Pat
 def test_what_is_not_here_cannot_be_listed_as_if_it_were() -> None:
     with pytest.raises(DataError, match=r"https://host/a.tar: is not on this machine; copy the shards here"):
         find_shards(["https://someone:word@host/a.tar?sig=secret"])
+
+
+def test_many_shards_are_listed_in_time_that_grows_with_their_number(store: ShardStore) -> None:
+    start = time.process_time()
+    assert len(find_remote({0: "https://host/shard-{000000..039999}.tar"}, store)) == 40_000
+    assert time.process_time() - start < 5, "it takes a half; a copy of the list for each of them takes 15 and more"
