@@ -371,3 +371,43 @@ def test_json_goes_to_a_link_or_a_pipe_and_does_not_take_its_place(tmp_path: Pat
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
     assert (tmp_path / "link").is_symlink()
+
+
+def refuse(*_: object) -> None:
+    raise READ_ONLY
+
+
+def replace_folder(path: Path) -> None:
+    with files.written_whole(path, replaces_folder=True) as partial:
+        partial.mkdir()
+        (partial / "file").write_text("new")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "file").write_text("old")
+    return tmp_path / "made"
+
+
+def test_a_folder_is_replaced_by_a_whole_one_alone(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refuse)
+        with pytest.raises(OSError, match="Read-only"):
+            replace_folder(old)
+    assert (old / "file").read_text() == "old"
+    replace_folder(old)
+    assert (old / "file").read_text() == "new"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_kill_while_a_folder_is_replaced_loses_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = os.fork()
+    if process == 0:
+        monkeypatch.setattr(Path, "replace", lambda *_: os._exit(9))
+        replace_folder(old)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+    left = {path.name: (path / "file").read_text() for path in old.parent.iterdir()}
+    assert left == {".partial_made": "new", ".partial_old_made": "old"}
+    replace_folder(old)
+    assert list(old.parent.iterdir()) == [old]
