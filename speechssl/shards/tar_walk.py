@@ -83,8 +83,9 @@ def walk_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
                     raise DamageError("truncated inside data", end, found)
                 yield _member(info, tar.offset)
                 offset = tar.offset
-    except (tarfile.TarError, RecursionError) as error:  # many extended headers in a row
-        problem = str(error)
+    except (tarfile.TarError, RecursionError, ValueError, OverflowError, MemoryError) as error:
+        # Many extended headers in a row end in recursion; what is no number, or a huge one, in the others.
+        problem = str(error) or type(error).__name__
     _check_end(file, offset, end, problem)
 
 

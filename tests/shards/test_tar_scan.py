@@ -289,3 +289,26 @@ def test_what_webdataset_passes_over_on_purpose_is_no_finding(tmp_path: Path) ->
     ]
     scan = scan_tar(write_tar(tmp_path / "s.tar", members))
     assert (keys(scan), scan.findings) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "size"),
+    [
+        (tarfile.GNUTYPE_LONGNAME, b"a.flac", 1 << 80),
+        (tarfile.XHDTYPE, b"12 path=a.b\n", 1 << 80),
+        (tarfile.XHDTYPE, b"99999999999999999999999 path=a.b\n", None),
+        (tarfile.XHDTYPE, b"30 GNU.sparse.size=not-a-size\n", None),
+    ],
+    ids=["long name", "pax header", "length of a record", "sparse"],
+)
+def test_a_number_that_cannot_be_is_damage(tmp_path: Path, kind: bytes, content: bytes, size: int | None) -> None:
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, size or len(content)
+    first = tmp_path / "first.tar"
+    write_tar(first, [member("a.flac")])
+    whole = first.read_bytes()[: 3 * BLOCK]
+    extended = info.tobuf(tarfile.GNU_FORMAT) + content.ljust(BLOCK, b"\0")
+    (tmp_path / "s.tar").write_bytes(whole + extended + first.read_bytes())
+    scan = scan_tar(tmp_path / "s.tar")
+    assert [finding.kind for finding in scan.findings] == ["damaged header"]
+    assert [sample.key for sample in scan.samples] == ["a"]
