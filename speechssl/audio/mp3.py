@@ -8,13 +8,14 @@ meets nothing that it would write on the terminal.
 import math
 import mmap
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from speechssl.audio.containers import after_id3, id3_bytes
+from speechssl.audio.containers import TAGS, Extent, after_id3, id3_bytes, more_behind
 from speechssl.audio.findings import ROUNDING_SECONDS, Finding
 from speechssl.audio.formats import HEAD_BYTES, begins_as_audio
 from speechssl.audio.mpeg import FrameHeader, header_of
@@ -85,6 +86,10 @@ class SplicedFile:
         self._at = 0
         self._file = path.open("rb")
 
+    def __repr__(self) -> str:
+        """As soundfile names it in its errors."""
+        return repr(self.name)
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte."""
         self._at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence] + offset
@@ -131,7 +136,8 @@ def walk(path: Path) -> Walk:
     """Go through the frames of an MP3.
 
     Raises:
-        RuntimeError: it has none, or goes on with another sample rate or number of channels.
+        RuntimeError: it has none with sound, or goes on with another sample rate or number of channels.
+        AudioError: another file follows, which is no MP3.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         begin = after_id3(file, 0)
@@ -149,12 +155,17 @@ def walk(path: Path) -> Walk:
             at = run.stop + tag_size if tag_size else _resync(data, run.stop + 1, first)
             if not tag_size:
                 _check_kind(data, run.stop, found)
+                rest = data[run.stop : run.stop + HEAD_BYTES]
+                if header_of(rest[:4]) is None and not rest.startswith(TAGS) and begins_as_audio(rest):
+                    raise more_behind(path, Extent(begin, run.stop - begin, run.stop, len(data)))
                 is_cut = at - run.stop > SLACK_BYTES or header_of(data[run.stop : run.stop + 4]) is not None
             if not tag_size and at < len(data):
                 found.damage.append(_damage(run, at - run.stop, found))
                 run = Run(run.start, run.last, run.num_frames - 1, run.last)  # damage reaches into its last frame
             if run.num_frames > 0:
                 found.runs.append(run)
+        if found.num_frames <= (found.tag_bytes > 0):
+            raise RuntimeError("it breaks off before the end of its first frame with sound")
         num_bytes = sum(run.stop - run.start for run in found.runs)
         return found._replace(num_other_bytes=len(data) - begin - num_bytes, is_cut=is_cut and not tag_size)
 
@@ -178,7 +189,16 @@ def _read_tag(frame: bytes) -> int | None:
     return num_frames + 1 if is_plain and num_frames * SHORTEST_FRAME <= max(num_bytes, SHORTEST_FRAME) else 0
 
 
-def _run_at(data: mmap.mmap, start: int, first: FrameHeader) -> Run:
+def holds_frames(data: bytes) -> bool:
+    """Whether frames follow each other somewhere in it, so many that it is certain."""
+    for at in (match.start() for match in re.finditer(b"\xff", data)):
+        first = header_of(data[at : at + 4])
+        if first is not None and _run_at(data, at, first).num_frames >= RUN_FRAMES:
+            return True
+    return False
+
+
+def _run_at(data: mmap.mmap | bytes, start: int, first: FrameHeader) -> Run:
     """The whole frames from a byte on that follow each other."""
     at, last, count, kind = start, start, 0, first[1:]
     while (frame := header_of(data[at : at + 4])) is not None and frame[1:] == kind and at + frame.size <= len(data):
@@ -187,15 +207,14 @@ def _run_at(data: mmap.mmap, start: int, first: FrameHeader) -> Run:
 
 
 def _tag_bytes(data: mmap.mmap, at: int) -> int:
-    """Bytes of the tag that begins at a byte; 0 if none does."""
+    """Bytes of the tag that begins at a byte; 0 if none does, or if it says that it reaches beyond the file."""
     head = data[at : at + 32]
-    if size := id3_bytes(head):
-        return size
-    if head.startswith(b"TAG") and len(data) - at >= 128:
-        return 128
-    if head.startswith(b"APETAGEX") and len(head) == 32:
-        return 32 + int.from_bytes(head[12:16], "little") if head[23] & 0x20 else 32
-    return 0
+    size = id3_bytes(head)
+    if head.startswith(b"TAG"):
+        size = 128
+    elif head.startswith(b"APETAGEX") and len(head) == 32:
+        size = 32 + int.from_bytes(head[12:16], "little") if head[23] & 0x20 else 32
+    return size if at + size <= len(data) else 0
 
 
 def _resync(data: mmap.mmap, at: int, first: FrameHeader | None) -> int:

@@ -5,7 +5,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from speechssl.audio.containers import Extent, after_id3, more_behind
 from speechssl.audio.findings import AudioError, Finding
+from speechssl.audio.formats import HEAD_BYTES, begins_as_audio
 
 HEADER_BYTES = 27
 """Bytes before a page's table."""
@@ -35,7 +37,7 @@ def check_pages(path: Path, seconds: float) -> list[Finding]:
         seconds: how long it is up to its last page.
 
     Raises:
-        AudioError: a second stream follows the first, which libsndfile does not read.
+        AudioError: a second stream or another file follows the first, which libsndfile does not read.
     """
     pages: list[Page] = []
     holes: list[tuple[int, int]] = []
@@ -57,6 +59,10 @@ def check_pages(path: Path, seconds: float) -> list[Finding]:
             pages.append(page)
             position = position if page.position == UNKNOWN else page.position
             at += page.size
+        if pages and pages[-1].flags & LAST:
+            stop = after_id3(file, pages[-1].start + pages[-1].size)
+            if begins_as_audio(data[stop : stop + HEAD_BYTES]):
+                raise more_behind(path, Extent(0, stop, stop, len(data)))
     scale = seconds / position if position else 0.0
     findings = []
     for start, before in holes:

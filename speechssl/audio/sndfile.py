@@ -1,6 +1,7 @@
 """Audio files as libsndfile reads them, up to damage or to the end."""
 
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,7 +10,7 @@ import soundfile
 
 from speechssl.audio.containers import after_id3
 from speechssl.audio.findings import AudioError, Finding, reason_of
-from speechssl.audio.mp3 import SplicedFile
+from speechssl.audio.mp3 import SplicedFile, holds_frames
 
 UNKNOWN_FRAMES = 2**62
 """libsndfile gives at least this number where a header has no length (FLAC that was written to a pipe) ..."""
@@ -26,7 +27,11 @@ SALVAGED_FRAMES = 64
 """Frames decoded at a time on the way to damage: a divisor of the lengths of FLAC's blocks."""
 READ_AHEAD = 1 << 14
 """Bytes that libFLAC may have read behind its last frame, at most."""
-FLAC_BEGINNINGS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+BEGINNINGS = re.compile(
+    rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF[FC]|caff\x00\x01\x00\x00|NIST_1A\n",
+    re.DOTALL,
+)
+"""Of other files, so long that no frame of FLAC holds them by chance."""
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -148,7 +153,7 @@ class SndfileDecoder:
         start = max(self._begin + 8, at - READ_AHEAD)  # not at its own beginning
         near = os.pread(file, at + READ_AHEAD - start, start)
         rest = near[at - start :]
-        is_joined = any(beginning in near for beginning in FLAC_BEGINNINGS)
+        is_joined = BEGINNINGS.search(near) is not None or holds_frames(near)
         if is_joined or (len(rest) > 128 and any(rest) and not rest.startswith((b"ID3", b"TAG", b"APETAGEX"))):
             raise AudioError(
                 f"{self._path}: more follows the {self._position / self.sample_rate:.2f} s that its header says, in "

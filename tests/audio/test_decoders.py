@@ -422,3 +422,34 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, fake_ffmpeg: Callabl
         tracemalloc.stop()
     assert found >= num_frames
     assert peak < 4 * found / 3, "a third of the samples; probe decodes 65536 frames at a time"
+
+
+def test_an_id3_tag_that_reaches_beyond_the_file_does_not_hide_what_follows(
+    mp3s: tuple[Path, bytes, np.ndarray], no_ffmpeg: None
+) -> None:
+    folder, data, _ = mp3s
+    (folder / "k.mp3").write_bytes(data + b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(500) + data)
+    found, findings = met(folder / "k.mp3")
+    assert 2 * NUM_FRAMES - 2 * 1152 < len(found) < 2 * NUM_FRAMES + 4000
+    assert {finding.kind for finding in findings} == {"damaged"}
+
+
+@pytest.mark.parametrize("size", [10, 100, 300, 400])
+def test_an_mp3_that_is_cut_before_its_sound_is_refused_by_name(
+    tmp_path: Path, no_ffmpeg: None, capfd: pytest.CaptureFixture[str], size: int
+) -> None:
+    path = write(tmp_path, "mp3", speech_like(RATE))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(AudioError, match=r"a\.mp3: cannot be read as audio \((it|'.*a\.mp3')"):
+        probe(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("size", [800, 1100])
+def test_an_mp3_that_is_cut_soon_is_read_up_to_there(
+    tmp_path: Path, no_ffmpeg: None, capfd: pytest.CaptureFixture[str], size: int
+) -> None:
+    path = write(tmp_path, "mp3", speech_like(RATE))
+    path.write_bytes(path.read_bytes()[:size])
+    assert [finding.kind for finding in met(path)[1]] == ["cut off"]
+    assert capfd.readouterr() == ("", "")
