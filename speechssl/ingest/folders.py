@@ -45,11 +45,12 @@ def list_folder(folder: str, found: Findings, wanted: set[str] | None = None) ->
     Raises:
         OSError: it cannot be listed.
     """
-    listing = Listing(folder, is_whole=wanted is None)
+    # What was wanted and is gone is missed as any file that is not there.
+    listing = Listing(folder, is_whole=wanted is None, audio=list(wanted or ()))
     with os.scandir(folder) as entries:
         for entry in entries:
             _sort_in(entry, listing, wanted, found)
-    listing.audio = sorted(listing.audio) if wanted else _without_videos(listing, found)
+    listing.audio = _without_videos(listing, found)
     listing.folders.sort()
     listing.others.sort()
     return listing
@@ -60,8 +61,8 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | Non
     stem, suffix = os.path.splitext(name)
     suffix = suffix.lower()
     if wanted is not None and name in wanted:
-        listing.audio.append(name)
-    elif name.startswith("."):  # macOS leaves a ._NAME for each file
+        return
+    if name.startswith("."):  # macOS leaves a ._NAME for each file
         if wanted is None:
             found.ignore(entry.path, "hidden folder" if _is_folder(entry) else "hidden")
     elif suffix and field_of(suffix[1:]) and _is_text(entry):
@@ -77,12 +78,13 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, wanted: set[str] | Non
 
 
 def _without_videos(listing: Listing, found: Findings) -> list[str]:
-    """Audio files in order; videos whose sound lies beside them are ignored by name."""
+    """Audio files in order; videos whose sound lies beside them are ignored by name, unless they are sources."""
     parts = {name: os.path.splitext(name) for name in sorted(listing.audio)}
     heard = {stem for stem, suffix in parts.values() if suffix.lower() not in VIDEO_SUFFIXES}
     kept = []
     for name, (stem, suffix) in parts.items():
-        if suffix.lower() in VIDEO_SUFFIXES and stem in heard:
+        is_beside = suffix.lower() in VIDEO_SUFFIXES and stem in heard
+        if is_beside and listing.path(name) not in found.literal:
             found.ignore(listing.path(name), "video beside its audio")
         else:
             kept.append(name)

@@ -9,6 +9,9 @@ from typing import Any
 
 from speechssl.ingest.recordings import Findings, Origins, Recording, is_usable, printable
 
+_WORDS = ("text", "speaker", "language", "split")
+"""Fields in which two rows of one recording may contradict each other."""
+
 
 def join(found: Findings) -> list[Recording]:
     """All recordings, each once, in order of path, begin and offset, with unique keys.
@@ -29,9 +32,10 @@ def join(found: Findings) -> list[Recording]:
     if found.unread or found.only_listed:
         taken = refused.union(map(printable, rows), (printable(recording.path) for recording in alone))
         _reject_the_rest(taken, found)
-    for group in (found.named, found.unnamed):
-        group[:] = _described(group, described, found)
+    # Before what lies beside files is looked at, which counts only where all lists are silent.
     recordings = _without_repeats(found)
+    for group in (found.named, recordings):
+        group[:] = _described(group, described, found)
     recordings = sorted(recordings + alone, key=_place) if recordings else alone  # which are in order
     _make_keys_unique(recordings, {recording.key for recording in found.named})
     if found.named:
@@ -111,22 +115,48 @@ def _place(recording: Recording) -> tuple[str, float, float, int, int, str]:
 
 
 def _without_repeats(found: Findings) -> list[Recording]:
-    """Rows and members without an id, each place once and in order; whichever is not kept is rejected."""
-    named = {_place(recording): recording for recording in found.named}
+    """Rows and members without an id, each place once and in order; those with one, in ``found``, are all kept.
+
+    What is kept takes from the others of its place what it does not say itself.
+    """
+    named: dict[Any, list[Recording]] = {}
+    for recording in found.named:
+        named.setdefault(_place(recording), []).append(recording)
     kept = []
     found.unnamed.sort(key=_place)
     for place, repeats in groupby(found.unnamed, key=_place):
         # What is known decides, not the order of the sources.
         others = sorted(repeats, key=lambda recording: (not recording.text, not recording.speaker, recording[:7]))
-        first = named.get(place)
-        if first is None:
-            first = others.pop(0)
-            kept.append(first)
+        rows = named.get(place) or [others.pop(0)]
         for other in others:
-            is_same = other.text in ("", first.text)
-            reason = "listed twice" if is_same else "listed twice, with another transcript"
-            found.reject(other.path, reason, f"kept as {first.key!r}, {first.text!r}")
+            _reject_repeat(other, rows[0], found)
+            rows = [row._replace(**_news(row, other)) for row in rows]
+        if place in named:
+            named[place] = rows
+        else:
+            kept += rows
+    for rows in named.values():
+        if len({row.text for row in rows if row.text}) > 1:
+            listed = " and ".join(f"{row.text!r} as {row.key!r}" for row in rows)
+            found.note(rows[0].path, "two transcripts", f"lists have {listed}; all are used")
+    found.named[:] = [row for rows in named.values() for row in rows]
     return kept
+
+
+def _news(row: Recording, other: Recording) -> dict[str, Any]:
+    """What another row of the same place says and this one does not."""
+    fields = (*_WORDS, "stated_seconds", "stated_frames")
+    return {field: value for field in fields if (value := getattr(other, field)) and not getattr(row, field)}
+
+
+def _reject_repeat(other: Recording, first: Recording, found: Findings) -> None:
+    """Leave a row out that contradicts the one of its place that is kept, or says nothing that this does not."""
+    said = {field: value for field in _WORDS if (value := getattr(other, field))}
+    lost = {field: value for field, value in said.items() if getattr(first, field) not in ("", value)}
+    if lost or not _news(first, other):
+        reason = "listed twice, with another transcript" if "text" in lost else "listed twice"
+        detail = [f"kept as {first.key!r}, {first.text!r}", *(f"not its {field} {lost[field]!r}" for field in lost)]
+        found.reject(other.path, reason, "; ".join(detail))
 
 
 def _make_keys_unique(recordings: list[Recording], taken: set[str]) -> None:

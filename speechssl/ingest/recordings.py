@@ -146,6 +146,8 @@ class Findings:
     """Paths of manifests and tars, of which each is read once."""
     files: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """Audio files that were named one by one, by the folder that keys are relative to and the folder they are in."""
+    literal: set[str] = field(default_factory=set)
+    """Paths of those that are sources themselves, and not only matched by a glob."""
 
     def reject(self, path: str, reason: str, detail: str) -> None:
         """Leave a recording out."""

@@ -82,8 +82,6 @@ def _read_named_files(root: str, folder: str, names: set[str], found: Findings) 
     except OSError as error:
         found.reject(folder, "unreadable folder", f"{error.strerror or error}; make it readable, or leave it out")
         return
-    # What went between the finding and the listing is missed as any file that is not there.
-    listing.audio += sorted(names - set(listing.audio))
     add_recordings(listing, root, found)
     for name in listing.others:
         reject_refused(listing.path(name), read_manifest(listing.path(name), listing.path(name), found), found)
@@ -147,6 +145,8 @@ def _read_path(
     if known.kind == "audio":
         folder, name = os.path.split(path)
         found.files.setdefault((root, folder), set()).add(name)
+        if is_alone:
+            found.literal.add(path)
     elif known.kind == "tar":
         refusal = read_tar(path, found)
     elif known.kind == "unreadable":

@@ -13,6 +13,7 @@ from speechssl.shards.values import is_utf8
 from speechssl.shards.webdataset_alone import is_reserved, split_name
 
 _LINKS = ("hard link", "symbolic link")
+_DUPLICATE = ("duplicate key", "several members have the same name; rename one")
 
 
 def read_tar(path: str, found: Findings) -> Refusal | None:
@@ -57,6 +58,8 @@ class _Tar:
         self.damage: DamageError | None = None
         self._unusable: dict[str, tuple[str, str]] = {}
         """Reason and detail of samples that cannot be used, by key."""
+        self._repeated: dict[str, list[MemberRange]] = {}
+        """Members of one name, by key, of which only the content tells whether they are audio."""
         self._path = path
         self._file = file
         self._found = found
@@ -84,12 +87,16 @@ class _Tar:
             detail = f"{member.name} is a link; make the tar again with what it leads to (tar -h --hard-dereference)"
             self._unusable[key] = ("link in a tar", detail)
         elif suffix in members and is_known:
-            self._unusable[key] = ("duplicate key", "several members have the same name; rename one")
+            self._unusable[key] = _DUPLICATE
+        elif suffix in members:
+            self._repeated.setdefault(key, []).extend((members[suffix], member.content))
         members[suffix] = member.content
 
     def add_samples(self) -> None:
         """Add the recording of each sample, or say why it has none; name the members that are not used."""
         for key, members in self.samples.items():
+            if any(begins_as_audio(self._read(place, HEAD_BYTES)) for place in self._repeated.get(key, ())):
+                self._unusable.setdefault(key, _DUPLICATE)
             if key in self._unusable:
                 self._reject(key, "", *self._unusable[key])
             else:

@@ -97,10 +97,25 @@ def test_json_arrays(tmp_path: Path) -> None:
         assert is_list(str(path))
         assert facts(find(path)) == expected
         assert find(path).ignored_columns == {"mood": 1}
-    path = write(folder / "l.json", json.dumps({"version": 2, "data": rows}))
+    path = write(folder / "l.json", json.dumps({"version": 2, "data": []}))
     assert "no path in its fields version, data" in message(path)
-    path = write(folder / "l.json", json.dumps({"version": 2, "data": rows}, indent=1))
+    path = write(folder / "l.json", json.dumps({"version": 2, "data": []}, indent=1))
     assert "an object without objects by their ids; write an array of objects" in message(path)
+
+
+def test_json_that_is_no_list_but_names_audio_is_refused_by_name(tmp_path: Path) -> None:
+    write_audio(tmp_path, "0.wav", "1.wav")
+    rows = [{"path": f"{i}.wav", "text": "HELLO"} for i in range(2)]
+    inside = {"version": 2, "utts": rows}
+    a_line_each = '{"utts": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}"
+    several_lines = "\n".join(json.dumps(row, indent=1) for row in rows)
+    for content in (json.dumps(inside), json.dumps(inside, indent=1), a_line_each, several_lines):
+        path = write(tmp_path / "l.json", content)
+        assert "write one object a line" in message(path)
+        assert reasons(find(tmp_path)) == [("l.json", "unusable list")]
+    other = {"steps": [{"path": "x.py"}], "models": [{"name": "a"}]}
+    write(tmp_path / "l.json", json.dumps(other, indent=1))
+    assert reasons(find(tmp_path)) == []
 
 
 def test_speechbrain(tmp_path: Path) -> None:
@@ -393,6 +408,26 @@ def test_lhotse_audio_that_is_no_file_is_named(tmp_path: Path) -> None:
         cuts.append(cut_of(recording, len(cuts), 1))
     found = find(write_manifest(tmp_path / "cuts.jsonl", cuts))
     assert {item.reason for item in found.rejected} == {"command, not a file", "address, not a file", "wrong line"}
+
+
+def test_lhotse_values_of_a_wrong_type_are_named(tmp_path: Path) -> None:
+    write_audio(tmp_path, "a.wav")
+    sources: list[dict] = [{"channels": None}, {"channels": 0}, {"channels": [{}]}, {"source": 5}]
+    cuts = []
+    for wrong in sources:
+        recording = recording_of("a.wav")
+        recording["sources"][0].update(wrong)
+        cuts.append(cut_of(recording, len(cuts), 1))
+    wrong_cuts: list[dict] = [{"supervisions": {"text": "A"}}, {"supervisions": ["A"]}, {"channel": {"a": 1}}]
+    wrong_cuts += [{"channel": [[0]]}, {"start": 10**400}]
+    stereo = recording_of("a.wav", 0, 1)
+    cuts += [{**cut_of(stereo, len(cuts), 1), **wrong} for wrong in wrong_cuts]
+    frames: list[object] = ["1600", 1.5, True, -1]
+    cuts += [cut_of({**recording_of("a.wav"), "num_samples": value}, 0, 10) for value in frames]
+    cuts += [{**cut_of(recording_of("a.wav"), 1, 2), "id": "good"}]
+    found = find(write_manifest(tmp_path / "cuts.jsonl", cuts))
+    assert list(by_key(found)) == ["good"]
+    assert [item.reason for item in found.rejected] == ["wrong line"] * (len(cuts) - 1)
 
 
 def test_compressed_lists(tmp_path: Path) -> None:

@@ -118,6 +118,13 @@ def test_a_video_beside_its_sound_is_ignored_by_name(tmp_path: Path) -> None:
     found = find(tmp_path)
     assert [Path(recording.path).name for recording in found.recordings] == ["a.WAV", "b.mkv", "c.flac", "c.mp3"]
     assert ignored(found) == {"video beside its audio": 1}
+    by_glob = find(tmp_path / "*")
+    assert (by_glob.recordings, by_glob.ignored) == (found.recordings, found.ignored)
+    assert len(find(tmp_path / "*.mp4").recordings) == 1
+    for order in ((tmp_path / "*", tmp_path / "a.mp4"), (tmp_path / "a.mp4", tmp_path / "*"), (tmp_path / "a.mp4",)):
+        named = find(*order)
+        assert "a.mp4" in {Path(recording.path).name for recording in named.recordings}
+        assert named.ignored == []
 
 
 def test_what_is_not_a_file_is_rejected(tmp_path: Path) -> None:

@@ -132,11 +132,10 @@ def test_ids_that_clash_name_both_lines_and_lists_may_count_from_0_each(tmp_path
     found = find(one, two)
     assert {key: (Path(r.path).name, r.text) for key, r in by_key(found).items()} == {
         "x": ("a.wav", ""),
-        "y": ("b.wav", ""),
+        "y": ("b.wav", "YES"),
         "d": ("d.wav", ""),
     }
     assert [tuple(item[:3]) for item in found.rejected] == [
-        (f"{tmp_path}/b.wav", "listed twice, with another transcript", "kept as 'y', ''"),
         (f"{one}:4", "wrong line", "the id 'y' is that of another row"),
     ]
     assert ("ids that are not unique", str(two)) in {(note.kind, note.path) for note in found.notes}

@@ -113,6 +113,15 @@ def test_what_is_no_sample_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_members_of_one_name_are_named_whatever_their_suffix(tmp_path: Path) -> None:
+    audio = b"RIFF\0\0\0\0WAVEfmt "
+    for i, name in enumerate(("x.dat", "x")):
+        tar = write_members(tmp_path / f"{i}.tar", [("a.wav", audio), (name, audio), (name, audio + b"2")])
+        found = find(tar)
+        assert list(by_key(found)) == ["a"]
+        assert [(item.path, item.reason) for item in found.rejected] == [(f"{tar}: x", "duplicate key")]
+
+
 def test_transcripts_in_tars_have_the_names_they_have_in_folders(tmp_path: Path) -> None:
     suffixes = (*TRANSCRIPT_SUFFIXES, "wav.txt", "wav.normalized.txt", "TXT", "Lab")
     members = [(f"u{i}.{name}", b"") for i, suffix in enumerate(suffixes) for name in ("wav", suffix)]

@@ -188,7 +188,7 @@ def test_a_file_that_is_listed_twice_is_one_recording(tmp_path: Path) -> None:
     assert reasons(found) == [("b.wav", "listed twice")]
     assert [(Path(note.path).name, note.kind, note.detail) for note in found.notes] == [
         ("b.wav", "two transcripts", "the list has 'NO', which is used; beside it lies 'OTHER'")
-    ] * 2
+    ]
 
 
 def test_of_what_two_lists_say_of_a_file_the_transcript_is_kept(tmp_path: Path) -> None:
@@ -199,15 +199,38 @@ def test_of_what_two_lists_say_of_a_file_the_transcript_is_kept(tmp_path: Path) 
     for order in ((texts, voices), (voices, texts), (tmp_path,)):
         found = find(*order)
         assert {r.key: (r.text, r.speaker) for r in found.recordings} == {
-            "a": ("YES", ""),
+            "a": ("YES", "anna"),
             "b": ("KNOW", "ben"),
             "c": ("GO", "cy"),
         }
-        assert reasons(found) == [
-            ("a.wav", "listed twice"),
-            ("b.wav", "listed twice, with another transcript"),
-            ("c.wav", "listed twice"),
+        assert [(Path(item.path).name, *item[1:3]) for item in found.rejected] == [
+            ("b.wav", "listed twice, with another transcript", "kept as 'b', 'KNOW'; not its text 'NO'"),
+            ("c.wav", "listed twice", "kept as 'c', 'GO'"),
         ]
+
+
+def test_what_two_lists_say_of_a_file_is_put_together(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav")
+    write(tmp_path / "a.txt", "BESIDE")
+    ids = write(tmp_path / "ids.csv", "id,path\nu1,a.wav\n")
+    texts = write(tmp_path / "texts.csv", "path,text\na.wav,LISTED\n")
+    voices = write(tmp_path / "voices.csv", "path,speaker,split\na.wav,anna,train\n")
+    for order in ((ids, texts, voices), (voices, texts, ids), (tmp_path,)):
+        found = find(*order)
+        assert [(r.key, r.text, r.speaker, r.split) for r in found.recordings] == [("u1", "LISTED", "anna", "train")]
+        assert found.rejected == []
+    others = write(tmp_path / "others.csv", "path,speaker,language\na.wav,ben,en\n")
+    found = find(ids, voices, others)
+    assert [(r.speaker, r.language) for r in found.recordings] == [("anna", "en")]
+    assert [item[1:3] for item in found.rejected] == [("listed twice", "kept as 'u1', ''; not its speaker 'ben'")]
+
+
+def test_ids_of_one_file_with_two_transcripts_are_noted(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav")
+    found = find(write(tmp_path / "l.csv", "id,path,text\nu1,a.wav,YES\nu2,a.wav,NO\n"))
+    assert [(r.key, r.text) for r in found.recordings] == [("u1", "YES"), ("u2", "NO")]
+    detail = "lists have 'YES' as 'u1' and 'NO' as 'u2'; all are used"
+    assert [(note.kind, note.detail) for note in found.notes] == [("two transcripts", detail)]
 
 
 def test_sources_that_are_not_recognised_are_all_named_with_what_was_looked_for(tmp_path: Path) -> None:

@@ -136,7 +136,11 @@ def _json_format(head: JsonHead) -> Format:
     if kind:
         problem = f"lhotse's manifest of {kind} alone; join it with the other one by `lhotse cut simple`"
         return Format(_unread, problem)
-    if head.records and not any("path" in columns_of(tuple(record)) for record in head.records):
+    is_known = any("path" in columns_of(tuple(record)) for record in head.records)
+    if head.inner and not is_known:
+        problem = "its objects are in an array inside of another object, or take several lines; write one object a line"
+        return Format(_unread, problem, sample=head.inner)
+    if head.records and not is_known:
         names, expected = ", ".join(head.records[0]), expected_names("path")
         return Format(problem=f"no path in its fields {names}; expected one in {expected}")
     if head.kind == "JSON lines":

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from speechssl.ingest.lists.opening import open_list
@@ -13,6 +14,8 @@ from speechssl.shards.values import read_json
 _DECODER = json.JSONDecoder()
 _FIRST_RECORD = re.compile(r'\s*(?:\[|\{\s*"(?:[^"\\]|\\.)*"\s*:)\s*(?=\{)')
 """What stands before the first object of an array, or of an object."""
+_INNER_RECORD = re.compile(r'"\s*:\s*\[\s*(?=\{)')
+"""What stands before the first object of an array inside of an object."""
 
 
 class JsonHead(NamedTuple):
@@ -21,6 +24,8 @@ class JsonHead(NamedTuple):
     kind: Literal["JSON lines", "JSON array", "JSON object"]
     records: list[Mapping[str, Any]]
     """The first, as far as they are whole."""
+    inner: Sequence[Mapping[str, Any]] = ()
+    """The first that are not read: in arrays inside of an object, or over several lines each."""
 
 
 def first_records(lines: Sequence[str]) -> JsonHead | None:
@@ -30,10 +35,13 @@ def first_records(lines: Sequence[str]) -> JsonHead | None:
         return JsonHead("JSON array", _first_record(text))
     if not text.lstrip().startswith("{"):
         return None
+    inner = _inner_records(text)
     records = [record for record in map(_decoded, lines[:20]) if record]
-    if records and not (len(records) == 1 and _is_nested(records[0])):
-        return JsonHead("JSON lines", records)
-    return JsonHead("JSON object", _first_record(text))
+    # Of an array with an element a line, some lines are whole, but not the first.
+    is_inner = bool(inner) and not _decoded(next(filter(str.strip, lines)))
+    if records and not is_inner and not (len(records) == 1 and _is_nested(records[0])):
+        return JsonHead("JSON lines", records, inner)
+    return JsonHead("JSON object", _first_record(text), inner)
 
 
 def _decoded(line: str) -> Mapping[str, Any]:
@@ -47,10 +55,26 @@ def _decoded(line: str) -> Mapping[str, Any]:
 
 def _first_record(text: str) -> list[Mapping[str, Any]]:
     start = _FIRST_RECORD.match(text)
+    record = _record_at(text, start.end())[0] if start else {}
+    return [record] if record else []
+
+
+def _inner_records(text: str) -> list[Mapping[str, Any]]:
+    """The first object of several that take several lines each, or of each array inside of an object."""
+    first, end = _record_at(text, len(text) - len(text.lstrip()))
+    if "\n" in text[:end].strip() and text[end:].lstrip(", \r\n\t").startswith("{"):
+        found = [first]
+    else:
+        found = [_record_at(text, start.end())[0] for start in islice(_INNER_RECORD.finditer(text), 20)]
+    return [record for record in found if "path" in columns_of(tuple(record))]
+
+
+def _record_at(text: str, start: int) -> tuple[Mapping[str, Any], int]:
+    """The object at a place and its end; an empty one if it is damaged or goes on behind the text."""
     try:
-        return [_DECODER.raw_decode(text, start.end())[0]] if start else []
+        return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
-        return []
+        return {}, start
 
 
 def _is_nested(record: Mapping[str, Any]) -> bool:

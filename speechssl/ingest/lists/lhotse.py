@@ -30,6 +30,22 @@ def _is_recording(record: Any) -> bool:
     return isinstance(sources, list) and all(isinstance(source, dict) and "source" in source for source in sources)
 
 
+def _wrong_type(cut: Mapping[str, Any], source: Mapping[str, Any]) -> str:
+    """What of a cut of one file has another type than lhotse gives it; empty if nothing has."""
+    supervisions, channels = cut.get("supervisions") or [], source.get("channels", [0])
+    if not isinstance(supervisions, list) or not all(isinstance(item, dict) for item in supervisions):
+        return "has supervisions that are no list of objects"
+    if not isinstance(source["source"], str):
+        return f"has the source {source['source']!a}, expected the path of a file"
+    if not channels or not isinstance(channels, list) or not all(isinstance(channel, int) for channel in channels):
+        return f"has a source with the channels {channels!a}, expected a list of numbers"
+    for item in (cut, *supervisions):
+        wanted = item.get("channel")
+        if any(isinstance(channel, dict | list) for channel in (wanted if isinstance(wanted, list) else [wanted])):
+            return f"has the channel {wanted!a}, expected a number or a list of them"
+    return ""
+
+
 def cuts_list(path: str) -> Listed:
     """Rows of a manifest of cuts, one for each of their supervisions."""
     rows = (one for row in line_rows(path) for one in ([row] if row.problem else _rows_of_cut(row, path)))
@@ -47,6 +63,9 @@ def _rows_of_cut(row: Row, path: str) -> Iterator[Row]:
         )
         yield Row(row.line, problem=f"is {what}; write its audio with {command}")
         return
+    if problem := _wrong_type(cut, sources[0]):
+        yield Row(row.line, problem=problem)
+        return
     supervisions = cut.get("supervisions") or [{}]
     for supervision in supervisions:
         one = _row(row.line, cut, supervision, recording or {})
@@ -62,7 +81,7 @@ def _row(line: int | str, cut: Mapping[str, Any], supervision: Mapping[str, Any]
         length = supervision.get("duration", cut.get("duration"))
         end = None if length is None else start + float(length)
         whole = float(recording["duration"]) if "duration" in recording else None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return Row(line, problem=f"a time that is no number ({error})")
     source = recording["sources"][0]
     channel, problem = _channel_of(source.get("channels", [0]), supervision.get("channel", cut.get("channel")))

@@ -81,10 +81,17 @@ def understand(row: Row, where: str, listed: Listed, folder: str, found: Finding
         stop_seconds=stop,
         channel=channel_of(values, columns, found),
         stated_seconds=stated,
-        stated_frames=values.get(columns["frames"]) if "frames" in columns else None,
+        stated_frames=_frames(values.get(columns.get("frames", ""))),
     )
     own_id = identifier_of("id", values, columns, found)
     return Item(where, name, own_id, known, columns, present_in(values, found.missing[num_missing:]))
+
+
+def _frames(value: Any) -> int | None:
+    """A stated number of frames; None if there is none."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"its number of frames is {value!a}, expected a whole number from 0")
 
 
 def path_of(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
