@@ -24,12 +24,14 @@ MODELS = sorted((ROOT / "recipes" / "conf").glob("*.yaml"))
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipe_configurations_are_consistent(recipe: Path) -> None:
-    pretraining = parse(PretrainConfig, ["--config", str(recipe / "conf/pretrain.yaml")])
+    files = sorted((recipe / "conf").glob("pretrain*.yaml"))
+    pretrainings = [parse(PretrainConfig, ["--config", str(path)]) for path in files]
     finetuning = parse(FinetuneConfig, ["--config", str(recipe / "conf/finetune.yaml")])
-    check(pretraining)
     check(finetuning)
-    assert pretraining.model == finetuning.model, "the scratch arm must train the model that was pretrained"
-    for config in (pretraining, finetuning):
+    for config in pretrainings:
+        check(config)
+        assert config.model == finetuning.model, "the scratch arm must train the model that was pretrained"
+    for config in (*pretrainings, finetuning):
         assert from_dict(type(config), to_dict(config)) == config
 
 
