@@ -9,6 +9,8 @@ summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
 . "$recipe/../common.sh"
 # shellcheck source-path=SCRIPTDIR source=../pretraining.sh
 . "$recipe/../pretraining.sh"
+# shellcheck source-path=SCRIPTDIR source=../self_training.sh
+. "$recipe/../self_training.sh"
 
 corpus=
 labels="10min full"
@@ -19,6 +21,7 @@ old_dev=
 
 recipe_help() {
     pretraining_help
+    self_training_help
     cat <<'HELP'
   --corpus DIR       the corpus, needed for stages 0 and 1: the unpacked archive with an4/etc and an4/wav, SPHERE or raw,
                      or a folder with train.tsv, test.tsv (columns path, speaker, seconds, text) and the audio they name
@@ -51,7 +54,7 @@ recipe_option() {
             [ -f "$2" ] || usage_error "--extra-untranscribed: there is no file $2"
             extra_lists+=("$(absolute_path "$2")")
             ;;
-        *) pretraining_option "$1" "$2" ;;
+        *) pretraining_option "$1" "$2" || self_training_option "$1" "$2" ;;
     esac
 }
 
@@ -99,8 +102,7 @@ if stage 3 "fine-tuning of each arm"; then
     for seed in $seeds; do
         for amount in $labels; do
             for init in $inits; do
-                choose_arm "$seed" "$init" "$amount"
-                speechssl finetune "${arm[@]}" --train.shards "$shards/train_$amount" --dev.shards "$shards/dev"
+                finetune_arm "$seed" "$init" "$amount" "$shards" "$lists" "train_$amount"
             done
         done
     done

@@ -9,13 +9,16 @@ summary="The main job on a synthetic corpus that is made on the spot: a quarter 
 . "$recipe/../common.sh"
 # shellcheck source-path=SCRIPTDIR source=../pretraining.sh
 . "$recipe/../pretraining.sh"
+# shellcheck source-path=SCRIPTDIR source=../self_training.sh
+. "$recipe/../self_training.sh"
 
 recipe_help() {
     pretraining_help
+    self_training_help
 }
 
 recipe_option() {
-    pretraining_option "$1" "$2"
+    pretraining_option "$1" "$2" || self_training_option "$1" "$2"
 }
 
 parse_arguments "$@"
@@ -44,8 +47,7 @@ fi
 if stage 3 "fine-tuning on five transcribed minutes, and the same from scratch"; then
     for seed in $seeds; do
         for init in scratch pretrained; do
-            choose_arm "$seed" "$init" 5min
-            speechssl finetune "${arm[@]}" --train.shards "$shards/train" --dev.shards "$shards/dev"
+            finetune_arm "$seed" "$init" 5min "$shards" "$corpus" train
         done
     done
 fi

@@ -53,6 +53,7 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--units-layer 3", "--units-layer is for --units other than log_mel"),
         ("--units contrastive --objective contrastive", "--units contrastive is for --objective masked_prediction"),
         ("--units recogniser --go-on-from recipes", "--go-on-from brings its units: no --units recogniser with it"),
+        ("--self-training yes", "--self-training is 'yes'; expected a share of wrong words such as 0.1"),
         ("--go-on-from nowhere", "--go-on-from: there is no folder nowhere."),
         ("--old-dev nowhere", "--old-dev: there is no nowhere."),
         ("--extra-untranscribed nowhere.tsv", "--extra-untranscribed: there is no file nowhere.tsv."),
@@ -187,7 +188,43 @@ def test_overrides_are_checked_against_the_pretext_task_that_runs(run: Run, reci
     assert Path(values_of(checked)["--config"]).stem == "pretrain_masked_prediction"
 
 
-@pytest.mark.parametrize("options", [(), ("--objective", "masked_prediction"), ("--units", "recogniser")], ids=str)
+@pytest.mark.parametrize("are_kept", [True, False])
+@pytest.mark.parametrize(("recipe", "labels"), [("quickstart", "5min"), ("an4", "10min")])
+def test_self_training_is_in_both_arms(
+    run: Run, checkout: Path, recipe_log: Path, recipe: str, labels: str, are_kept: bool
+) -> None:
+    folder = checkout / "exp" / "seed0"
+    for init in ("scratch", "pretrained") if are_kept else ():
+        (folder / f"pseudo_labels_{init}_{labels}").mkdir(parents=True)
+        (folder / f"pseudo_labels_{init}_{labels}" / "pseudo_labels.tsv").touch()
+    options = ("--self-training", "0.15", "--stage=3", "--stop-stage=3", "--exp", f"{checkout}/exp")
+    result = run("bash", f"recipes/{recipe}/run.sh", *options, *(("--labels", labels) if recipe == "an4" else ()))
+    assert result.returncode == 0, result.stderr
+    commands = commands_in(recipe_log)
+    of_each = 4 if are_kept else 3
+    assert len(commands) == 2 * of_each
+    for number, init in enumerate(("scratch", "pretrained")):
+        teacher, labelling, *sharding, student = commands[number * of_each : (number + 1) * of_each]
+        pseudo = folder / f"pseudo_labels_{init}_{labels}"
+        assert values_of(teacher)["--output"] == f"{folder}/teacher_{init}_{labels}"
+        assert values_of(student)["--output"] == f"{folder}/finetune_{init}_{labels}"
+        for option in ("--training.seed", "--init", "--dev.shards"):
+            assert values_of(teacher).get(option) == values_of(student).get(option)
+        assert Path(labelling[0]).name == "pseudo_labels.py"
+        assert labelling[1] == f"{folder}/teacher_{init}_{labels}"
+        given = values_of(teacher)["--train.shards"]
+        assert [Path(name).stem for name in labelling[2:5]] == ["pretrain", "dev", Path(given).name]
+        assert labelling[5:] == [str(pseudo), "--max-wer", "0.15"]
+        assert len(sharding) == are_kept
+        more = [f"{pseudo}/shards", "--pseudo_labels", f"{pseudo}/shards"] if are_kept else []
+        assert student[student.index("--train.shards") + 1 : student.index("--dev.shards")] == [given, *more]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--objective", "masked_prediction"), ("--units", "recogniser"), ("--self-training", "0.1")],
+    ids=str,
+)
 @pytest.mark.parametrize("recipe", ["quickstart", "an4"])
 def test_commands_of_recipes_are_valid(run: Run, recipe_log: Path, recipe: str, options: tuple[str, ...]) -> None:
     """Every speechssl command line that a recipe starts names only keys that exist, in files that can be read."""
