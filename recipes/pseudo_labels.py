@@ -11,6 +11,7 @@ and have a column path, relative to the list; DEV.tsv has a column text.
 
 import argparse
 import csv
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from speechssl.config import TranscribeConfig
 from speechssl.decoding.long_form import open_recording
-from speechssl.errors import DataError, UserError
+from speechssl.errors import ConfigError, DataError, UserError
 from speechssl.evaluation.pseudo_labels import Judged, Threshold, choose_threshold
 from speechssl.outputs import write_json, write_whole
 from speechssl.recogniser import Recogniser, Transcript, load_recogniser, transcribe_recordings
@@ -99,6 +100,16 @@ def label(run: Path, lists: Lists, folder: Path, max_wer: float) -> str:
     )
 
 
+def is_done(folder: Path, max_wer: float) -> bool:
+    """Whether a folder holds the outcome, since its summary is written last."""
+    if not (folder / SUMMARY).is_file():
+        return False
+    found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["max_wer"]
+    if found != max_wer:
+        raise ConfigError(f"{folder}: made with --max-wer {found:g}, not {max_wer:g}; choose another folder")
+    return True
+
+
 def write_list(path: Path, kept: Sequence[tuple[Row, Transcript]]) -> None:
     """Rows with their transcripts; none where there are no rows."""
     if not kept:
@@ -115,12 +126,12 @@ def main() -> int:
         parser.add_argument(name, type=Path)
     parser.add_argument("--max-wer", type=float, default=0.1, help="share of wrong words (default 0.1)")
     given = parser.parse_args()
-    if (given.folder / SUMMARY).is_file():
-        print(f"{given.folder}: done already")
-        return 0
     configure_cpu()
     try:
-        said = label(given.run, Lists(given.untranscribed, given.dev, given.train), given.folder, given.max_wer)
+        if is_done(given.folder, given.max_wer):
+            said = "done already"
+        else:
+            said = label(given.run, Lists(given.untranscribed, given.dev, given.train), given.folder, given.max_wer)
         print(f"{given.folder}: {said}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

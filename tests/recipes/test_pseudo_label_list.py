@@ -73,6 +73,8 @@ def test_sure_transcripts_of_what_has_none_are_listed(
     assert "1 of 3 transcripts are kept" in capsys.readouterr().out
     assert main(script, monkeypatch, *lists, str(tmp_path / "out")) == 0
     assert "done already" in capsys.readouterr().out
+    assert main(script, monkeypatch, *lists, str(tmp_path / "out"), "--max-wer", "0.3") == 2
+    assert "made with --max-wer 0.1, not 0.3; choose another folder" in capsys.readouterr().err
 
 
 def test_nothing_is_listed_where_nothing_is_sure(
