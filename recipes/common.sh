@@ -35,7 +35,7 @@ Overrides of the configuration follow "--", each with the verb it is for (shard,
   -- --pretrain.training.max_updates 10 --finetune.optimizer.learning_rate 1e-3
 
 One without a verb is for both pretrain and finetune. "speechssl pretrain --help" lists what can be set. The configuration
-itself is in conf/pretrain.yaml and conf/finetune.yaml; what differs between arms stands in conf/finetune_LABELS.yaml,
+itself is in conf/pretrain*.yaml and conf/finetune.yaml; what differs between arms stands in conf/finetune_LABELS.yaml,
 conf/finetune_INIT.yaml and conf/finetune_INIT_LABELS.yaml, read in this order where they exist (INIT is scratch or
 pretrained).
 
@@ -49,6 +49,7 @@ HELP
 parse_arguments() {
     local name value
     exp=$recipe/exp
+    pretrain_config=$recipe/conf/pretrain.yaml
     while [ $# -gt 0 ]; do
         case $1 in
             --help | -h)
@@ -159,11 +160,9 @@ parse_overrides() {
 
 # A mistyped override is named now, not when its stage comes.
 check_overrides() {
-    local verb
     [ ${#override_verbs[@]} -gt 0 ] || return 0
-    for verb in pretrain finetune; do
-        run_verb "$verb" --config "$recipe/conf/$verb.yaml" --print_config >/dev/null
-    done
+    run_verb pretrain --config "$pretrain_config" --print_config >/dev/null
+    run_verb finetune --config "$recipe/conf/finetune.yaml" --print_config >/dev/null
 }
 
 # True if the stage is to be run; announces it. Usage: if stage 2 "Pretraining"; then ...

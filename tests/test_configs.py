@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ MODELS = sorted((ROOT / "recipes" / "conf").glob("*.yaml"))
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipe_configurations_are_consistent(recipe: Path) -> None:
-    pretraining = parse(PretrainConfig, ["--config", str(recipe / "conf/pretrain.yaml")])
+    files = sorted((recipe / "conf").glob("pretrain*.yaml"))
+    pretrainings = [parse(PretrainConfig, ["--config", str(path)]) for path in files]
     finetuning = parse(FinetuneConfig, ["--config", str(recipe / "conf/finetune.yaml")])
-    check(pretraining)
     check(finetuning)
-    assert pretraining.model == finetuning.model, "the scratch arm must train the model that was pretrained"
-    for config in (pretraining, finetuning):
+    for config in pretrainings:
+        check(config)
+        assert config.model == finetuning.model, "the scratch arm must train the model that was pretrained"
+    for config in (*pretrainings, finetuning):
         assert from_dict(type(config), to_dict(config)) == config
 
 
@@ -60,10 +63,10 @@ def test_base_is_the_default() -> None:
     assert parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/base.yaml")]).model == ModelConfig()
 
 
-def published(cls: type, *files: str) -> Any:
+def published(cls: type, *files: str, more: Sequence[str] = ()) -> Any:
     options = [word for name in files for word in ("--config", str(PUBLISHED / name))]
     shards = ["--data.shards", "x"] if cls is PretrainConfig else ["--train.shards", "x", "--dev.shards", "y"]
-    config = parse(cls, [*options, *shards])
+    config = parse(cls, [*options, *shards, *more])
     check(config)
     return config
 
@@ -112,8 +115,60 @@ def test_published_finetuning(amount: str, frame: float, channel: float, updates
     assert (large.masking, large.training, large.schedule) == (base.masking, base.training, base.schedule)
 
 
+HUBERT = ("pretrain_hubert_base.yaml", "pretrain_hubert_base_2.yaml")
+UNITS_CHECKPOINT = ("--objective.units.checkpoint", "exp/first")
+
+
+def test_published_masked_prediction() -> None:
+    """Hsu et al. 2021, section IV: GPUs, seconds per GPU, masks, peak rate; units and updates of both iterations."""
+    first = published(PretrainConfig, HUBERT[0])
+    second = published(PretrainConfig, *HUBERT, more=UNITS_CHECKPOINT)
+    assert first.model == second.model == ModelConfig()
+    assert (first.data.num_streams, first.data.max_batch_seconds, first.data.max_seconds * 16_000) == (
+        32,
+        87.5,
+        250_000,
+    )
+    masking = first.objective.masking
+    assert (masking.time_prob, masking.time_length, first.objective.cosine_dim) == (10 * 0.08, 10, 256)
+    assert (first.optimizer.learning_rate, first.schedule.warmup, first.schedule.decay) == (5e-4, 0.08, "linear")
+    for config, features, entries, updates in ((first, "mfcc", 100, 250_000), (second, "layer", 500, 400_000)):
+        units = config.objective.units
+        assert (units.features, units.num_entries, units.dim, units.clustering) == (features, [entries], 0, "kmeans")
+        assert config.training.max_updates == updates
+    assert second.objective.units.layer == 6
+    same = {"objective.units": first.objective.units, "training.max_updates": 250_000}
+    assert with_values(second, same) == first, "nothing else differs"
+
+
+def test_wavlm_adds_a_bias_and_what_is_heard() -> None:
+    hubert = published(PretrainConfig, *HUBERT, more=UNITS_CHECKPOINT)
+    wavlm = published(PretrainConfig, *HUBERT, "pretrain_wavlm_base.yaml", more=UNITS_CHECKPOINT)
+    heard = wavlm.augmentation
+    assert heard.speech.prob + heard.noise.prob == pytest.approx(0.2)
+    assert heard.noise.prob == pytest.approx(0.1 * 0.2)
+    assert wavlm.model.context.relative_bias
+    assert with_values(wavlm, {"augmentation": hubert.augmentation, "model": hubert.model}) == hubert
+
+
+def test_best_rq_has_random_units_under_masks_of_400_ms() -> None:
+    objective = published(PretrainConfig, HUBERT[0], "pretrain_best_rq.yaml").objective
+    units, masking = objective.units, objective.masking
+    assert (units.clustering, units.num_entries, units.dim, units.features) == (
+        "random_projection",
+        [8192],
+        16,
+        "log_mel",
+    )
+    assert (masking.time_length * 0.02, masking.time_prob / masking.time_length) == pytest.approx((0.4, 2 * 0.01))
+    assert objective.cosine_dim == 0
+
+
 def test_every_published_configuration_is_tested() -> None:
-    tested = {"pretrain_base", "pretrain_large", "finetune_10min", "finetune_1h", "finetune_10h", "finetune_large"}
+    tested = {
+        *("pretrain_base", "pretrain_large", "finetune_10min", "finetune_1h", "finetune_10h", "finetune_large"),
+        *("pretrain_hubert_base", "pretrain_hubert_base_2", "pretrain_wavlm_base", "pretrain_best_rq"),
+    }
     assert {path.stem for path in PUBLISHED.iterdir()} == tested
 
 

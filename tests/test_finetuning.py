@@ -355,3 +355,18 @@ def test_dev_samples_that_are_learned_from_are_named(
     config = with_values(config, {"dev.shards": [str(copy), str(other)]})
     verb.run(config)
     assert "dev: 24 of its 26 samples are among those that are learned from" in caplog.text
+
+
+def test_pseudo_labels_are_learned_from_and_do_not_count_as_labels(shards: Path, tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 8)
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "more"))
+    more = str(tmp_path / "more")
+    config = finetune_config(shards, tmp_path / "run", None)
+    both = with_values(config, {"train.shards": [*config.train.shards, more], "pseudo_labels": [more]})
+    finetune.run(both)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    people = read_corpus(config.train.shards).seconds
+    assert summary["labels_minutes"] == pytest.approx(people / 60, abs=0.01)
+    assert len(read_sets(both).train) == 24 + 8
+    with pytest.raises(ConfigError, match=r"pseudo_labels names other, expected some of train.shards"):
+        finetune.run(with_values(config, {"pseudo_labels": ["other"]}))

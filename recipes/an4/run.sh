@@ -7,16 +7,21 @@ recipe=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
 # shellcheck source-path=SCRIPTDIR source=../common.sh
 . "$recipe/../common.sh"
+# shellcheck source-path=SCRIPTDIR source=../pretraining.sh
+. "$recipe/../pretraining.sh"
+# shellcheck source-path=SCRIPTDIR source=../self_training.sh
+. "$recipe/../self_training.sh"
 
 corpus=
 labels="10min full"
 inits="scratch pretrained"
-pretraining=pretrain
 extra_lists=()
 go_on_from=
 old_dev=
 
 recipe_help() {
+    pretraining_help
+    self_training_help
     cat <<'HELP'
   --corpus DIR       the corpus, needed for stages 0 and 1: the unpacked archive with an4/etc and an4/wav, SPHERE or raw,
                      or a folder with train.tsv, test.tsv (columns path, speaker, seconds, text) and the audio they name
@@ -24,8 +29,6 @@ recipe_help() {
                      transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
   --inits scratch,pretrained
                      arms with random weights, with pretrained ones, or both (default)
-  --objective contrastive|masked_prediction
-                     pretext task of pretraining (default contrastive); give each an --exp of its own
   --go-on-from RUN   pretraining goes on from this run or checkpoint, of the same architecture and codebook, instead of from random weights
   --old-dev SHARDS   held-out shards of what RUN was pretrained on: the pretext scores on them, from before the first update
                      on, show what is forgotten
@@ -39,13 +42,6 @@ recipe_option() {
         --corpus) corpus=$(absolute_path "$2") ;;
         --labels) labels=$(choice_list "$1" "$2" 10min full) || exit 2 ;;
         --inits) inits=$(choice_list "$1" "$2" scratch pretrained) || exit 2 ;;
-        --objective)
-            case $2 in
-                contrastive) pretraining=pretrain ;;
-                masked_prediction) pretraining=pretrain_masked_prediction ;;
-                *) usage_error "--objective is $2, expected contrastive or masked_prediction" ;;
-            esac
-            ;;
         --go-on-from)
             [ -d "$2" ] || usage_error "--go-on-from: there is no folder $2"
             go_on_from=$(absolute_path "$2")
@@ -58,11 +54,13 @@ recipe_option() {
             [ -f "$2" ] || usage_error "--extra-untranscribed: there is no file $2"
             extra_lists+=("$(absolute_path "$2")")
             ;;
-        *) return 1 ;;
+        *) pretraining_option "$1" "$2" || self_training_option "$1" "$2" ;;
     esac
 }
 
 parse_arguments "$@"
+check_pretraining
+[ "$units" = log_mel ] || [ -z "$go_on_from" ] || usage_error "--go-on-from brings its units: no --units $units with it"
 if [ "$first_stage" -eq 0 ] && [ -z "$corpus" ]; then
     fail "this recipe needs the CMU AN4 corpus: --corpus DIR." \
         "Get an4_sphere.tar.gz (64 MB) from http://www.speech.cs.cmu.edu/databases/an4/ , unpack it with" \
@@ -95,8 +93,8 @@ if [ "$inits" != scratch ] && stage 2 "pretraining, without transcripts"; then
     [ -z "$go_on_from" ] || going_on+=(--init "$go_on_from")
     [ -z "$old_dev" ] || going_on+=(--dev.shards "$old_dev")
     for seed in $seeds; do
-        speechssl pretrain --config "$recipe/conf/$pretraining.yaml" --output "$exp/seed$seed/pretrain" \
-            --training.seed "$seed" --data.shards "${untranscribed[@]}" ${going_on[@]+"${going_on[@]}"}
+        pretrain_seed "$seed" 10min "$shards/train_10min" "$shards/dev" \
+            --data.shards "${untranscribed[@]}" ${going_on[@]+"${going_on[@]}"}
     done
 fi
 
@@ -104,8 +102,7 @@ if stage 3 "fine-tuning of each arm"; then
     for seed in $seeds; do
         for amount in $labels; do
             for init in $inits; do
-                choose_arm "$seed" "$init" "$amount"
-                speechssl finetune "${arm[@]}" --train.shards "$shards/train_$amount" --dev.shards "$shards/dev"
+                finetune_arm "$seed" "$init" "$amount" "$shards" "$lists" "train_$amount"
             done
         done
     done

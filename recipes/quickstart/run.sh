@@ -7,8 +7,22 @@ recipe=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 summary="The main job on a synthetic corpus that is made on the spot: a quarter of an hour on two CPU cores."
 # shellcheck source-path=SCRIPTDIR source=../common.sh
 . "$recipe/../common.sh"
+# shellcheck source-path=SCRIPTDIR source=../pretraining.sh
+. "$recipe/../pretraining.sh"
+# shellcheck source-path=SCRIPTDIR source=../self_training.sh
+. "$recipe/../self_training.sh"
+
+recipe_help() {
+    pretraining_help
+    self_training_help
+}
+
+recipe_option() {
+    pretraining_option "$1" "$2" || self_training_option "$1" "$2"
+}
 
 parse_arguments "$@"
+check_pretraining
 ensure_environment quickstart
 check_overrides
 corpus=$exp/data/corpus
@@ -26,16 +40,14 @@ fi
 
 if stage 2 "pretraining, without transcripts"; then
     for seed in $seeds; do
-        speechssl pretrain --config "$recipe/conf/pretrain.yaml" --output "$exp/seed$seed/pretrain" \
-            --training.seed "$seed" --data.shards "$shards/pretrain"
+        pretrain_seed "$seed" 5min "$shards/train" "$shards/dev" --data.shards "$shards/pretrain"
     done
 fi
 
 if stage 3 "fine-tuning on five transcribed minutes, and the same from scratch"; then
     for seed in $seeds; do
         for init in scratch pretrained; do
-            choose_arm "$seed" "$init" 5min
-            speechssl finetune "${arm[@]}" --train.shards "$shards/train" --dev.shards "$shards/dev"
+            finetune_arm "$seed" "$init" 5min "$shards" "$corpus" train
         done
     done
 fi

@@ -67,18 +67,21 @@ class ContrastiveConfig(Section):
 class UnitsConfig(Section):
     """What masked prediction predicts: entries of codebooks, fitted before the first update (HuBERT, section II.A)."""
 
-    features: Literal["log_mel", "layer"] = "log_mel"
-    """What is told apart: log-mel energies of the audio that an encoder frame hears, or a layer of ``checkpoint``."""
+    features: Literal["log_mel", "mfcc", "layer"] = "log_mel"
+    """What is told apart: log-mel energies or cepstra (MFCC and their differences) of the audio that an encoder frame
+    hears, or a layer of ``checkpoint``."""
     checkpoint: Path | None = None
-    """Run or checkpoint of the encoder whose layer it is; it has to make frames as often."""
+    """Run or checkpoint, of pretraining or fine-tuning, of the encoder whose layer it is; it has to make frames as
+    often."""
     layer: UpToAThousand = 0
     """Transformer block, from 1."""
     clustering: Literal["kmeans", "random_projection"] = "kmeans"
-    """K-means of whitened principal components, or random entries after a random projection (BEST-RQ)."""
+    """K-means (of whitened principal components, if ``dim`` is above 0), or random entries after a random projection
+    (BEST-RQ)."""
     num_entries: list[Size] = field(default_factory=lambda: [100, 500])
     """Entries of each codebook."""
-    dim: Size = 64
-    """Principal components, or dimension of the random projection."""
+    dim: SizeOrZero = 64
+    """Principal components, or dimension of the random projection; 0 clusters the features as they are (HuBERT)."""
     fit_seconds: Amount = 3600.0
     """Audio that the codebooks are fitted to."""
 
@@ -90,8 +93,10 @@ class UnitsConfig(Section):
                 f"features is layer, of checkpoint {self.checkpoint} and layer {self.layer}; give "
                 "--objective.units.checkpoint RUN and --objective.units.layer, from 1"
             )
-        if self.features == "log_mel" and self.checkpoint is not None:
-            yield "checkpoint is given, but features is log_mel; give it with features layer"
+        if self.features != "layer" and self.checkpoint is not None:
+            yield f"checkpoint is given, but features is {self.features}; give it with features layer"
+        if self.clustering == "random_projection" and not self.dim:
+            yield "dim is 0 with clustering random_projection, expected that of the projection (16 in BEST-RQ)"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Runs of training: of an encoder, and of a recogniser."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +66,8 @@ class FinetuneConfig(Section):
     """Pretraining run or checkpoint to start from; its architecture is used. Without it the weights are random."""
     train: StreamConfig = StreamConfig()
     """Transcribed audio to learn from."""
+    pseudo_labels: list[str] = field(default_factory=list)
+    """Those of train.shards whose transcripts a recogniser wrote (self-training); they do not count as labels."""
     dev: EvaluationSetConfig = EvaluationSetConfig()
     """Transcribed audio whose word error rate chooses the checkpoint; the same set throughout a run."""
     model: ModelConfig = ModelConfig()
@@ -96,6 +98,9 @@ class FinetuneConfig(Section):
     def problems(self) -> Iterator[str]:
         if not self.dev.shards:
             yield f"dev.shards {NO_SHARDS}"
+        unknown = [name for name in self.pseudo_labels if name not in self.train.shards]
+        if unknown:
+            yield f"pseudo_labels names {', '.join(unknown)}, expected some of train.shards, written as there"
         yield from too_wide_masks("masking", self.masking, self.model)
 
 

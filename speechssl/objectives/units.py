@@ -1,8 +1,8 @@
 """Units: what masked prediction predicts, one number per frame and codebook, from the audio alone.
 
-K-means over log-mel chunks or over a layer of an earlier encoder (HuBERT, Hsu et al. 2021, section II.A), or a random
-projection onto random entries (BEST-RQ, Chiu et al. 2022, section 3.1). All that is fitted lies in buffers, and so in
-every checkpoint of the run.
+K-means over log-mel or MFCC chunks or over a layer of an earlier encoder (HuBERT, Hsu et al. 2021, section II.A), or
+a random projection onto random entries (BEST-RQ, Chiu et al. 2022, section 3.1). All that is fitted lies in buffers,
+and so in every checkpoint of the run.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from speechssl.errors import DataError
 from speechssl.frames import hop_samples, receptive_field_samples
 from speechssl.model.encoder import Encoder
 from speechssl.model.feature_encoder import mel_filters
+from speechssl.objectives.mfcc import HOP_SECONDS, WINDOW_SECONDS, MfccChunks
 
-WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 NUM_BANDS = 80
 """At 16 kHz and above; below half as many, or the lowest would be empty."""
 FLOOR = 1e-6
@@ -99,11 +99,11 @@ class Units(nn.Module):
     mean: Tensor
     projection: Tensor
 
-    def __init__(self, config: UnitsConfig, features: LogMelChunks | EncoderLayer) -> None:
+    def __init__(self, config: UnitsConfig, features: LogMelChunks | MfccChunks | EncoderLayer) -> None:
         super().__init__()
         self.config = config
         self.features = features
-        dim = min(config.dim, features.dim)
+        dim = min(config.dim, features.dim) if config.dim else features.dim
         self.register_buffer("mean", torch.zeros(features.dim))
         self.register_buffer("projection", torch.zeros(features.dim, dim))
         self.codebooks = [f"codebook_{number}" for number in range(len(config.num_entries))]
@@ -144,6 +144,10 @@ class Units(nn.Module):
                 f"to, expected {MIN_FRAMES_PER_ENTRY} for each entry; give more audio, fewer entries, or a larger "
                 "--objective.units.fit_seconds"
             )
+        if self.config.dim:
+            self._whiten(frames)
+        else:
+            self.projection.copy_(torch.eye(self.features.dim))
         self._cluster(frames, seed)
 
     def _draw(self, frames: Tensor, seed: int) -> None:
@@ -157,10 +161,8 @@ class Units(nn.Module):
             book = getattr(self, name)
             book.copy_(F.normalize(torch.randn(book.shape, generator=rng), dim=-1))
 
-    def _cluster(self, frames: Tensor, seed: int) -> None:
-        """Principal components, whitened, then k-means for each codebook."""
-        from sklearn.cluster import MiniBatchKMeans  # takes a second, and no other task needs it
-
+    def _whiten(self, frames: Tensor) -> None:
+        """Principal components, of unit variance."""
         mean = frames.double().mean(0)
         centred = frames.double() - mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
@@ -168,6 +170,11 @@ class Units(nn.Module):
         whitening = directions[:, -size:] / variances[-size:].clamp(min=LEAST_VARIANCE).sqrt()
         self.mean.copy_(mean)
         self.projection.copy_(whitening)
+
+    def _cluster(self, frames: Tensor, seed: int) -> None:
+        """K-means of projected frames, for each codebook."""
+        from sklearn.cluster import MiniBatchKMeans  # takes a second, and no other task needs it
+
         points = self.project(frames.to(self.mean.device)).cpu().numpy()
         for name in self.codebooks:
             book = getattr(self, name)
@@ -185,6 +192,8 @@ def build_units(config: UnitsConfig, model: ModelConfig, source: ModelConfig | N
     match config.features:
         case "log_mel":
             return Units(config, LogMelChunks(model))
+        case "mfcc":
+            return Units(config, MfccChunks(model))
         case "layer":
             assert source is not None
             return Units(config, EncoderLayer(source, config.layer))

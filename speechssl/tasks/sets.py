@@ -73,6 +73,17 @@ def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
     return StreamPlan(corpus, stream, seed=derive_seed(0, Purpose.DEV), crop=True)
 
 
+def labelled_seconds(plan: StreamPlan, corpus: Corpus, config: FinetuneConfig) -> float:
+    """Audio that is learned from with people's transcripts."""
+    if not config.pseudo_labels:
+        return plan.seconds
+    sources = [i for i, name in enumerate(config.train.shards) if name in config.pseudo_labels]
+    seconds = corpus.num_samples / corpus.sample_rate
+    is_learned = (seconds >= config.train.min_seconds) & (seconds <= config.train.max_seconds)
+    is_pseudo = np.isin(corpus.shard_sources[corpus.shard_numbers], sources)
+    return float(seconds[is_learned & ~is_pseudo].sum())
+
+
 class Sets(NamedTuple):
     """What fine-tuning learns from, and what its checkpoints are scored on."""
 

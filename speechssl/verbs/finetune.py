@@ -11,7 +11,7 @@ from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.initial import resolve_finetuning
-from speechssl.tasks.sets import Sets, plan_train, read_sets
+from speechssl.tasks.sets import Sets, labelled_seconds, plan_train, read_sets
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, describe_latest
 from speechssl.training.loop import Trainer
@@ -44,7 +44,8 @@ def run(config: FinetuneConfig) -> None:
 
 def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpoint | None) -> None:
     """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
-    seed, minutes = config.training.seed, plan.seconds / 60
+    seed, minutes = config.training.seed, labelled_seconds(plan, sets.train, config) / 60
+    pseudo = f" and {plan.seconds / 60 - minutes:.1f} that a recogniser transcribed" if config.pseudo_labels else ""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     launch(fabric)
     # A run that goes on has its labels: the order of those that its transcripts give now may be another.
@@ -61,7 +62,7 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpo
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "
-        f"on {minutes:.1f} minutes of transcribed audio ({redact_all(config.train.shards)}), "
+        f"on {minutes:.1f} minutes of transcribed audio{pseudo} ({redact_all(config.train.shards)}), "
         f"{len(vocabulary)} labels, {fabric.world_size} process(es), {fabric._precision.precision}",
     )
     for note in sets.notes:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from changing import with_values
+from torchaudio.models.wav2vec2.components import LogitGenerator
 
 from speechssl.config import (
     ContextConfig,
@@ -90,6 +92,23 @@ def test_the_cosine_head_measures_angles() -> None:
             for v in range(5):
                 expected = reference.cosine(projected[b, m], head.embeddings[v]) / 0.1
                 torch.testing.assert_close(head(contexts)[b, m, v], expected)
+
+
+@pytest.mark.parametrize("unmasked_weight", [0.0, 0.5])
+def test_the_loss_of_hubert_is_that_of_torchaudio(unmasked_weight: float) -> None:
+    """Its logits are those of fairseq: the right label at place 0, the others behind it, the right one among them at
+    minus infinity."""
+    model = make([5], cosine_dim=6, feature_penalty=10.0, unmasked_weight=unmasked_weight).double()
+    theirs = LogitGenerator(16, 5, 6, skip_masked=False, skip_nomask=False).double()
+    theirs.final_proj.load_state_dict(model.heads[0].projection.state_dict())
+    theirs.label_embeddings.data = model.heads[0].embeddings.data
+    audio, draw = AUDIO.double(), draw_for(model)
+    encoded = model.encoder(audio, time_mask=draw.time_mask)
+    # It labels every frame, masked or not, and gives logits of both kinds.
+    both = theirs(encoded.context, model.units(audio)[..., 0], draw.time_mask, ~draw.time_mask)
+    masked, others = (F.cross_entropy(x, torch.zeros(len(x), dtype=torch.long), reduction="sum") for x in both)
+    expected = masked + unmasked_weight * others + 10.0 * encoded.feature_energy * len(both[0])
+    torch.testing.assert_close(model(audio, draw).loss, expected, rtol=1e-6, atol=0)  # its similarities are float32
 
 
 def test_units_are_in_the_weights_and_take_no_gradient() -> None:

@@ -48,6 +48,12 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--labels 5min", "--labels is '5min'; expected one or more of 10min full"),
         ("--inits random", "--inits is 'random'; expected one or more of scratch pretrained"),
         ("--objective two_view", "--objective is two_view, expected contrastive or masked_prediction"),
+        ("--units syllables", "--units is syllables, expected log_mel, contrastive, iteration or recogniser"),
+        ("--units-layer 0", "--units-layer is '0'; expected a whole number from 1"),
+        ("--units-layer 3", "--units-layer is for --units other than log_mel"),
+        ("--units contrastive --objective contrastive", "--units contrastive is for --objective masked_prediction"),
+        ("--units recogniser --go-on-from recipes", "--go-on-from brings its units: no --units recogniser with it"),
+        ("--self-training yes", "--self-training is 'yes'; expected a share of wrong words such as 0.1"),
         ("--go-on-from nowhere", "--go-on-from: there is no folder nowhere."),
         ("--old-dev nowhere", "--old-dev: there is no nowhere."),
         ("--extra-untranscribed nowhere.tsv", "--extra-untranscribed: there is no file nowhere.tsv."),
@@ -132,14 +138,98 @@ def test_an4_goes_on_from_a_run_and_watches_what_is_forgotten(run: Run, checkout
     assert pretrain[-4:] == ["--init", f"{checkout}/before", "--dev.shards", f"{checkout}/before/shards"]
 
 
+def values_of(command: list[str]) -> dict[str, str]:
+    """Of each option of a command the last value, which counts."""
+    return {option: value for option, value in pairwise(command) if option.startswith("--")}
+
+
+@pytest.mark.parametrize(
+    ("units", "first", "source", "layer"),
+    [
+        ("contrastive", "pretrain", "pretrain_first", "3"),
+        ("iteration", "pretrain_masked_prediction", "pretrain_first", "3"),
+        ("recogniser", "pretrain_masked_prediction", "recogniser", "4"),
+    ],
+)
 @pytest.mark.parametrize("recipe", ["quickstart", "an4"])
-def test_commands_of_recipes_are_valid(run: Run, recipe_log: Path, recipe: str) -> None:
+def test_units_of_an_encoder_that_is_pretrained_before(
+    run: Run, checkout: Path, recipe_log: Path, recipe: str, units: str, first: str, source: str, layer: str
+) -> None:
+    options = ("--units", units, "--stage", "2", "--stop-stage", "3", "--seeds", "5", "--exp", f"{checkout}/exp")
+    result = run("bash", f"recipes/{recipe}/run.sh", *options)
+    assert result.returncode == 0, result.stderr
+    folder, commands = f"{checkout}/exp/seed5", commands_in(recipe_log)
+    before, *between, last = [values_of(command) for command in commands[: 3 if units == "recogniser" else 2]]
+    assert (Path(before["--config"]).stem, before["--output"]) == (first, f"{folder}/pretrain_first")
+    assert "--objective.units.checkpoint" not in before
+    for recogniser in between:
+        assert recogniser["--init"] == f"{folder}/pretrain_first"
+        assert recogniser["--output"] == f"{folder}/recogniser"
+        assert Path(recogniser["--config"]).stem == "finetune_pretrained"
+        assert Path(recogniser["--train.shards"]).name == {"quickstart": "train", "an4": "train_10min"}[recipe]
+    assert (Path(last["--config"]).stem, last["--output"]) == ("pretrain_masked_prediction", f"{folder}/pretrain")
+    assert last["--objective.units.features"] == "layer"
+    assert (last["--objective.units.checkpoint"], last["--objective.units.layer"]) == (f"{folder}/{source}", layer)
+    assert {values["--training.seed"] for values in (before, *between, last)} == {"5"}
+    arms = [values_of(command) for command in commands if command[2:3] == ["finetune"]][len(between) :]
+    assert {values["--init"] for values in arms if "--init" in values} == {f"{folder}/pretrain"}
+
+
+def test_another_layer_of_it(run: Run, recipe_log: Path) -> None:
+    run("bash", "recipes/quickstart/run.sh", "--units=iteration", "--units-layer=2", "--stage=2", "--stop-stage=2")
+    assert values_of(commands_in(recipe_log)[1])["--objective.units.layer"] == "2"
+
+
+def test_overrides_are_checked_against_the_pretext_task_that_runs(run: Run, recipe_log: Path) -> None:
+    options = ("--objective", "masked_prediction", "--stage", "2", "--stop-stage", "2")
+    run("bash", "recipes/an4/run.sh", *options, "--", "--pretrain.objective.units.num_entries", "[9]")
+    checked = commands_in(recipe_log)[0]
+    assert "--print_config" in checked
+    assert Path(values_of(checked)["--config"]).stem == "pretrain_masked_prediction"
+
+
+@pytest.mark.parametrize("are_kept", [True, False])
+@pytest.mark.parametrize(("recipe", "labels"), [("quickstart", "5min"), ("an4", "10min")])
+def test_self_training_is_in_both_arms(
+    run: Run, checkout: Path, recipe_log: Path, recipe: str, labels: str, are_kept: bool
+) -> None:
+    folder = checkout / "exp" / "seed0"
+    for init in ("scratch", "pretrained") if are_kept else ():
+        (folder / f"pseudo_labels_{init}_{labels}").mkdir(parents=True)
+        (folder / f"pseudo_labels_{init}_{labels}" / "pseudo_labels.tsv").touch()
+    options = ("--self-training", "0.15", "--stage=3", "--stop-stage=3", "--exp", f"{checkout}/exp")
+    result = run("bash", f"recipes/{recipe}/run.sh", *options, *(("--labels", labels) if recipe == "an4" else ()))
+    assert result.returncode == 0, result.stderr
+    commands = commands_in(recipe_log)
+    of_each = 4 if are_kept else 3
+    assert len(commands) == 2 * of_each
+    for number, init in enumerate(("scratch", "pretrained")):
+        teacher, labelling, *sharding, student = commands[number * of_each : (number + 1) * of_each]
+        pseudo = folder / f"pseudo_labels_{init}_{labels}"
+        assert values_of(teacher)["--output"] == f"{folder}/teacher_{init}_{labels}"
+        assert values_of(student)["--output"] == f"{folder}/finetune_{init}_{labels}"
+        for option in ("--training.seed", "--init", "--dev.shards"):
+            assert values_of(teacher).get(option) == values_of(student).get(option)
+        assert Path(labelling[0]).name == "pseudo_labels.py"
+        assert labelling[1] == f"{folder}/teacher_{init}_{labels}"
+        given = values_of(teacher)["--train.shards"]
+        assert [Path(name).stem for name in labelling[2:5]] == ["pretrain", "dev", Path(given).name]
+        assert labelling[5:] == [str(pseudo), "--max-wer", "0.15"]
+        assert len(sharding) == are_kept
+        more = [f"{pseudo}/shards", "--pseudo_labels", f"{pseudo}/shards"] if are_kept else []
+        assert student[student.index("--train.shards") + 1 : student.index("--dev.shards")] == [given, *more]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--objective", "masked_prediction"), ("--units", "recogniser"), ("--self-training", "0.1")],
+    ids=str,
+)
+@pytest.mark.parametrize("recipe", ["quickstart", "an4"])
+def test_commands_of_recipes_are_valid(run: Run, recipe_log: Path, recipe: str, options: tuple[str, ...]) -> None:
     """Every speechssl command line that a recipe starts names only keys that exist, in files that can be read."""
-    result = (
-        run("bash", f"recipes/{recipe}/run.sh", "--corpus=c")
-        if recipe == "an4"
-        else run("bash", f"recipes/{recipe}/run.sh")
-    )
+    corpus = ("--corpus=c",) if recipe == "an4" else ()
+    result = run("bash", f"recipes/{recipe}/run.sh", *corpus, *options)
     assert result.returncode == 0, result.stderr
     for command in commands_in(recipe_log):
         if command[:2] == ["-m", "speechssl"]:

@@ -80,6 +80,14 @@ def test_units_of_a_layer_of_an_earlier_run_are_all_that_a_run_needs_of_it(
     assert all(torch.equal(value, first[name]) for name, value in teacher.items())
 
 
+def test_units_of_cepstra_are_the_same_on_two_processes(shards: Path, tmp_path: Path) -> None:
+    config = changed(CONFIG, objective={"units": {"features": "mfcc", "num_entries": [4], "dim": 0}})
+    for name, ranks in (("one", 1), ("two", 2)):
+        train(command("pretrain", config, tmp_path / name, shards, "--training.max_updates", "2"), ranks=ranks)
+    check_same_learning(tmp_path / "one", tmp_path / "two")
+    assert units_of(tmp_path / "one")["units.codebook_0"].shape == (4, 39)
+
+
 def test_a_layer_that_is_not_there_is_named(shards: Path, one: Path, tmp_path: Path) -> None:
     config = changed(CONFIG, objective={"units": {"features": "layer", "checkpoint": str(one), "layer": 3}})
     ended = run_as_user(command("pretrain", config, tmp_path / "run", shards))
