@@ -220,6 +220,17 @@ def test_teacher_and_codebooks_are_in_the_weights() -> None:
     assert torch.equal(other(AUDIO, draw_for(other)).loss, model(AUDIO, draw_for(model)).loss)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", ["regression", "codebook"])
+def test_the_forward_pass_is_one_graph(targets: str) -> None:
+    model = make(targets=targets)
+    torch._dynamo.reset()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch._dynamo.explain(model)(AUDIO, draw_for(model))
+    assert (found.graph_count, found.graph_break_count) == (1, 0), [reason.reason for reason in found.break_reasons]
+    assert model.codebooks is None or model.codebooks.seen is not None
+
+
 def test_an_anchor_adds_masked_prediction_over_the_same_pass() -> None:
     anchor = AnchorConfig(weight=0.5, units=UnitsConfig(num_entries=[3, 5], dim=4))
     model = make(anchor=anchor, targets="codebook").double()
