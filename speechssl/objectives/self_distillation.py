@@ -7,7 +7,7 @@ codebooks that follow these layers (DinoSR, Liu et al. 2023; SpidR, Poli et al. 
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +81,8 @@ class SelfDistillationModel(nn.Module):
         dropout: noise inside the student.
         units: what the anchor predicts; None if there is none.
     """
+
+    views: Literal["heard", "heard and clean"] = "heard and clean"
 
     def __init__(
         self, config: ModelConfig, objective: SelfDistillationConfig, dropout: DropoutConfig, units: Units | None

@@ -45,7 +45,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, student: ContextNetwork, update: int) -> None:
-        """Move towards the student after an update, counted from 0; positional convolutions become equal.
+        """Move towards the student after so many updates; positional convolutions become equal.
 
         Where weights lie in shards, each rank moves its own: teacher and student are cut alike.
         """
@@ -64,7 +64,7 @@ class Teacher(nn.Module):
 
 
 def decay_at(config: TeacherConfig, update: int) -> float:
-    """Share of itself that a teacher keeps after an update, counted from 0: a straight line, then constant."""
+    """Share of itself that a teacher keeps after so many updates: a straight line, then constant (section 3.1)."""
     if update >= config.ramp_updates:
         return config.decay_end
     return config.decay_end + (config.decay_start - config.decay_end) * (1 - update / config.ramp_updates)

@@ -36,8 +36,9 @@ class ShardedStrategy(ModelParallelStrategy):
         if networks[0].layer_drop > 0:
             self.layer_drop = SharedLayerDrop(networks[0])
         ranks = mesh["data_parallel"]
-        for group in (*(block for network in networks for block in network.blocks), module):
-            sharded = fully_shard(group, mesh=ranks)
+        blocks = [block for network in networks for block in network.blocks]
+        for group in (*blocks, module):
+            sharded: Any = fully_shard(group, mesh=ranks)
             if self.in_bf16:
                 sharded.set_custom_reduce_scatter(ReduceScatterInBf16())
         return module
