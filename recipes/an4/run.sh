@@ -24,7 +24,7 @@ recipe_help() {
                      transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
   --inits scratch,pretrained
                      arms with random weights, with pretrained ones, or both (default)
-  --objective contrastive|masked_prediction
+  --objective contrastive|masked_prediction|self_distillation
                      pretext task of pretraining (default contrastive); give each an --exp of its own
   --go-on-from RUN   pretraining goes on from this run or checkpoint, of the same architecture and codebook, instead of from random weights
   --old-dev SHARDS   held-out shards of what RUN was pretrained on: the pretext scores on them, from before the first update
@@ -43,7 +43,8 @@ recipe_option() {
             case $2 in
                 contrastive) pretraining=pretrain ;;
                 masked_prediction) pretraining=pretrain_masked_prediction ;;
-                *) usage_error "--objective is $2, expected contrastive or masked_prediction" ;;
+                self_distillation) pretraining=pretrain_self_distillation ;;
+                *) usage_error "--objective is $2, expected contrastive, masked_prediction or self_distillation" ;;
             esac
             ;;
         --go-on-from)

@@ -47,7 +47,7 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--seeds", "--seeds needs a value"),
         ("--labels 5min", "--labels is '5min'; expected one or more of 10min full"),
         ("--inits random", "--inits is 'random'; expected one or more of scratch pretrained"),
-        ("--objective two_view", "--objective is two_view, expected contrastive or masked_prediction"),
+        ("--objective two_view", "is two_view, expected contrastive, masked_prediction or self_distillation"),
         ("--go-on-from nowhere", "--go-on-from: there is no folder nowhere."),
         ("--old-dev nowhere", "--old-dev: there is no nowhere."),
         ("--extra-untranscribed nowhere.tsv", "--extra-untranscribed: there is no file nowhere.tsv."),
