@@ -9,8 +9,8 @@ units_layer=
 
 pretraining_help() {
     cat <<'HELP'
-  --objective contrastive|masked_prediction
-                     pretext task of pretraining (default contrastive); give each an --exp of its own
+  --objective NAME   pretext task of pretraining: contrastive (default), or one that conf/pretrain_NAME.yaml is for, such as
+                     masked_prediction; give each an --exp of its own
   --units log_mel|contrastive|iteration|recogniser
                      what masked prediction predicts: units of log-mel energies (default), or units of a layer of an
                      encoder that is pretrained before it, by the contrastive task, by masked prediction of log-mel units
@@ -23,10 +23,8 @@ HELP
 pretraining_option() {
     case $1 in
         --objective)
-            case $2 in
-                contrastive | masked_prediction) objective=$2 ;;
-                *) usage_error "--objective is $2, expected contrastive or masked_prediction" ;;
-            esac
+            [ -f "$(config_of "$2")" ] || usage_error "--objective is $2, expected one of $(objective_names)"
+            objective=$2
             ;;
         --units)
             case $2 in
@@ -51,6 +49,16 @@ check_pretraining() {
         usage_error "--units $units is for --objective masked_prediction, not $objective"
     [ -z "$units_layer" ] || [ "$units" != log_mel ] || usage_error "--units-layer is for --units other than log_mel"
     pretrain_config=$(config_of "$objective")
+}
+
+# Pretext tasks that the recipe has a configuration for.
+objective_names() {
+    local file names=contrastive
+    for file in "$recipe"/conf/pretrain_*.yaml; do
+        file=${file##*/pretrain_}
+        names+=" ${file%.yaml}"
+    done
+    echo "$names"
 }
 
 config_of() {

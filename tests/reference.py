@@ -51,6 +51,59 @@ def nearest(points: Tensor, codebook: Tensor) -> list[int]:
     return found
 
 
+def data2vec_target(layers: list[Tensor]) -> Tensor:
+    """Section 3.3 of data2vec, for speech: every channel of every layer (B, T, D) normalised over time, then the mean
+    over layers, (B, T, D)."""
+    batch, frames, dim = layers[0].shape
+    target = torch.zeros(batch, frames, dim, dtype=layers[0].dtype)
+    for layer in layers:
+        for b in range(batch):
+            for d in range(dim):
+                values = [float(layer[b, t, d]) for t in range(frames)]
+                mean = sum(values) / frames
+                variance = sum((value - mean) ** 2 for value in values) / frames
+                for t in range(frames):
+                    target[b, t, d] += (values[t] - mean) / math.sqrt(variance + 1e-5) / len(layers)
+    return target
+
+
+def data2vec_loss(predictions: Tensor, targets: Tensor, mask: Tensor, beta: float) -> float:
+    """Equation 2 of data2vec, over the root of the dimension, summed over masked frames; squared errors for beta 0."""
+    total = 0.0
+    for b in range(mask.shape[0]):
+        for t in range(mask.shape[1]):
+            for x, y in zip(predictions[b, t].tolist(), targets[b, t].tolist(), strict=True):
+                error = abs(x - y)
+                squared = error**2 if beta == 0 else 0.5 * error**2 / beta
+                total += bool(mask[b, t]) * (squared if beta == 0 or error < beta else error - 0.5 * beta)
+    return total / math.sqrt(predictions.shape[-1])
+
+
+def annealed(update: int, start: float, end: float, updates: int) -> float:
+    """The decay of data2vec's teacher: a straight line over the updates, then its end."""
+    return end if update >= updates else start + (end - start) * update / updates
+
+
+def moved_codebook(
+    sums: list[list[float]], counts: list[float], frames: list[list[float]], decay: float
+) -> tuple[list[list[float]], list[float]]:
+    """Equations 4 to 6 of DinoSR: sums and counts of the entries after an update's frames."""
+    entries = [[value / count for value in row] for row, count in zip(sums, counts, strict=True)]
+    nearest_to: list[list[list[float]]] = [[] for _ in entries]
+    for frame in frames:
+        distances = [sum((x - e) ** 2 for x, e in zip(frame, entry, strict=True)) for entry in entries]
+        nearest_to[distances.index(min(distances))].append(frame)
+    new_sums, new_counts = [], []
+    for row, count, given in zip(sums, counts, nearest_to, strict=True):
+        if not given:
+            new_sums.append(row)
+            new_counts.append(count)
+            continue
+        new_sums.append([decay * value + (1 - decay) * sum(frame[d] for frame in given) for d, value in enumerate(row)])
+        new_counts.append(decay * count + (1 - decay) * len(given))
+    return new_sums, new_counts
+
+
 def diversity_loss(scores: Tensor) -> Tensor:
     """(G V - sum of perplexities) / (G V) of the softmax averaged over frames; scores (frames, G, V)."""
     frames, groups, entries = scores.shape

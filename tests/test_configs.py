@@ -35,6 +35,14 @@ def test_recipe_configurations_are_consistent(recipe: Path) -> None:
         assert from_dict(type(config), to_dict(config)) == config
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/conf/pretrain_*.yaml")), ids=str)
+def test_pretext_tasks_are_compared_on_the_same_model_data_and_updates(path: Path) -> None:
+    task, first = (parse(PretrainConfig, ["--config", str(file)]) for file in (path, path.with_name("pretrain.yaml")))
+    check(task)
+    assert (task.model, task.data, task.dropout) == (first.model, first.data, first.dropout)
+    assert task.training == first.training
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/conf/finetune_*.yaml")), ids=str)
 def test_arms_keep_the_model_and_the_updates(path: Path) -> None:
     shared = ["--config", str(path.with_name("finetune.yaml"))]

@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from speechssl.config.limits import Amount, Factor, FactorOrZero, Limit, Section, Size, SizeOrZero, UpToAThousand
+from speechssl.config.limits import (
+    Amount,
+    CountOrZero,
+    Depth,
+    Factor,
+    FactorOrZero,
+    Limit,
+    Section,
+    Share,
+    Size,
+    SizeOrZero,
+    UpToAThousand,
+)
 from speechssl.config.model import MaskingConfig
 
 
@@ -130,7 +142,85 @@ class MaskedPredictionConfig(Section):
         return must_mask(self.masking)
 
 
-AnyObjective = ContrastiveConfig | MaskedPredictionConfig
+@dataclass(frozen=True)
+class TeacherConfig(Section):
+    """A moving average of the context network, which makes the targets (data2vec, section 3.1)."""
+
+    decay_start: Share = 0.999
+    """Share of itself that the teacher keeps in the first update."""
+    decay_end: Share = 0.9999
+    """The same from ramp_updates on; in between it changes evenly."""
+    ramp_updates: CountOrZero = 30_000
+    """Updates until decay_end is reached."""
+    top_layers: Depth = 8
+    """Transformer blocks, counted from the last, whose feed-forward outputs are the targets."""
+
+
+@dataclass(frozen=True)
+class OnlineCodebookConfig(Section):
+    """Codebooks over the teacher's frames, one for each of its top layers (DinoSR, section 3.2)."""
+
+    num_entries: Size = 256
+    """Entries of each codebook."""
+    decay: Share = 0.9
+    """Share of itself that an entry keeps in an update that gives it frames."""
+    initial_scale: Factor = 1.0
+    """Standard deviation of the entries' values at the beginning. Small ones, as 0.1, let more entries come into use
+    where an update has few frames."""
+
+
+@dataclass(frozen=True)
+class AnchorConfig(Section):
+    """Masked prediction beside the teacher, over the same encoder pass: units that cannot collapse."""
+
+    weight: FactorOrZero = 0.0
+    """Of its cross-entropy in the loss; 0: there is none."""
+    units: UnitsConfig = UnitsConfig()
+    """What is predicted."""
+
+
+@dataclass(frozen=True)
+class SelfDistillationConfig(Section):
+    """Follow a slow teacher, who hears what is masked (data2vec, Baevski et al. 2022; DinoSR, Liu et al. 2023)."""
+
+    name: Literal["self_distillation"] = "self_distillation"
+    """Pretext task."""
+    targets: Literal["regression", "codebook"] = "regression"
+    """"regression": the mean of the teacher's top layers (data2vec); "codebook": for each of them the nearest entry of
+    a codebook that follows it (DinoSR) (self_distillation)."""
+    teacher: TeacherConfig = TeacherConfig()
+    """Teacher (self_distillation)."""
+    normalize_targets: bool = True
+    """Give each channel of each of the teacher's layers zero mean and unit variance over the utterance. Without it the
+    teacher can make its task easy by saying ever less (self_distillation)."""
+    smooth_l1_beta: FactorOrZero = 0.0
+    """Error of a channel from which on the loss is linear; 0: squared error, as in data2vec for speech (regression)."""
+    codebook: OnlineCodebookConfig = OnlineCodebookConfig()
+    """Codebooks (codebook)."""
+    predict_from: Literal["last", "same"] = "last"
+    """"last": every codebook is predicted from the context vectors (DinoSR); "same": each from the student's block of
+    the layer that it is of (SpidR, Poli et al. 2025) (codebook)."""
+    anchor: AnchorConfig = AnchorConfig()
+    """Masked prediction beside it (self_distillation)."""
+    masking: MaskingConfig = MaskingConfig()
+    """Which frames are hidden from the context network."""
+    feature_grad_scale: FactorOrZero = 1.0
+    """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """Entries of each codebook of the targets; none if they are vectors."""
+        return [self.codebook.num_entries] * self.teacher.top_layers if self.targets == "codebook" else []
+
+    def problems(self) -> Iterator[str]:
+        yield from must_mask(self.masking)
+        if self.targets == "codebook" and not self.normalize_targets:
+            yield "normalize_targets is false, expected true with targets codebook"
+        if self.targets == "regression" and self.predict_from == "same":
+            yield "predict_from is same, which is for targets codebook"
+
+
+AnyObjective = ContrastiveConfig | MaskedPredictionConfig | SelfDistillationConfig
 
 
 def must_mask(masking: MaskingConfig) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Literal
 from speechssl.config.augmentation import AugmentationConfig
 from speechssl.config.limits import CountOrZero, Factor, Section
 from speechssl.config.model import DropoutConfig, HeadConfig, MaskingConfig, ModelConfig
-from speechssl.config.objectives import AnyObjective, ContrastiveConfig
+from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig, StreamConfig
 from speechssl.config.training import HealthConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.frames import samples_for_frames
@@ -47,7 +47,8 @@ class PretrainConfig(Section):
     """Watch over collapse and stagnation."""
 
     def problems(self) -> Iterator[str]:
-        return too_wide_masks("objective.masking", self.objective.masking, self.model)
+        yield from too_wide_masks("objective.masking", self.objective.masking, self.model)
+        yield from too_few_layers(self.objective, self.model)
 
     def with_min_seconds(self) -> "PretrainConfig":
         """As it runs: what is too short for masks is left out."""
@@ -102,6 +103,16 @@ class FinetuneConfig(Section):
         if unknown:
             yield f"pseudo_labels names {', '.join(unknown)}, expected some of train.shards, written as there"
         yield from too_wide_masks("masking", self.masking, self.model)
+
+
+def too_few_layers(objective: AnyObjective, model: ModelConfig) -> Iterator[str]:
+    """More layers of a teacher than the encoder has."""
+    there = model.context.num_layers
+    if isinstance(objective, SelfDistillationConfig) and objective.teacher.top_layers > there:
+        yield (
+            f"objective.teacher.top_layers is {objective.teacher.top_layers}, expected at most the model's {there} "
+            "layers"
+        )
 
 
 def too_wide_masks(section: str, masking: MaskingConfig, model: ModelConfig) -> Iterator[str]:

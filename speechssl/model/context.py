@@ -31,6 +31,8 @@ class ContextOutput(NamedTuple):
     layers: list[Tensor]
     """Output of every block, (B, T, D) each; empty unless asked for. Every R frames are equal where the context is
     squeezed: they are spread out behind the last block."""
+    feed_forward: list[Tensor]
+    """What every block's feed-forward part adds, (B, T, D) each, likewise."""
 
 
 class ContextNetwork(nn.Module):
@@ -50,13 +52,21 @@ class ContextNetwork(nn.Module):
         self.recomputes = False
         """Whether the backward pass computes the insides of the blocks again instead of keeping them."""
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, *, keep_layers: bool = False) -> ContextOutput:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        keep_layers: bool = False,
+        keep_feed_forward: bool = False,
+    ) -> ContextOutput:
         """Contextualise frames.
 
         Args:
             x: projected features, (B, T, D).
             lengths: frames of each utterance, (B,); None if all have T.
             keep_layers: also return the output of every block.
+            keep_feed_forward: also return what every block's feed-forward part adds, before it is added.
         """
         valid = None
         if lengths is not None:
@@ -64,14 +74,17 @@ class ContextNetwork(nn.Module):
             # The positional convolution reaches across the end of an utterance, so what lies there must be zero.
             x = x.masked_fill(~valid[:, :, None], 0.0)
         if self.squeeze is None:
-            return self.transform(x, valid, keep_layers=keep_layers)
+            return self.transform(x, valid, keep_layers=keep_layers, keep_feed_forward=keep_feed_forward)
         squeezed = self.squeeze(x, valid)  # (B, T / R, D)
         if lengths is not None:
             valid = valid_frames(self.squeeze.squeezed_lengths(lengths), squeezed.shape[1])
-        y, layers = self.transform(squeezed, valid, keep_layers=keep_layers)
-        return ContextOutput(self.squeeze.spread(y, x), [self.squeeze.repeat(layer, x.shape[1]) for layer in layers])
+        y, *kept = self.transform(squeezed, valid, keep_layers=keep_layers, keep_feed_forward=keep_feed_forward)
+        spread = ([self.squeeze.repeat(layer, x.shape[1]) for layer in layers] for layers in kept)
+        return ContextOutput(self.squeeze.spread(y, x), *spread)
 
-    def transform(self, x: Tensor, valid: Tensor | None, *, keep_layers: bool) -> ContextOutput:
+    def transform(
+        self, x: Tensor, valid: Tensor | None, *, keep_layers: bool, keep_feed_forward: bool
+    ) -> ContextOutput:
         """Position, blocks and norm over frames (B, T, D), zero where not valid (B, T)."""
         attention_mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, T)
         x = x + self.position(x, valid)
@@ -79,16 +92,20 @@ class ContextNetwork(nn.Module):
             x = self.norm(x)
         x = self.dropout(x)
         position_bias = None if self.position_bias is None else self.position_bias(x.shape[1])
-        layers = []
+        layers: list[Tensor] = []
+        feed_forward: list[Tensor] = []
         for block in self.blocks:
-            x = self.run_block(block, x, attention_mask, position_bias)
+            if keep_feed_forward:
+                x = block(x, attention_mask, position_bias, feed_forward)
+            else:
+                x = self.run_block(block, x, attention_mask, position_bias)
             if use_chunks(x):
                 torch.clear_autocast_cache()  # of the block's weights in bf16, which nobody needs again
             if keep_layers:
                 layers.append(x)
         if self.norm_first:
             x = self.norm(x)
-        return ContextOutput(x, layers)
+        return ContextOutput(x, layers, feed_forward)
 
     def run_block(self, block: nn.Module, x: Tensor, attention_mask: Tensor | None, bias: Tensor | None) -> Tensor:
         """One block, or nothing if it is skipped."""
@@ -194,13 +211,25 @@ class Block(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, attention_mask: Tensor | None, position_bias: Tensor | None = None) -> Tensor:
-        """Frames (B, T, D) to the same; the rest as of :class:`SelfAttention`."""
+    def forward(
+        self,
+        x: Tensor,
+        attention_mask: Tensor | None,
+        position_bias: Tensor | None = None,
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Frames (B, T, D) to the same; ``kept`` gets what the feed-forward part adds; the rest as of
+        :class:`SelfAttention`."""
         if self.norm_first:
             x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask, position_bias))
-            return x + self.dropout(self.feed_forward(self.ffn_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, attention_mask, position_bias)))
-        return self.ffn_norm(x + self.dropout(self.feed_forward(x)))
+            added = self.feed_forward(self.ffn_norm(x))
+        else:
+            x = self.attention_norm(x + self.dropout(self.attention(x, attention_mask, position_bias)))
+            added = self.feed_forward(x)
+        if kept is not None:
+            kept.append(added)
+        x = x + self.dropout(added)
+        return x if self.norm_first else self.ffn_norm(x)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Frames (B, T, D) to the same; what is widest in the network is not there as a whole if need not be."""

@@ -8,10 +8,12 @@ from speechssl.config import (
     DropoutConfig,
     MaskedPredictionConfig,
     ModelConfig,
+    SelfDistillationConfig,
     UnitsConfig,
 )
 from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive
 from speechssl.objectives.masked_prediction import MaskedPredictionModel, continue_masked_prediction
+from speechssl.objectives.self_distillation import SelfDistillationModel, continue_self_distillation
 from speechssl.objectives.units import build_units
 
 
@@ -31,6 +33,10 @@ def build_objective(
             return ContrastiveModel(model, objective, dropout)
         case MaskedPredictionConfig():
             return MaskedPredictionModel(model, objective, dropout, build_units(objective.units, model, units_of))
+        case SelfDistillationConfig():
+            anchor = objective.anchor
+            units = build_units(anchor.units, model, units_of) if anchor.weight > 0 else None
+            return SelfDistillationModel(model, objective, dropout, units)
 
 
 def units_config(objective: AnyObjective) -> UnitsConfig | None:
@@ -40,6 +46,8 @@ def units_config(objective: AnyObjective) -> UnitsConfig | None:
             return None
         case MaskedPredictionConfig():
             return objective.units
+        case SelfDistillationConfig():
+            return objective.anchor.units if objective.anchor.weight > 0 else None
 
 
 def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: int) -> AnyObjective | None:
@@ -49,5 +57,7 @@ def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: i
             return continue_contrastive(objective, earlier, update)
         case MaskedPredictionConfig(), MaskedPredictionConfig():
             return continue_masked_prediction(objective, earlier)
+        case SelfDistillationConfig(), SelfDistillationConfig():
+            return continue_self_distillation(objective, earlier)
         case _:
             return None

@@ -5,7 +5,7 @@ units, linear head) and BEST-RQ (Chiu et al. 2022: random projection).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -92,35 +92,14 @@ class MaskedPredictionModel(nn.Module):
         units = self.units(audio if clean is None else clean)  # (B, T, codebooks)
         encoded = self.encoder(audio, time_mask=draw.time_mask, channel_mask=draw.channel_mask)
         num_targets = draw.positions.numel()
-        predicted, figures = self.predict(encoded.context, units, draw.positions)
+        predicted, figures = predict_units(self.heads, encoded.context, units, draw.positions)
         figures["feature_energy"] = encoded.feature_energy.detach() * num_targets
         figures["masked_share"] = torch.full_like(predicted.detach(), num_targets**2 / draw.time_mask.numel())
         loss = predicted + self.objective.feature_penalty * encoded.feature_energy * num_targets
         if self.objective.unmasked_weight > 0:
-            loss = loss + self.objective.unmasked_weight * self.predict(encoded.context, units, draw.others)[0]
+            others = predict_units(self.heads, encoded.context, units, draw.others)[0]
+            loss = loss + self.objective.unmasked_weight * others
         return PretextOutput(loss, num_targets, figures, encoded.context.detach())
-
-    def predict(self, context: Tensor, units: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of units (B, T, codebooks) at positions (B, M), added up over frames and codebooks; and the
-        figures of the log."""
-        contexts = gather_frames(context, positions)
-        targets = gather_frames(units, positions).unbind(-1)  # one (B, M) for each codebook
-        losses, correct, chances, figures = [], [], [], {}
-        for number, (head, target) in enumerate(zip(self.heads, targets, strict=True)):
-            logits = head(contexts).to(torch.promote_types(contexts.dtype, torch.float32))  # (B, M, V)
-            losses.append(F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum"))
-            correct.append((logits.argmax(-1) == target).sum())
-            counts = target.new_zeros(logits.shape[-1])  # (V,)
-            counts.scatter_add_(0, target.flatten(), torch.ones_like(target).flatten())
-            shares = counts / max(1, target.numel())
-            chances.append(counts.amax())
-            entropy = -(shares * (shares + 1e-9).log()).sum()
-            figures[f"perplexity_{number}"] = entropy.exp() * target.numel()
-        loss = torch.stack(losses).sum()
-        figures["loss"] = loss.detach()
-        figures["accuracy"] = torch.stack(correct).float().mean()
-        figures["chance"] = torch.stack(chances).float().mean()
-        return loss, figures
 
     def after_update(self, update: int) -> None:
         """Nothing: all that this task learns with is the optimiser's."""
@@ -132,17 +111,56 @@ class MaskedPredictionModel(nn.Module):
         if "loss" in figures:
             chance = sum(math.log(num) for num in entries)
             text = f"Loss {figures['loss']:.3f} nats per target; equal guesses give {chance:.3f}."
-        found = [
+        return [
+            *nothing_masked(figures),
             *trivial_targets(figures, len(entries), advice=TRIVIAL_ADVICE),
             *collapsed_codebooks(figures, limits, entries, advice=CODEBOOK_ADVICE),
             *at_chance(figures, limits, text=text, advice=AT_CHANCE_ADVICE),
         ]
-        if "masked_share" in figures:
-            share = figures["masked_share"]
-            masked = f"{share:.1%} of the frames are masked, {LEAST_MASKED:.0%} are the least that can teach anything"
-            is_ill = not share >= LEAST_MASKED
-            found.insert(0, Symptom("unmasked", "nothing is masked", is_ill, masked, UNMASKED_ADVICE))
-        return found
+
+
+def predict_units(
+    heads: nn.ModuleList, context: Tensor, units: Tensor, positions: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of units (B, T, codebooks) at positions (B, M) of the context vectors (B, T, D), and its figures.
+
+    A head for each codebook; the rest as of :func:`cross_entropies`.
+    """
+    contexts = gather_frames(context, positions)
+    targets = gather_frames(units, positions).unbind(-1)  # one (B, M) for each codebook
+    return cross_entropies([head(contexts) for head in heads], targets)
+
+
+def cross_entropies(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of codes (B, M) given logits (B, M, V) for each codebook, added up over frames and codebooks.
+
+    Also the figures of the log: ``loss``, ``accuracy``, ``chance`` and the perplexity of each codebook.
+    """
+    losses, correct, chances, figures = [], [], [], {}
+    for number, (scores, target) in enumerate(zip(logits, targets, strict=True)):
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        losses.append(F.cross_entropy(scores.flatten(0, 1), target.flatten(), reduction="sum"))
+        correct.append((scores.argmax(-1) == target).sum())
+        counts = target.new_zeros(scores.shape[-1])  # (V,)
+        counts.scatter_add_(0, target.flatten(), torch.ones_like(target).flatten())
+        shares = counts / max(1, target.numel())
+        chances.append(counts.amax())
+        entropy = -(shares * (shares + 1e-9).log()).sum()
+        figures[f"perplexity_{number}"] = entropy.exp() * target.numel()
+    loss = torch.stack(losses).sum()
+    figures["loss"] = loss.detach()
+    figures["accuracy"] = torch.stack(correct).float().mean()
+    figures["chance"] = torch.stack(chances).float().mean()
+    return loss, figures
+
+
+def nothing_masked(figures: Mapping[str, float]) -> list[Symptom]:
+    """Masks that hide nothing, whatever is predicted of what they hide."""
+    if "masked_share" not in figures:
+        return []
+    share = figures["masked_share"]
+    text = f"{share:.1%} of the frames are masked, {LEAST_MASKED:.0%} are the least that can teach anything"
+    return [Symptom("unmasked", "nothing is masked", not share >= LEAST_MASKED, text, UNMASKED_ADVICE)]
 
 
 class CosineHead(nn.Module):

@@ -31,7 +31,7 @@ def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None
     figure, axes = eight_axes()
     plot_lines(axes[0, 0], logs, ["accuracy"], "accuracy of the pretext task")
     plot_chance(axes[0, 0], next(iter(logs.values()), []))
-    plot_lines(axes[0, 1], logs, ["loss"], "loss of the pretext task (nats)")
+    plot_lines(axes[0, 1], logs, ["loss"], "loss of the pretext task, per target")
     plot_perplexity(axes[0, 2], logs, codebooks(runs.values()))
     plot_lines(axes[0, 3], logs, ["effective_rank"], "effective rank of the context")
     plot_lines(axes[1, 0], logs, ["gradient_norm"], "gradient norm", log_scale=True)

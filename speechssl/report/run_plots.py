@@ -37,7 +37,7 @@ def plot_run(run: LoneRun, path: Path) -> None:
 def _plot_pretraining(axes: Sequence[Axes], run: LoneRun) -> None:
     plot_both(axes[0], run, "accuracy", "accuracy of the pretext task")
     plot_chance(axes[0], run.train)
-    plot_both(axes[1], run, "loss", "loss of the pretext task (nats)")
+    plot_both(axes[1], run, "loss", "loss of the pretext task, per target")
     plot_perplexity(axes[2], {"": run.train}, codebooks_of(run.config))
     plot_lines(axes[3], {"": run.train}, ["effective_rank"], "effective rank of the context")
 

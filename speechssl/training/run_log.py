@@ -45,7 +45,9 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
-_FILE_ONLY = frozenset({"diversity_loss", "feature_energy", "wait_share"})
+_FILE_ONLY = frozenset(
+    {"diversity_loss", "feature_energy", "wait_share", "prediction_deviation", "teacher_movement", "anchor_chance"}
+)
 
 
 class RunConsole(Console):

@@ -28,13 +28,17 @@ class ShardedStrategy(ModelParallelStrategy):
         self.layer_drop: SharedLayerDrop | None = None
 
     def shard(self, module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-        """Shard each transformer block, then what is left of the model as one more group; in place."""
-        context = next(part for part in module.modules() if isinstance(part, ContextNetwork))
-        if context.layer_drop > 0:
-            self.layer_drop = SharedLayerDrop(context)
+        """Shard each transformer block, then what is left of the model as one more group; in place.
+
+        The first context network is the one that learns; a teacher's has no gradients and skips nothing.
+        """
+        networks = [part for part in module.modules() if isinstance(part, ContextNetwork)]
+        if networks[0].layer_drop > 0:
+            self.layer_drop = SharedLayerDrop(networks[0])
         ranks = mesh["data_parallel"]
-        for group in (*context.blocks, module):
-            sharded = fully_shard(group, mesh=ranks)
+        blocks = [block for network in networks for block in network.blocks]
+        for group in (*blocks, module):
+            sharded: Any = fully_shard(group, mesh=ranks)
             if self.in_bf16:
                 sharded.set_custom_reduce_scatter(ReduceScatterInBf16())
         return module

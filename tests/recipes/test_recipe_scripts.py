@@ -47,7 +47,7 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--seeds", "--seeds needs a value"),
         ("--labels 5min", "--labels is '5min'; expected one or more of 10min full"),
         ("--inits random", "--inits is 'random'; expected one or more of scratch pretrained"),
-        ("--objective two_view", "--objective is two_view, expected contrastive or masked_prediction"),
+        ("--objective two_view", "--objective is two_view, expected one of contrastive masked_prediction self_distillation"),
         ("--units syllables", "--units is syllables, expected log_mel, contrastive, iteration or recogniser"),
         ("--units-layer 0", "--units-layer is '0'; expected a whole number from 1"),
         ("--units-layer 3", "--units-layer is for --units other than log_mel"),
