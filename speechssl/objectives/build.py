@@ -8,10 +8,12 @@ from speechssl.config import (
     DropoutConfig,
     MaskedPredictionConfig,
     ModelConfig,
+    TwoViewConfig,
     UnitsConfig,
 )
 from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive
 from speechssl.objectives.masked_prediction import MaskedPredictionModel, continue_masked_prediction
+from speechssl.objectives.two_view import TwoViewModel, continue_two_view
 from speechssl.objectives.units import build_units
 
 
@@ -31,12 +33,14 @@ def build_objective(
             return ContrastiveModel(model, objective, dropout)
         case MaskedPredictionConfig():
             return MaskedPredictionModel(model, objective, dropout, build_units(objective.units, model, units_of))
+        case TwoViewConfig():
+            return TwoViewModel(model, objective, dropout)
 
 
 def units_config(objective: AnyObjective) -> UnitsConfig | None:
     """Units that a task predicts, and that are fitted before it begins; None if it predicts none."""
     match objective:
-        case ContrastiveConfig():
+        case ContrastiveConfig() | TwoViewConfig():
             return None
         case MaskedPredictionConfig():
             return objective.units
@@ -49,5 +53,7 @@ def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: i
             return continue_contrastive(objective, earlier, update)
         case MaskedPredictionConfig(), MaskedPredictionConfig():
             return continue_masked_prediction(objective, earlier)
+        case TwoViewConfig(), TwoViewConfig():
+            return continue_two_view(objective, earlier)
         case _:
             return None
