@@ -42,6 +42,21 @@ def masked_prediction_loss(logits: list[Tensor], units: Tensor, mask: Tensor) ->
     return total
 
 
+def two_view_loss(views: Tensor, recordings: list[int], temperature: float) -> Tensor:
+    """Equation 1 of SimCLR summed over all views (2, N, P); views of one recording are no distractors of each other."""
+    total = torch.zeros((), dtype=views.dtype)
+    for v in range(2):
+        for i in range(views.shape[1]):
+            positive = torch.exp(cosine(views[v, i], views[1 - v, i]) / temperature)
+            denominator = positive
+            for w in range(2):
+                for j in range(views.shape[1]):
+                    if recordings[j] != recordings[i]:
+                        denominator = denominator + torch.exp(cosine(views[v, i], views[w, j]) / temperature)
+            total = total - torch.log(positive / denominator)
+    return total
+
+
 def nearest(points: Tensor, codebook: Tensor) -> list[int]:
     """The entry (V, P) at the least distance from each of the points (N, P)."""
     found = []

@@ -220,7 +220,30 @@ class SelfDistillationConfig(Section):
             yield "predict_from is same, which is for targets codebook"
 
 
-AnyObjective = ContrastiveConfig | MaskedPredictionConfig | SelfDistillationConfig
+@dataclass(frozen=True)
+class TwoViewConfig(Section):
+    """Tell two views of a recording from those of all others (SimCLR, Chen et al. 2020): what stays is who speaks."""
+
+    name: Literal["two_view"] = "two_view"
+    """Pretext task."""
+    temperature: Factor = 0.1
+    """Divisor of the cosine similarities."""
+    hidden_dim: Size = 512
+    """Units of the projection's hidden layer (two_view)."""
+    final_dim: Size = 128
+    """Dimension in which views are compared (two_view)."""
+    masking: MaskingConfig = MaskingConfig(time_prob=0.0)
+    """Frames and channels that are hidden as well, drawn for each view; none by default."""
+    feature_grad_scale: FactorOrZero = 1.0
+    """Factor on the gradient that reaches the feature encoder."""
+
+    @property
+    def codebooks(self) -> list[int]:
+        """None: targets are other views."""
+        return []
+
+
+AnyObjective = ContrastiveConfig | MaskedPredictionConfig | SelfDistillationConfig | TwoViewConfig
 
 
 def must_mask(masking: MaskingConfig) -> Iterator[str]:

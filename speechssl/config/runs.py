@@ -8,7 +8,7 @@ from typing import Literal
 from speechssl.config.augmentation import AugmentationConfig
 from speechssl.config.limits import CountOrZero, Factor, Section
 from speechssl.config.model import DropoutConfig, HeadConfig, MaskingConfig, ModelConfig
-from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig
+from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig, TwoViewConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig, StreamConfig
 from speechssl.config.training import HealthConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.frames import samples_for_frames
@@ -49,6 +49,11 @@ class PretrainConfig(Section):
     def problems(self) -> Iterator[str]:
         yield from too_wide_masks("objective.masking", self.objective.masking, self.model)
         yield from too_few_layers(self.objective, self.model)
+
+    @property
+    def two_views(self) -> bool:
+        """Whether the task hears two crops of each recording."""
+        return isinstance(self.objective, TwoViewConfig)
 
     def with_min_seconds(self) -> "PretrainConfig":
         """As it runs: what is too short for masks is left out."""

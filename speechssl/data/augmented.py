@@ -41,20 +41,31 @@ class BatchAugmenter:
 
     def __call__(self, batch: Batch, update: int) -> Batch:
         """The micro-batch of an update, counted from 0, as it is heard."""
-        rows = [row[:length].numpy() for row, length in zip(batch.audio, batch.lengths.tolist(), strict=True)]
-        where = (batch.stream, update)
-        fast = [self._augmenter.change_speed(row, numpy_generator(self._seed, Purpose.SPEED, *where)) for row in rows]
-        heard = [
-            self._augmenter.augment(row, numpy_generator(self._seed, Purpose.AUGMENTATION, *where, key_hash(key)))
-            for key, row in zip(batch.keys, fast, strict=True)
-        ]
-        padded = round(batch.audio.shape[1] * len(fast[0]) / len(rows[0]))
+        fast, heard = self._hear(batch, batch.audio, update, Purpose.AUGMENTATION)
+        padded = round(batch.audio.shape[1] * len(fast[0]) / int(batch.lengths[0]))
         padded = max(padded, *(len(row) for row in fast))
+        second = None
+        if batch.second is not None:
+            second = pad(self._hear(batch, batch.second, update, Purpose.SECOND_VIEW)[1], padded)
         return batch._replace(
             audio=pad(heard, padded),
             lengths=torch.tensor([len(row) for row in heard], dtype=torch.int64),
             clean=pad(fast, padded) if self._keeps_clean else None,
+            second=second,
         )
+
+    def _hear(
+        self, batch: Batch, audio: torch.Tensor, update: int, purpose: Purpose
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Rows of (B, S) at the drawn speed, and what is then heard of them."""
+        rows = [row[:length].numpy() for row, length in zip(audio, batch.lengths.tolist(), strict=True)]
+        where = (batch.stream, update)
+        fast = [self._augmenter.change_speed(row, numpy_generator(self._seed, Purpose.SPEED, *where)) for row in rows]
+        heard = [
+            self._augmenter.augment(row, numpy_generator(self._seed, purpose, *where, key_hash(key)))
+            for key, row in zip(batch.keys, fast, strict=True)
+        ]
+        return fast, heard
 
 
 def pad(rows: list[np.ndarray], num_samples: int) -> torch.Tensor:

@@ -40,6 +40,8 @@ class Batch(NamedTuple):
     """Logical stream that it comes from."""
     clean: Tensor | None = None
     """Audio before augmentation, (B, S), if the task wants it."""
+    second: Tensor | None = None
+    """Another part of each sample, (B, S), if the task wants two views; as long as the first."""
 
 
 class SampleCache(ArrayCache):
@@ -110,27 +112,42 @@ def load_batch(
         DataError: names shard and key of a sample that is missing or damaged.
     """
     quarantine = quarantine or Quarantine(0, 0)
-    audio = torch.empty(len(spec.refs), spec.padded_samples)
+    parts = [spec.starts] if spec.second_starts is None else [spec.starts, spec.second_starts]
+    audio = torch.empty(len(parts), len(spec.refs), spec.padded_samples)
     whole: list[int] = []
-    for i, (ref, start, length) in enumerate(zip(spec.refs, spec.starts, spec.num_samples, strict=True)):
-        row = audio[len(whole)].numpy()
+    for i, (ref, length) in enumerate(zip(spec.refs, spec.num_samples, strict=True)):
         try:
-            if cache is None:
-                read_audio_into(row[:length], ref, sample_rate, start=start)
-            else:
-                row[:length] = cache.read(ref, sample_rate)[start : start + length]
+            for part, starts in zip(audio, parts, strict=True):
+                read_row(part[len(whole)].numpy(), ref, sample_rate, starts[i], length, cache)
         except ShardError:
             raise  # not a damaged sample: the shard may be whole, and cannot be had
         except DataError as error:
             quarantine.admit(ref, error)
             continue
-        row[length:] = 0
         whole.append(i)
-    if not whole:
-        return Batch([spec.refs[0].key], torch.zeros(1, spec.padded_samples), lengths_of(spec, [0]), [None], stream)
-    refs = [spec.refs[i] for i in whole]
-    texts = [ref.text for ref in refs]
-    return Batch([ref.key for ref in refs], audio[: len(whole)], lengths_of(spec, whole), texts, stream)
+    if whole:
+        refs = [spec.refs[i] for i in whole]
+        texts = [ref.text for ref in refs]
+        audio = audio[:, : len(whole)]
+    else:
+        refs, texts, whole, audio = [spec.refs[0]], [None], [0], torch.zeros(len(parts), 1, spec.padded_samples)
+    second = audio[1] if len(parts) == 2 else None
+    return Batch([ref.key for ref in refs], audio[0], lengths_of(spec, whole), texts, stream, second=second)
+
+
+def read_row(
+    row: np.ndarray, ref: SampleRef, sample_rate: int, start: int, length: int, cache: SampleCache | None
+) -> None:
+    """A part of a sample, from its first audio sample on, with zeros behind it, into (S,).
+
+    Raises:
+        DataError: names shard and key of what is missing or damaged.
+    """
+    if cache is None:
+        read_audio_into(row[:length], ref, sample_rate, start=start)
+    else:
+        row[:length] = cache.read(ref, sample_rate)[start : start + length]
+    row[length:] = 0
 
 
 def lengths_of(spec: BatchSpec, chosen: list[int]) -> Tensor:
@@ -258,5 +275,5 @@ class BatchLoader:
 
 def pinned(batch: Batch) -> Batch:
     """The same with its audio in page-locked memory."""
-    clean = None if batch.clean is None else batch.clean.pin_memory()
-    return batch._replace(audio=batch.audio.pin_memory(), clean=clean)
+    clean, second = (None if audio is None else audio.pin_memory() for audio in (batch.clean, batch.second))
+    return batch._replace(audio=batch.audio.pin_memory(), clean=clean, second=second)

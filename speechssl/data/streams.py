@@ -34,6 +34,8 @@ class BatchSpec(NamedTuple):
     """Audio samples of each; all equal in pretraining."""
     padded_samples: int
     """Audio samples that each takes up in the batch."""
+    second_starts: tuple[int, ...] | None = None
+    """First audio sample of another part of each, as long as the first, where two views are wanted."""
 
 
 class ShardsAhead(NamedTuple):
@@ -65,16 +67,19 @@ class StreamPlan:
         config: limits on lengths and batches, and the shares of the sources.
         seed: of order and crops.
         crop: cut every sample of a batch to the shortest (pretraining), at random places; otherwise samples are whole.
+        two_views: cut two parts out of each, which overlap only where the sample is too short for both; a batch then
+            has half as many samples.
 
     Raises:
         DataError: fewer usable samples than streams, or a sample that exceeds a whole batch.
     """
 
-    def __init__(self, corpus: Corpus, config: StreamConfig, *, seed: int, crop: bool) -> None:
+    def __init__(self, corpus: Corpus, config: StreamConfig, *, seed: int, crop: bool, two_views: bool = False) -> None:
         self.sample_rate = corpus.sample_rate
         self.num_streams = config.num_streams
         self.seed = seed
         self.crop = crop
+        self.two_views = two_views
         self.config = config
         self._corpus = corpus
         chosen = self._select()
@@ -104,6 +109,10 @@ class StreamPlan:
             return whole_samples(refs)
         length = int(self._rounded(rows).min())
         rng = numpy_generator(self.seed, Purpose.CROPS, stream, source, *position)
+        if self.two_views:
+            pairs = [draw_two(ref.num_samples, length, rng) for ref in refs]
+            firsts, seconds = zip(*pairs, strict=True)
+            return BatchSpec(refs, firsts, (length,) * len(refs), length, seconds)
         starts = tuple(int(rng.integers(0, ref.num_samples - length + 1)) for ref in refs)
         return BatchSpec(refs, starts, (length,) * len(refs), length)
 
@@ -128,7 +137,7 @@ class StreamPlan:
         key = (stream, source)
         if key not in self._passes:
             rows = self._rows[stream][source]
-            max_samples = self.config.max_batch_seconds * self.sample_rate
+            max_samples = self._max_batch_seconds * self.sample_rate
             window = self.config.shuffle_hours * 3600 * self.sample_rate
             self._passes[key] = SourcePasses(rows, self._rounded(rows), max_samples, window, self.seed, key)
         return self._passes[key]
@@ -152,11 +161,17 @@ class StreamPlan:
             )
         longest = self._corpus[chosen[self._corpus.num_samples[chosen].argmax()]]
         seconds = min(longest.num_samples / self.sample_rate, config.max_seconds)
-        if seconds > config.max_batch_seconds:
+        if seconds > self._max_batch_seconds:
+            lasts = f"lasts {seconds:.1f} s" if not self.two_views else f"has two views of {seconds:.1f} s"
             raise DataError(
-                f"{longest.shard}: {longest.key} lasts {seconds:.1f} s, more than a whole batch of max_batch_seconds "
+                f"{longest.shard}: {longest.key} {lasts}, more than a whole batch of max_batch_seconds "
                 f"({config.max_batch_seconds:g}); raise it or lower max_seconds"
             )
+
+    @property
+    def _max_batch_seconds(self) -> float:
+        """Limit on the samples of a batch, each heard once."""
+        return self.config.max_batch_seconds / (2 if self.two_views else 1)
 
     def _rounded(self, rows: np.ndarray) -> np.ndarray:
         """Audio samples that each row takes up in a batch."""
@@ -171,6 +186,7 @@ class StreamPlan:
         config = self.config
         geometry = [self.num_streams, config.max_batch_seconds, config.max_seconds, self.crop, self.seed]
         geometry += [config.shuffle_hours, CELL_RATIO, self._mixture.counts.tolist()]
+        geometry += [2] if self.two_views else []
         digest = hashlib.sha256(json.dumps(geometry).encode())
         for rows in itertools.chain.from_iterable(self._rows):
             digest.update(self._corpus.key_hashes[rows].tobytes())
@@ -319,6 +335,15 @@ def split_evenly(chosen: np.ndarray, num_streams: int) -> list[np.ndarray]:
     """Contiguous parts of nearly equal numbers of samples, so that a stream reads few shards."""
     bounds = np.linspace(0, len(chosen), num_streams + 1).astype(int)
     return [chosen[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def draw_two(num_samples: int, length: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Where two parts of a length begin in a sample: anywhere side by side, or else at its two ends."""
+    spare = num_samples - 2 * length
+    if spare < 0:
+        return 0, num_samples - length
+    first, second = np.sort(rng.integers(0, spare + 1, size=2))
+    return int(first), int(second) + length
 
 
 def epoch_batches(corpus: Corpus, max_batch_seconds: float) -> list[BatchSpec]:

@@ -9,11 +9,13 @@ from speechssl.config import (
     MaskedPredictionConfig,
     ModelConfig,
     SelfDistillationConfig,
+    TwoViewConfig,
     UnitsConfig,
 )
 from speechssl.objectives.contrastive import ContrastiveModel, continue_contrastive
 from speechssl.objectives.masked_prediction import MaskedPredictionModel, continue_masked_prediction
 from speechssl.objectives.self_distillation import SelfDistillationModel, continue_self_distillation
+from speechssl.objectives.two_view import TwoViewModel, continue_two_view
 from speechssl.objectives.units import build_units
 
 
@@ -37,12 +39,14 @@ def build_objective(
             anchor = objective.anchor
             units = build_units(anchor.units, model, units_of) if anchor.weight > 0 else None
             return SelfDistillationModel(model, objective, dropout, units)
+        case TwoViewConfig():
+            return TwoViewModel(model, objective, dropout)
 
 
 def units_config(objective: AnyObjective) -> UnitsConfig | None:
     """Units that a task predicts, and that are fitted before it begins; None if it predicts none."""
     match objective:
-        case ContrastiveConfig():
+        case ContrastiveConfig() | TwoViewConfig():
             return None
         case MaskedPredictionConfig():
             return objective.units
@@ -59,5 +63,7 @@ def continue_objective(objective: AnyObjective, earlier: AnyObjective, update: i
             return continue_masked_prediction(objective, earlier)
         case SelfDistillationConfig(), SelfDistillationConfig():
             return continue_self_distillation(objective, earlier)
+        case TwoViewConfig(), TwoViewConfig():
+            return continue_two_view(objective, earlier)
         case _:
             return None

@@ -19,7 +19,7 @@ class PretextOutput(NamedTuple):
     loss: Tensor
     """Summed over the targets, a scalar with a graph."""
     num_targets: int
-    """Masked frames that the loss is over."""
+    """Masked frames, or views, that the loss is over."""
     figures: Mapping[str, Tensor]
     """For the log, each summed over the targets, without a graph. ``loss`` is the task's own part in nats, without
     penalties; ``accuracy`` and ``chance`` count targets; ``perplexity_0`` ... are of the targets' codebooks."""
@@ -46,8 +46,9 @@ class Objective(Protocol):
 
     encoder: Encoder
     """What fine-tuning takes."""
-    views: Literal["heard", "heard and clean"]
-    """Audio that it takes: as augmentation leaves it, or beside that as it was before."""
+    views: Literal["heard", "heard and clean", "two"]
+    """Audio that it takes: as augmentation leaves it, or beside that as it was before, or two crops of each recording,
+    each with an augmentation of its own: rows i and B + i of a batch of (2 B, S)."""
 
     def draw(self, batch: int, num_frames: int, rng: torch.Generator, *, update: int) -> Any:
         """The random choices of a micro-batch, on the CPU: a tuple of tensors, numbers and None.

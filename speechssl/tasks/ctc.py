@@ -83,6 +83,9 @@ class FinetuneTask:
         sums = {"loss": loss.detach(), "blank_share": blank_share(output) * num_targets}
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
+    def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:
+        """Nothing: the loss of a micro-batch does not depend on the others."""
+
     def after_update(self, update: int) -> None:
         """Nothing."""
 

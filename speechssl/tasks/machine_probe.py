@@ -137,7 +137,8 @@ class OneUpdate:
         """Micro-batches of one size, limit on their padded audio in seconds; None if a sample does not fit in them."""
         data = replace(self.config.data, max_batch_seconds=size)
         try:
-            return StreamPlan(self.corpus, data, seed=self.config.training.seed, crop=True)
+            seed, two_views = self.config.training.seed, self.config.two_views
+            return StreamPlan(self.corpus, data, seed=seed, crop=True, two_views=two_views)
         except DataError:
             return None
 

@@ -1,6 +1,6 @@
 """Pretraining as the loop sees it: the model of a configuration, a step and its scores, whatever the pretext task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from speechssl.data.streams import StreamPlan
 from speechssl.frames import num_frames
 from speechssl.model.loading import load_weights
 from speechssl.objectives.build import build_objective, units_config
-from speechssl.objectives.objective import Objective, PretextOutput, Symptom
-from speechssl.seeding import Purpose, derive_seed, torch_generator
+from speechssl.objectives.objective import Objective, Symptom
+from speechssl.objectives.two_view import UpdateViews
+from speechssl.seeding import Purpose, derive_seed, seed_torch, torch_generator
+from speechssl.tasks.two_view import gather_views, recordings_of
 from speechssl.tasks.units import fit_units, units_source
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import Finding, Watch
@@ -92,6 +94,7 @@ class PretrainTask:
         has_teacher = units is not None and units.features == "layer"
         self.teacher: dict[str, Any] | None = to_dict(model.units.features.encoder.config) if has_teacher else None
         self.health = PretrainHealth(config.health, self.model)
+        self.views_of_update: dict[int, UpdateViews] = {}  # by stream
 
     @property
     def scores_start(self) -> bool:
@@ -111,24 +114,44 @@ class PretrainTask:
         """All parameters, alike."""
         return [ParameterGroup(list(self.module.parameters()))]
 
+    def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:
+        """Represent all views of the update, if they are told from each other."""
+        if not self.config.two_views or self.config.data.num_streams == 1:
+            return
+        own = []
+        for batch in batches:
+            seed_torch(self.config.training.seed, Purpose.NOISE, update, batch.stream)  # as the step will have it
+            with torch.no_grad():
+                own.append(self.compute(self.forward, batch, update, self.draws(batch, update), only_embed=True))
+        self.views_of_update = gather_views(batches, own, fabric)
+
+    def draws(self, batch: Batch, update: int) -> torch.Generator:
+        """Generator of what is drawn for a micro-batch."""
+        return torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
+
     def step(self, batch: Batch, update: int) -> StepOutput:
-        rng = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
-        output = self.compute(self.forward, batch, update, rng)
+        views = self.views_of_update.pop(batch.stream, None)
+        options = {} if views is None else {"of_update": views}
+        output = self.compute(self.forward, batch, update, self.draws(batch, update), **options)
         return StepOutput(output.loss, output.num_targets, output.figures, output.context)
 
     def after_update(self, update: int) -> None:
         self.model.after_update(update)
 
     def compute(
-        self, forward: Callable[..., PretextOutput], batch: Batch, update: int, rng: torch.Generator
-    ) -> PretextOutput:
-        """Forward pass through the module, wrapped or not."""
+        self, forward: Callable[..., Any], batch: Batch, update: int, rng: torch.Generator, **options: Any
+    ) -> Any:
+        """Forward pass through the module, wrapped or not; ``options`` are those of its objective alone."""
         device = self.model.encoder.mask_embedding.device
-        frames = num_frames(batch.audio.shape[1], self.config.model.feature_encoder.conv_layers)
-        draw = self.model.draw(batch.audio.shape[0], frames, rng, update=update)
+        audio = to_device(batch.audio, device)
+        if batch.second is not None:
+            audio = torch.cat([audio, to_device(batch.second, device)])  # (2 B, S)
+            options["recordings"] = to_device(recordings_of(batch), device)
+        frames = num_frames(audio.shape[1], self.config.model.feature_encoder.conv_layers)
+        draw = self.model.draw(audio.shape[0], frames, rng, update=update)
         on_device = type(draw)(*(to_device(x, device) if isinstance(x, Tensor) else x for x in draw))
         clean = None if batch.clean is None else to_device(batch.clean, device)
-        return forward(to_device(batch.audio, device), on_device, clean=clean)
+        return forward(audio, on_device, clean=clean, **options)
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:

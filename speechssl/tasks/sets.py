@@ -37,13 +37,13 @@ def load_corpus(
     return corpus
 
 
-def plan_train(corpus: Corpus, stream: StreamConfig, seed: int, *, crop: bool) -> StreamPlan:
+def plan_train(corpus: Corpus, stream: StreamConfig, seed: int, *, crop: bool, two_views: bool = False) -> StreamPlan:
     """Plan of the training data; warns of samples outside the limits on their length.
 
     Raises:
         ConfigError, DataError: there can be none.
     """
-    plan = StreamPlan(corpus, stream, seed=seed, crop=crop)
+    plan = StreamPlan(corpus, stream, seed=seed, crop=crop, two_views=two_views)
     if plan.num_too_short:
         logger.warning("Left out, shorter than %.3g s: %d", stream.min_seconds, plan.num_too_short)
     if plan.num_too_long:
@@ -70,7 +70,8 @@ def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
         source_temperature=0.0,
     )
     # Not the run's own seed: cut and masked alike, held-out audio compares runs of different seeds.
-    return StreamPlan(corpus, stream, seed=derive_seed(0, Purpose.DEV), crop=True)
+    seed = derive_seed(0, Purpose.DEV)
+    return StreamPlan(corpus, stream, seed=seed, crop=True, two_views=config.two_views)
 
 
 def labelled_seconds(plan: StreamPlan, corpus: Corpus, config: FinetuneConfig) -> float:

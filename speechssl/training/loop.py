@@ -285,6 +285,7 @@ class Trainer:
     def backward(self, module: Any, batches: list[Batch], update: int, meter: Meter) -> Tensor:
         """Accumulate the gradients of this rank's micro-batches; returns the number of targets on all ranks."""
         num_targets = 0
+        self.task.before_update(batches, update, self.fabric)
         for i, batch in enumerate(batches):
             seed_torch(self.training.seed, Purpose.NOISE, update, batch.stream)
             with self.fabric.no_backward_sync(module, enabled=i + 1 < len(batches)):

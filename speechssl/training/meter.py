@@ -41,8 +41,9 @@ class Meter:
         for name, value in output.sums.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.num_targets += output.num_targets
-        self.audio_seconds += float(batch.lengths.sum()) / sample_rate
-        self.padded_seconds += batch.audio.numel() / sample_rate
+        views = 1 if batch.second is None else 2
+        self.audio_seconds += views * float(batch.lengths.sum()) / sample_rate
+        self.padded_seconds += views * batch.audio.numel() / sample_rate
         self.context = output.context
 
     def add_update(self, norm: Tensor) -> None:

@@ -20,7 +20,7 @@ class StepOutput(NamedTuple):
     loss: Tensor
     """Loss summed over the targets, a scalar with a graph."""
     num_targets: int
-    """Masked frames in pretraining, labels in fine-tuning."""
+    """Masked frames or views in pretraining, labels in fine-tuning."""
     sums: Mapping[str, Tensor]
     """Figures for the log, each summed over the targets, without a graph."""
     context: Tensor
@@ -66,6 +66,9 @@ class Task(Protocol):
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """All that may learn, once the module is wrapped; the order is that of the optimiser's state."""
+
+    def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:
+        """Called on every rank before the steps of an update, with its micro-batches of it."""
 
     def step(self, batch: Batch, update: int) -> StepOutput:
         """Forward pass of one micro-batch at an update, counted from 0."""

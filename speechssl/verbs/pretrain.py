@@ -36,7 +36,7 @@ def run(config: PretrainConfig) -> None:
     count_devices(config.training, config.data.num_streams)
     configure_cpu(config.training)
     corpus = load_corpus(config.data.shards, config.model, store=make_store(config.data))
-    plan = plan_train(corpus, config.data, config.training.seed, crop=True)
+    plan = plan_train(corpus, config.data, config.training.seed, crop=True, two_views=config.two_views)
     dev = plan_dev(config, corpus)
     with run_lock(config.output):
         train(config, corpus, plan, dev, initial)

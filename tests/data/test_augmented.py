@@ -1,5 +1,6 @@
 """Augmented micro-batches: the same on any number of processes, and clean targets beside noisy input."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,51 @@ def test_without_stages_there_is_no_augmenter(corpus: Corpus) -> None:
     assert make_augmenter(AugmentationConfig(), corpus, 0) is None
     assert fastest(AugmentationConfig()) == 1.0
     assert fastest(AugmentationConfig(speed=SpeedConfig(prob=0.1, factors=[0.9, 1.2]))) == 1.2
+
+
+def two_views(corpus: Corpus, config: AugmentationConfig, *, workers: int = 0, start: int = 0) -> list[Batch]:
+    streams = StreamConfig(num_streams=2, max_batch_seconds=4, max_seconds=0.4, max_bad_share=0.5)
+    plan = StreamPlan(corpus, streams, seed=1, crop=True, two_views=True)
+    augment = make_augmenter(config, corpus, 1)
+    loader = BatchLoader(plan, [0, 1], start_update=start, max_updates=6, num_workers=workers, augment=augment)
+    return [batch for batches in loader for batch in batches]
+
+
+def second_of(batch: Batch) -> torch.Tensor:
+    assert batch.second is not None
+    return batch.second
+
+
+def test_two_views_are_augmented_each_by_itself_at_one_speed(corpus: Corpus) -> None:
+    noise = AugmentationConfig(noise=NoiseConfig(prob=1.0))
+    for plain, noisy in zip(two_views(corpus, AugmentationConfig()), two_views(corpus, noise), strict=True):
+        one, other = noisy.audio - plain.audio, second_of(noisy) - second_of(plain)
+        assert (one.abs().amax(1) > 0).all()
+        assert (other.abs().amax(1) > 0).all()
+        both = torch.nn.functional.cosine_similarity(one, other)
+        assert both.abs().max() < 0.5  # two noises, not one at two levels
+    fast = AugmentationConfig(speed=SpeedConfig(prob=0.5, factors=[0.8]))
+    shapes = {(batch.audio.shape == second_of(batch).shape, batch.audio.shape[1]) for batch in two_views(corpus, fast)}
+    assert all(same for same, _ in shapes)
+    assert len(shapes) > 1
+
+
+def test_two_views_do_not_depend_on_workers_or_resuming(corpus: Corpus) -> None:
+    together = two_views(corpus, EVERYTHING)
+    for one, other in zip(two_views(corpus, EVERYTHING, workers=3, start=2), together[4:], strict=True):
+        assert torch.equal(one.audio, other.audio)
+        assert torch.equal(second_of(one), second_of(other))
+
+
+def test_a_damaged_sample_is_missing_from_both_views(shards: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(shards, tmp_path / "shards")
+    shard = min(copied.glob("*.tar"))
+    content = bytearray(shard.read_bytes())
+    first = content.index(b"fLaC")
+    content[first : first + 400] = bytes(400)
+    shard.write_bytes(content)
+    batches = two_views(read_corpus([str(copied)]), AugmentationConfig())
+    whole = two_views(read_corpus([str(shards)]), AugmentationConfig())
+    missing = {key for batch in whole for key in batch.keys} - {key for batch in batches for key in batch.keys}
+    assert len(missing) == 1
+    assert all(batch.audio.shape == second_of(batch).shape for batch in batches)

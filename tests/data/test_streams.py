@@ -297,3 +297,31 @@ def test_silence_stands_in_for_a_batch_of_damaged_samples(damaged: tuple[Corpus,
     assert len(batches) == 20
     assert all(batch.keys == [victim.key] and batch.texts == [None] for batch in batches)
     assert all(len(batch.audio) == 1 and not batch.audio.any() for batch in batches)
+
+
+def test_two_views_lie_side_by_side_where_there_is_room() -> None:
+    config = StreamConfig(max_batch_seconds=12, max_seconds=2)
+    plan = StreamPlan(corpus(list(range(210, 900, 13))), config, seed=0, crop=True, two_views=True)
+    seen, orders = [], set()
+    for spec in one_epoch(plan, 0):
+        assert spec.second_starts is not None
+        assert 2 * len(spec.refs) * spec.padded_samples <= 12 * RATE
+        for ref, first, second, length in zip(
+            spec.refs, spec.starts, spec.second_starts, spec.num_samples, strict=True
+        ):
+            assert 0 <= first <= second <= ref.num_samples - length
+            apart = second - first
+            assert apart >= length if ref.num_samples >= 2 * length else apart == ref.num_samples - length
+            seen.append(ref.key)
+            orders.add((first, second))
+    assert len(seen) == len(set(seen)) == plan.num_samples
+    assert len(orders) > len(seen) / 2
+
+
+def test_two_views_are_another_plan_and_need_twice_the_room() -> None:
+    data, config = corpus([300, 400]), StreamConfig(max_batch_seconds=7)
+    one = StreamPlan(data, config, seed=0, crop=True)
+    with pytest.raises(DataError, match=r"k1 has two views of 4\.0 s, more than a whole batch"):
+        StreamPlan(data, config, seed=0, crop=True, two_views=True)
+    shorter = StreamConfig(max_batch_seconds=7, max_seconds=3)
+    assert StreamPlan(data, shorter, seed=0, crop=True, two_views=True).fingerprint != one.fingerprint
