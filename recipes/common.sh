@@ -9,6 +9,7 @@ LAST_STAGE=5
 first_stage=0
 last_stage=$LAST_STAGE
 seeds=0
+seeds_given=
 # Overrides word by word, beside the verb that each word is for.
 override_verbs=()
 override_words=()
@@ -83,7 +84,10 @@ set_option() {
     case $1 in
         --stage) first_stage=$(stage_number "$1" "$2") || exit 2 ;;
         --stop-stage) last_stage=$(stage_number "$1" "$2") || exit 2 ;;
-        --seeds) seeds=$(seed_list "$2") || exit 2 ;;
+        --seeds)
+            seeds=$(seed_list "$2") || exit 2
+            seeds_given=yes
+            ;;
         --exp)
             [ -n "$2" ] || usage_error "--exp needs a folder"
             exp=$(absolute_path "$2")
@@ -194,19 +198,23 @@ run_verb() {
     "$PYTHON" -m speechssl "$@"
 }
 
-# Sets "run", the folder of a fine-tuning run, and "arm", the options of speechssl finetune that make it that arm.
+# Sets "run", the folder of a fine-tuning run, and "arm", the options of speechssl finetune that make it that arm. INIT is
+# scratch, pretrained, or the pretext task of a recipe that has several, whose runs are seedN/pretrain_INIT.
 # Usage: choose_arm SEED INIT LABELS
 choose_arm() {
-    local name
+    local folder=${conf:-$recipe/conf} name init=$2 encoder=
     run=$exp/seed$1/finetune_$2_$3
-    arm=(--config "$recipe/conf/finetune.yaml")
-    for name in "$3" "$2" "$2_$3"; do
-        if [ -f "$recipe/conf/finetune_$name.yaml" ]; then
-            arm+=(--config "$recipe/conf/finetune_$name.yaml")
+    case $2 in
+        scratch) ;;
+        pretrained) encoder=$exp/seed$1/pretrain ;;
+        *) init=pretrained encoder=$exp/seed$1/pretrain_$2 ;;
+    esac
+    arm=(--config "$folder/finetune.yaml")
+    for name in "$3" "$init" "${init}_$3"; do
+        if [ -f "$folder/finetune_$name.yaml" ]; then
+            arm+=(--config "$folder/finetune_$name.yaml")
         fi
     done
     arm+=(--output "$run" --training.seed "$1")
-    if [ "$2" = pretrained ]; then
-        arm+=(--init "$exp/seed$1/pretrain")
-    fi
+    [ -z "$encoder" ] || arm+=(--init "$encoder")
 }

@@ -13,10 +13,18 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from speechssl.config import PretrainConfig
 from speechssl.config.reading import from_dict
 from speechssl.report.axes import eight_axes, points_of, save, tidy
-from speechssl.report.results import ARMS, Record
+from speechssl.report.results import Record, order_of
 from speechssl.training.run_log import LineKind, read_log
 
-COLOURS = {"scratch": "#8c8c8c", "pretrained": "#1f6fb4"}
+COLOURS = {
+    "scratch": "#8c8c8c",
+    "pretrained": "#1f6fb4",
+    "masked_prediction": "#1f6fb4",
+    "contrastive": "#d97706",
+    "self_distillation": "#7c3aed",
+    "two_view": "#15803d",
+}
+OTHER_COLOUR = "#444444"
 LIMIT_COLOUR = "#c03030"
 LINE_STYLES: tuple[Literal["-", ":", "--", "-."], ...] = ("-", ":", "--", "-.")
 
@@ -26,7 +34,8 @@ Logs = Mapping[str, Sequence[dict[str, Any]]]
 
 def plot_report(experiment: Path, records: Sequence[Record], path: Path) -> None:
     """Pretraining health of every seed, the dev scores of fine-tuning, and the word error rates, as one PNG."""
-    runs = {run.parent.name: run for run in sorted(experiment.glob("seed*/pretrain")) if (run / "log.jsonl").is_file()}
+    found = [run for run in sorted(experiment.glob("seed*/pretrain*")) if (run / "log.jsonl").is_file()]
+    runs = {f"{run.parent.name} {run.name.removeprefix('pretrain').strip('_')}".strip(): run for run in found}
     logs = {name: read_lines(run, "train") for name, run in runs.items()}
     figure, axes = eight_axes()
     plot_lines(axes[0, 0], logs, ["accuracy"], "accuracy of the pretext task")
@@ -78,7 +87,7 @@ def plot_perplexity(axes: Axes, logs: Logs, entries: Sequence[int]) -> None:
     if not names:
         return
     styles = [Line2D([], [], color="#444444", linestyle=LINE_STYLES[i % 4]) for i in range(len(names))]
-    groups = axes.legend(styles, [f"codebook {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=8)
+    groups = axes.legend(styles, [f"codebook {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=3)
     if len(logs) > 1:
         axes.add_artist(groups)
         axes.legend(fontsize="small", frameon=False, loc=4)
@@ -123,16 +132,16 @@ def plot_dev(axes: Axes, experiment: Path) -> None:
     amounts = sorted({run.name.rpartition("_")[2] for run in runs})
     labelled = set()
     for run in runs:
-        _, arm, amount = run.name.split("_", 2)
+        arm, _, amount = run.name.removeprefix("finetune_").rpartition("_")
         points = [(update, 100 * wer) for update, wer in points_of(read_lines(run, "dev"), "wer")]
-        if not points or arm not in COLOURS:
+        if not points:
             continue
         label = f"{arm}, {amount}" if len(amounts) > 1 else arm
         style = LINE_STYLES[amounts.index(amount) % len(LINE_STYLES)]
         axes.plot(
             *zip(*points, strict=True),
             style,
-            color=COLOURS[arm],
+            color=COLOURS.get(arm, OTHER_COLOUR),
             linewidth=1.2,
             label=None if label in labelled else label,
         )
@@ -147,19 +156,26 @@ def plot_dev(axes: Axes, experiment: Path) -> None:
 def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
     """Mean word error rate by arm, set and labels as bars; each seed as a point with its interval."""
     groups = sorted({(record.split, record.labels_minutes) for record in records})
-    for offset, init in zip((-0.2, 0.2), ARMS, strict=True):
+    arms = sorted({record.init for record in records}, key=order_of)
+    step = 0.8 / max(len(arms), 2)
+    for i, init in enumerate(arms):
+        offset = step * (i - (max(len(arms), 2) - 1) / 2)
         for position, group in enumerate(groups):
             chosen = [r for r in records if r.init == init and (r.split, r.labels_minutes) == group]
             if not chosen:
                 continue
             mean = float(np.mean([r.wer for r in chosen]))
-            axes.bar(position + offset, 100 * mean, 0.36, color=COLOURS[init], alpha=0.55)
-            axes.annotate(f"{init}\n{100 * mean:.1f}", (position + offset, 1), ha="center", fontsize="small")
-            for i, r in enumerate(chosen):
-                x = position + offset + 0.08 * (i - (len(chosen) - 1) / 2)
+            axes.bar(position + offset, 100 * mean, 0.9 * step, color=COLOURS.get(init, OTHER_COLOUR), alpha=0.55)
+            name = "" if len(arms) > 2 else f"{init}\n"  # names of more would lie over one another
+            axes.annotate(f"{name}{100 * mean:.1f}", (position + offset, 1), ha="center", fontsize="small")
+            for j, r in enumerate(chosen):
+                x = position + offset + 0.2 * step * (j - (len(chosen) - 1) / 2)
                 errors = [[100 * (r.wer - r.wer_low)], [100 * (r.wer_high - r.wer)]]
                 style: dict[str, Any] = {"fmt": "o", "markersize": 3, "capsize": 2, "linewidth": 1}
                 axes.errorbar(x, 100 * r.wer, yerr=errors, color="#222222", **style)
+    if len(arms) > 2:
+        patches = [Line2D([], [], color=COLOURS.get(init, OTHER_COLOUR), alpha=0.55, linewidth=6) for init in arms]
+        axes.legend(patches, arms, fontsize="small", frameon=False)
     several = len({split for split, _ in groups}) > 1
     names = [f"{minutes:.0f} min" + (f", {split}" if several else "") for split, minutes in groups]
     axes.set_xticks(range(len(groups)), names)

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,15 +13,16 @@ from speechssl.evaluation.intervals import RelativeReduction, Unit, WordCounts, 
 from speechssl.evaluation.stored import METRICS_FILE, read_counts
 from speechssl.training.run_log import SUMMARY_FILE
 
-Init = Literal["scratch", "pretrained"]
-ARMS: tuple[Init, Init] = ("scratch", "pretrained")
+SCRATCH = "scratch"
+"""The arm that all others are compared with."""
 
 
 class Record(NamedTuple):
     """One line of results.json: one arm, one seed, one set."""
 
     recipe: str
-    init: Init
+    init: str
+    """``scratch``, ``pretrained``, or, where a recipe has several pretext tasks, the one that was."""
     labels_minutes: float
     seed: int
     split: str
@@ -55,12 +56,12 @@ class Collected(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Both arms on the same labels and the same set; mean word error rates over the seeds."""
+    """An arm and the one from scratch on the same labels and the same set; mean word error rates over the seeds."""
 
     split: str
     labels_minutes: float
-    wer: Mapping[Init, float]
-    seeds: Mapping[Init, Sequence[int]]
+    wer: Mapping[str, float]
+    seeds: Mapping[str, Sequence[int]]
     reduction: RelativeReduction | None
     """What pretraining saves, relative to scratch; None unless both arms are there."""
 
@@ -108,9 +109,20 @@ def evaluated_in(folder: Path, recipe: str) -> Evaluated | str:
         raise DataError(f"{path}: damaged or of another version ({error!r}); evaluate this run again") from error
 
 
-def place(record: Record) -> tuple[str, float, int, int]:
+def place(record: Record) -> tuple[str, float, tuple[bool, str], int]:
     """Where a record stands among the others."""
-    return record.split, record.labels_minutes, ARMS.index(record.init), record.seed
+    return record.split, record.labels_minutes, order_of(record.init), record.seed
+
+
+def order_of(init: str) -> tuple[bool, str]:
+    """From scratch first, then by name."""
+    return init != SCRATCH, init
+
+
+def arm_of(run: Path, init: str) -> str:
+    """The arm of a run: as its evaluation says, scratch or pretrained, or as its folder names the pretext task."""
+    parts = run.name.split("_")
+    return "_".join(parts[1:-1]) if init != SCRATCH and parts[0] == "finetune" and len(parts) > 2 else init
 
 
 def seeds_of(experiment: Path) -> list[Path]:
@@ -147,11 +159,13 @@ def updates_reached(run: Path) -> str:
 
 
 def unfinished_pretraining(seed: Path) -> list[str]:
-    """The pretraining of a seed, if it has begun and not finished."""
-    run = seed / "pretrain"
-    if not run.is_dir() or (run / SUMMARY_FILE).is_file() or is_imported(run):
-        return []
-    return [f"{seed.name}/pretrain: pretraining is unfinished, {updates_reached(run)}"]
+    """The pretrainings of a seed that have begun and not finished."""
+    runs = [run for run in sorted(seed.glob("pretrain*")) if run.is_dir() and not (run / SUMMARY_FILE).is_file()]
+    return [
+        f"{seed.name}/{run.name}: pretraining is unfinished, {updates_reached(run)}"
+        for run in runs
+        if not is_imported(run)
+    ]
 
 
 def is_imported(run: Path) -> bool:
@@ -167,7 +181,7 @@ def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record
     """One evaluation's figures; the split is what its folder's name says after ``evaluate_``."""
     return Record(
         recipe=recipe,
-        init=metrics["init"],
+        init=arm_of(folder.parent, metrics["init"]),
         labels_minutes=float(metrics["labels_minutes"]),
         seed=int(metrics["seed"]),
         split=folder.name.removeprefix("evaluate_"),
@@ -186,31 +200,43 @@ def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record
 
 
 def compare(evaluated: Sequence[Evaluated]) -> list[Comparison]:
-    """One comparison per set and amount of labels, fewest labels first.
+    """One comparison per set, amount of labels and arm other than scratch, fewest labels first.
 
     Raises:
         DataError: arms of one set were scored on different references.
     """
-    groups: dict[tuple[str, float], dict[Init, list[Evaluated]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, float], dict[str, list[Evaluated]]] = defaultdict(lambda: defaultdict(list))
     for item in evaluated:
         groups[item.record.split, item.record.labels_minutes][item.record.init].append(item)
     comparisons = []
-    for (split, minutes), arms in sorted(groups.items()):
-        wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
-        seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
-        check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
-        reduction = None
-        if all(arms.get(init) for init in ARMS):
-            scratch, pretrained = ([item.counts for item in arms[init]] for init in ARMS)
-            try:
-                reduction = relative_reduction(scratch, pretrained)
-            except DataError as error:
-                raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
-        comparisons.append(Comparison(split, minutes, wer, seeds, reduction))
+    for (split, minutes), arms in sorted(groups.items(), key=lambda group: group[0]):
+        others = sorted(arms.keys() - {SCRATCH}) or [SCRATCH]
+        for other in others:
+            pair = {init: arms[init] for init in (SCRATCH, other) if init in arms}
+            comparisons.append(compare_pair(split, minutes, pair))
     return comparisons
 
 
-def check_seeds(seeds: Mapping[Init, Sequence[int]], where: str) -> None:
+def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluated]]) -> Comparison:
+    """An arm and the one from scratch, or what there is of them.
+
+    Raises:
+        DataError: they were scored on different references.
+    """
+    wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
+    seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
+    check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
+    reduction = None
+    if len(arms) > 1:
+        baseline, model = ([item.counts for item in items] for items in arms.values())
+        try:
+            reduction = relative_reduction(baseline, model)
+        except DataError as error:
+            raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
+    return Comparison(split, minutes, wer, seeds, reduction)
+
+
+def check_seeds(seeds: Mapping[str, Sequence[int]], where: str) -> None:
     """Raise DataError if runs of an arm share a seed: what lies between them is not what lies between seeds."""
     for init, numbers in seeds.items():
         if len(set(numbers)) < len(numbers):

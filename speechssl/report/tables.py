@@ -8,7 +8,7 @@ from rich.table import Table
 
 from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
 from speechssl.report.lone_run import LoneRun, courses
-from speechssl.report.results import ARMS, Comparison, Evaluated
+from speechssl.report.results import Comparison, Evaluated
 
 FIGURES = ("wer", "cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
@@ -90,8 +90,9 @@ def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
 
 def sentence(comparison: Comparison) -> str:
     """What pretraining bought on a set and amount of labels, in words."""
-    arms = [init for init in ARMS if init in comparison.wer]
-    means = ", ".join(f"{init} {comparison.wer[init]:.1%} ({name_seeds(comparison.seeds[init])})" for init in arms)
+    means = ", ".join(
+        f"{init} {wer:.1%} ({name_seeds(comparison.seeds[init])})" for init, wer in comparison.wer.items()
+    )
     line = f"{comparison.split}, {comparison.labels_minutes:.1f} minutes of labels: {means}"
     reduction = comparison.reduction
     if min(comparison.wer.values()) >= PLATEAU:

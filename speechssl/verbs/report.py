@@ -6,6 +6,7 @@ from speechssl.config import ReportConfig
 from speechssl.config.limits import check
 from speechssl.errors import DataError
 from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
+from speechssl.report.curves import make_curves, plain_curves, plot_curves, saved_sentences
 from speechssl.report.lone_run import is_run, name_of_run, read_run, runs_in, sentences
 from speechssl.report.plots import plot_report
 from speechssl.report.results import collect, compare
@@ -15,16 +16,21 @@ from speechssl.report.tables import make_courses, make_table, plain, sentence
 RESULTS_FILE = "results.json"
 COMPARISON_FILE = "comparison.json"
 PLOT_FILE = "report.png"
+CURVES_FILE = "curves.json"
+CURVES_PLOT_FILE = "curves.png"
 REPORT_FILES = {
     RESULTS_FILE: has_json("recipe", "init", "wer"),
     COMPARISON_FILE: has_json("split", "mean_wer"),
     PLOT_FILE: is_plot,
+    CURVES_FILE: has_json("split", "arms"),
+    CURVES_PLOT_FILE: is_plot,
 }
 
 
 def run(config: ReportConfig) -> None:
     """Write ``results.json``, ``comparison.json`` and ``report.png`` to the top of the experiment, print the table.
 
+    Where an arm has several amounts of labels, ``curves.json`` and ``curves.png`` too.
     A folder of one run gets ``report.png``, and ``results.json`` if it was evaluated.
 
     Raises:
@@ -73,8 +79,17 @@ def report_arms(config: ReportConfig) -> None:
     write_json(path, [item.record._asdict() for item in evaluated])
     write_json(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in comparisons])
     plot_report(config.experiment, [item.record for item in evaluated], config.experiment / PLOT_FILE)
+    curves = make_curves(evaluated)
+    if curves:
+        write_json(config.experiment / CURVES_FILE, [plain_curves(item) for item in curves])
+        plot_curves(curves, recipe, config.experiment / CURVES_PLOT_FILE)
+    table = make_table(recipe, evaluated)
     console = Console()
-    console.print(make_table(recipe, evaluated))
-    lines = [*map(sentence, comparisons), *(f"missing: {problem}" for problem in missing)]
+    # A line that a narrow terminal breaks can be read, cells that are cut short cannot.
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1_000)).maximum)
+    console.print(table)
+    lines = [*map(sentence, comparisons), *(line for item in curves for line in saved_sentences(item))]
+    lines += [*(f"missing: {problem}" for problem in missing)]
     lines += [str(path), str(config.experiment / PLOT_FILE)]
+    lines += [str(config.experiment / CURVES_PLOT_FILE)] if curves else []
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

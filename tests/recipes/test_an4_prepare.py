@@ -199,3 +199,18 @@ def test_transcription_lines(prepare: ModuleType, tmp_path: Path, line: str, tex
     path = tmp_path / "an4_test.transcription"
     path.write_text(f"{line}\n\n")
     assert prepare.read_transcription(path) == {"an406-fcaw-b": text}
+
+
+def test_lesser_amounts_of_labels_are_parts_of_greater_ones(prepare: ModuleType, tmp_path: Path) -> None:
+    train = [prepare.Utterance(f"u{i}", tmp_path / f"u{i}.flac", f"s{i % 7}", 1 + i % 5, "A") for i in range(200)]
+    chosen = [{item.id for item in prepare.select_labelled(train, minutes, 0)} for minutes in (1, 2, 5)]
+    assert chosen[0] < chosen[1] < chosen[2]
+
+
+def test_more_labels_than_there_are_is_an_error(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "DEV_MINUTES", 0.1)
+    with pytest.raises(DataError, match="minutes are left to learn from; 30 were asked for, ask for fewer"):
+        prepare.prepare(make_lists(tmp_path / "corpus"), tmp_path / "manifests", [1, 30])
+    assert not (tmp_path / "manifests").exists()

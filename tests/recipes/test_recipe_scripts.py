@@ -1,5 +1,6 @@
 """The recipes' run.sh: command lines, stages, and the commands that they start. Nothing is trained."""
 
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,13 +27,13 @@ def commands_in(log: Path) -> list[list[str]]:
     return [command.split("\n") for command in log.read_text().removesuffix("\n\n").split("\n\n")]
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "an4"])
+@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency"])
 def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str) -> None:
     result = run("bash", f"recipes/{recipe}/run.sh", "--help")
     assert result.returncode == 0
     for option in ("--stage N", "--stop-stage N", "--seeds 0,1,2", "--exp DIR", "--pretrain.training.max_updates 10"):
         assert option in result.stdout
-    assert ("--corpus DIR" in result.stdout) == (recipe == "an4")
+    assert ("--corpus DIR" in result.stdout) == (recipe != "quickstart")
     assert not (checkout / ".venv").exists()
 
 
@@ -232,7 +233,14 @@ def test_self_training_is_in_both_arms(
 def test_commands_of_recipes_are_valid(run: Run, recipe_log: Path, recipe: str, options: tuple[str, ...]) -> None:
     """Every speechssl command line that a recipe starts names only keys that exist, in files that can be read."""
     corpus = ("--corpus=c",) if recipe == "an4" else ()
-    result = run("bash", f"recipes/{recipe}/run.sh", *corpus, *options)
+    assert_valid(run("bash", f"recipes/{recipe}/run.sh", *corpus, *options), recipe_log)
+
+
+def test_commands_of_label_efficiency_are_valid(run: Run, recipe_log: Path) -> None:
+    assert_valid(run("bash", "recipes/label_efficiency/run.sh", "--corpus=c"), recipe_log)
+
+
+def assert_valid(result: "subprocess.CompletedProcess[str]", recipe_log: Path) -> None:
     assert result.returncode == 0, result.stderr
     for command in commands_in(recipe_log):
         if command[:2] == ["-m", "speechssl"]:
@@ -281,3 +289,68 @@ def test_unhealthy_run_ends_the_recipe_with_its_status(run: Run, checkout: Path,
     result = run("bash", "recipes/quickstart/run.sh")
     assert result.returncode == 3
     assert commands_in(recipe_log)[-1][2] == "pretrain"
+
+
+def test_label_efficiency_has_an_arm_for_each_objective_and_amount(run: Run, checkout: Path, recipe_log: Path) -> None:
+    result = run(
+        *("bash", "recipes/label_efficiency/run.sh", "--corpus", "c", "--size", "whole", "--exp", f"{checkout}/exp"),
+        *("--labels", "1,full", "--seeds", "0,7"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "A small run" not in result.stdout
+    commands = commands_in(recipe_log)
+    assert commands[0][1:] == [f"{checkout}/c", f"{checkout}/exp/data/manifests", "--minutes", "1"]
+    pretrained = [command for command in commands if command[2:3] == ["pretrain"]]
+    runs = [Path(command[command.index("--output") + 1]) for command in pretrained]
+    names = ["pretrain_contrastive", "pretrain_masked_prediction"]
+    assert runs == [checkout / "exp" / seed / name for seed in ("seed0", "seed7") for name in names]
+    assert not any("--training.max_updates=2000" in command for command in pretrained)
+    arms = {}
+    for command in (command for command in commands if command[2:3] == ["finetune"]):
+        configs = [Path(value).stem for option, value in pairwise(command) if option == "--config"]
+        init = command[command.index("--init") + 1] if "--init" in command else None
+        arms[command[command.index("--output") + 1].removeprefix(f"{checkout}/exp/")] = (configs, init)
+    assert len(arms) == 12
+    assert arms["seed7/finetune_scratch_1min"] == (["finetune"], None)
+    assert arms["seed7/finetune_masked_prediction_full"] == (
+        ["finetune", "finetune_full", "finetune_pretrained"],
+        f"{checkout}/exp/seed7/pretrain_masked_prediction",
+    )
+    assert sum(command[2:3] == ["evaluate"] for command in commands) == 12
+
+
+def test_small_size_says_what_it_leaves_out_and_yields_to_options(run: Run, recipe_log: Path) -> None:
+    result = run(
+        *("bash", "recipes/label_efficiency/run.sh", "--corpus", "c", "--stage", "2", "--stop-stage", "3"),
+        *("--", "--pretrain.training.max_updates", "9"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "It leaves out" in result.stdout
+    asked = [command for command in commands_in(recipe_log) if "--print_config" in command]
+    # Overrides are tried on the configuration of the pretext task that they are for.
+    assert [Path(command[4]).name for command in asked] == ["pretrain_masked_prediction.yaml", "finetune.yaml"]
+    commands = [command for command in commands_in(recipe_log) if "--print_config" not in command]
+    assert [command[2] for command in commands] == ["pretrain"] + ["finetune"] * 6
+    # The last of two counts.
+    assert commands[0][-3:] == ["--training.max_updates=2000", "--training.max_updates", "9"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--size large", "--size is 'large'; expected small or whole."),
+        ("--labels 0.5", "--labels is '0.5'; expected whole minutes or full"),
+        ("--labels 05", "--labels is '05'"),
+        ("--labels ,", "--labels is empty"),
+        (
+            "--objectives scratch,hubert",
+            "--objectives is 'scratch,hubert'; expected one or more of scratch contrastive",
+        ),
+        ("--size small", "this recipe needs a transcribed corpus: --corpus DIR"),
+    ],
+)
+def test_mistakes_of_label_efficiency_are_named(run: Run, arguments: str, message: str) -> None:
+    result = run("bash", "recipes/label_efficiency/run.sh", *arguments.split())
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "recipes/label_efficiency/run.sh --help" in result.stderr

@@ -7,7 +7,8 @@ AN4 names (an251-fash-b) and every choice depends on these names alone:
 
     dev.tsv          some speakers of the training set, held out to choose between models
     train_full.tsv   the other speakers of the training set
-    train_10min.tsv  about ten minutes of them, spread evenly over these speakers
+    train_10min.tsv  about ten minutes of them, spread evenly over these speakers; with --minutes 1,5 there are
+                     train_1min.tsv and train_5min.tsv instead, the lesser a part of the greater
     pretrain.tsv     train_full.tsv without transcripts
     test.tsv         the corpus's own test set, whose speakers are others again
 """
@@ -225,21 +226,32 @@ def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool
     print(f"{path.name:16} {len(utterances):4} utterances, {minutes:5.1f} minutes, {speakers:2} speakers")
 
 
-def prepare(corpus: Path, output: Path) -> None:
+def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
     """Write all lists; recordings that had to be converted go beside them.
 
+    Args:
+        corpus: its folder.
+        output: folder of the lists.
+        minutes: amounts of transcribed audio to make lists of, instead of the one of about ten.
+
     Raises:
-        DataError: the corpus is not there or not whole.
+        DataError: the corpus is not there or not whole, or has fewer minutes than were asked for.
     """
     train_all, test = read_corpus(corpus, output.parent / "audio")
     held_out = hold_out_speakers(train_all, DEV_MINUTES, SEED)
     train = [item for item in train_all if item.speaker not in held_out]
     if not train:
         raise DataError(f"{corpus}: holding out {DEV_MINUTES} minutes leaves nothing to learn from")
+    whole = sum(item.seconds for item in train) / 60
+    if max(minutes, default=0) > whole:
+        raise DataError(
+            f"{corpus}: {whole:.1f} minutes are left to learn from; {max(minutes)} were asked for, ask for fewer"
+        )
     output.mkdir(parents=True, exist_ok=True)
     write_list(output / "pretrain.tsv", train, transcribed=False)
     write_list(output / "train_full.tsv", train)
-    write_list(output / "train_10min.tsv", select_labelled(train, LABELLED_MINUTES, SEED))
+    for name, amount in {str(amount): amount for amount in minutes}.items() or [("10", LABELLED_MINUTES)]:
+        write_list(output / f"train_{name}min.tsv", select_labelled(train, amount, SEED))
     write_list(output / "dev.tsv", [item for item in train_all if item.speaker in held_out])
     write_list(output / "test.tsv", test)
 
@@ -248,9 +260,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, help="folder of the corpus")
     parser.add_argument("output", type=Path, help="folder for the lists")
+    parser.add_argument("--minutes", default="", help="of transcribed audio, whole numbers with commas between them")
     options = parser.parse_args()
     try:
-        prepare(options.corpus, options.output)
+        prepare(options.corpus, options.output, list(map(int, filter(None, options.minutes.split(",")))))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
