@@ -165,8 +165,7 @@ class OnlineCodebookConfig(Section):
     decay: Share = 0.9
     """Share of itself that an entry keeps in an update that gives it frames."""
     initial_scale: Factor = 1.0
-    """Standard deviation of the entries' values at the beginning. Small ones, as 0.1, let more entries come into use
-    where an update has few frames."""
+    """Standard deviation of the entries at the beginning; 0.1 brings more into use where an update has few frames."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,7 @@ class SelfDistillationConfig(Section):
     teacher: TeacherConfig = TeacherConfig()
     """Teacher (self_distillation)."""
     normalize_targets: bool = True
-    """Give each channel of each of the teacher's layers zero mean and unit variance over the utterance. Without it the
-    teacher can make its task easy by saying ever less (self_distillation)."""
+    """Give each channel of the teacher's layers zero mean and unit variance over the utterance (self_distillation)."""
     smooth_l1_beta: FactorOrZero = 0.0
     """Error of a channel from which on the loss is linear; 0: squared error, as in data2vec for speech (regression)."""
     codebook: OnlineCodebookConfig = OnlineCodebookConfig()
