@@ -17,7 +17,7 @@ from speechssl.frames import hop_samples, receptive_field_samples
 from speechssl.model.feature_encoder import FeatureEncoder
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted(path.parent for path in (ROOT / "recipes").glob("*/run.sh"))
+RECIPES = sorted(path.parent.parent for path in (ROOT / "recipes").glob("*/conf/pretrain.yaml"))
 PUBLISHED = ROOT / "recipes" / "conf" / "published"
 MODELS = sorted((ROOT / "recipes" / "conf").glob("*.yaml"))
 
