@@ -22,6 +22,8 @@ from speechssl.objectives.objective import PretextOutput, Symptom, at_chance, co
 from speechssl.objectives.units import Units
 
 LEAST_MASKED = 0.01
+LEAST_GAIN = 0.02
+"""Share of the units' entropy by which the loss of a model that learns is smaller."""
 
 AT_CHANCE_ADVICE = """\
 Usual causes: a learning rate too low, or so high that the first updates threw the model off; too little audio per
@@ -111,12 +113,25 @@ class MaskedPredictionModel(nn.Module):
         if "loss" in figures:
             chance = sum(math.log(num) for num in entries)
             text = f"Loss {figures['loss']:.3f} nats per target; equal guesses give {chance:.3f}."
-        return [
+        found = [
             *nothing_masked(figures),
             *trivial_targets(figures, len(entries), advice=TRIVIAL_ADVICE),
             *collapsed_codebooks(figures, limits, entries, advice=CODEBOOK_ADVICE),
-            *at_chance(figures, limits, text=text, advice=AT_CHANCE_ADVICE),
         ]
+        if not tells_units_apart(figures, len(entries)):
+            found += at_chance(figures, limits, text=text, advice=AT_CHANCE_ADVICE)
+        return found
+
+
+def tells_units_apart(figures: Mapping[str, float], num_codebooks: int) -> bool:
+    """Whether the loss is below what the best fixed guess gives, the entropy of a micro-batch's units.
+
+    What most frames are is learned first: accuracy may stay near chance for long while the loss falls below it.
+    """
+    perplexities = [figures.get(f"perplexity_{number}", 0.0) for number in range(num_codebooks)]
+    if "loss" not in figures or min(perplexities) <= 0:
+        return False
+    return figures["loss"] < (1 - LEAST_GAIN) * sum(math.log(value) for value in perplexities)
 
 
 def predict_units(

@@ -132,6 +132,14 @@ def test_a_model_that_has_learned_nothing_is_at_chance() -> None:
     assert judged(make([4]), accuracy=0.9) == {}
 
 
+@pytest.mark.parametrize(("loss", "learns"), [(1.20, True), (1.24, False), (1.5, False)])
+def test_a_loss_below_the_entropy_of_the_units_is_learning(loss: float, learns: bool) -> None:
+    """With augmentation accuracy stays near chance for long: a sound run was stopped for that."""
+    assert math.log(3.5) == pytest.approx(1.253, abs=1e-3)
+    found = judged(make([4]), accuracy=0.45, chance=0.4, perplexity_0=3.5, loss=loss)
+    assert list(found) == ([] if learns else ["at chance"])
+
+
 def test_a_single_unit_is_named_though_its_accuracy_is_perfect() -> None:
     found = judged(make([1]))
     assert list(found) == ["collapse"]
