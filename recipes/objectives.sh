@@ -16,8 +16,9 @@ objectives_help() {
   --size small|whole what is run unless an option says otherwise (default small, about half an hour on two CPU cores):
                      small  --objectives $SMALL_OBJECTIVES --labels $SMALL_LABELS --seeds 0, a third of pretraining
                      whole  --objectives $WHOLE_OBJECTIVES --labels $WHOLE_LABELS --seeds 0,1,2
-  --objectives scratch,contrastive,masked_prediction
-                     the arms: random weights, and pretrained by each of these pretext tasks
+  --objectives scratch,log_mel,contrastive,...
+                     the arms: random weights; the same without a transformer, a recogniser on log-mel energies; and
+                     pretrained by each of these pretext tasks: $(pretext_tasks)
   --labels 1,10,full transcribed audio of the arms: whole minutes, each amount a part of the greater ones, or all but the
                      held-out speakers
   The configurations are those of recipes/an4/conf.
@@ -33,9 +34,30 @@ objectives_option() {
                 *) usage_error "--size is '$2'; expected small or whole" ;;
             esac
             ;;
-        --objectives) objectives=$(choice_list "$1" "$2" scratch contrastive masked_prediction) || exit 2 ;;
+        --objectives) objectives=$(arm_list "$2") || exit 2 ;;
         --labels) labels=$(label_list "$2") || exit 2 ;;
         *) return 1 ;;
+    esac
+}
+
+# Pretext tasks that there is a configuration for.
+pretext_tasks() {
+    local file names=contrastive
+    for file in "$conf"/pretrain_*.yaml; do
+        file=${file##*/pretrain_}
+        names="$names ${file%.yaml}"
+    done
+    echo "$names"
+}
+
+arm_list() {
+    # shellcheck disable=SC2046  # a word for each
+    choice_list --objectives "$1" scratch log_mel $(pretext_tasks)
+}
+
+is_pretrained() {
+    case $1 in
+        scratch | log_mel) return 1 ;;
     esac
 }
 
@@ -66,7 +88,7 @@ settle_objectives() {
         override_verbs=(pretrain ${override_verbs[@]+"${override_verbs[@]}"})
         override_words=("--training.max_updates=2000" ${override_words[@]+"${override_words[@]}"})
     fi
-    objectives=${objectives:-$(choice_list --objectives "$sizes_objectives" scratch contrastive masked_prediction)}
+    objectives=${objectives:-$(arm_list "$sizes_objectives")}
     labels=${labels:-$(label_list "$sizes_labels")}
     if [ "$first_stage" -le 0 ] && [ -z "$corpus" ]; then
         fail "this recipe needs a transcribed corpus: --corpus DIR, a folder with train.tsv and test.tsv." \
@@ -83,7 +105,7 @@ check_objectives() {
     local objective
     [ ${#override_verbs[@]} -gt 0 ] || return 0
     for objective in $objectives; do
-        [ "$objective" = scratch ] || run_verb pretrain --config "$(objective_config "$objective")" --print_config >/dev/null
+        ! is_pretrained "$objective" || run_verb pretrain --config "$(objective_config "$objective")" --print_config >/dev/null
     done
     run_verb finetune --config "$conf/finetune.yaml" --print_config >/dev/null
 }
@@ -117,7 +139,7 @@ pretrain_objectives() {
     local seed objective
     for seed in $seeds; do
         for objective in $objectives; do
-            [ "$objective" != scratch ] || continue
+            is_pretrained "$objective" || continue
             speechssl pretrain --config "$(objective_config "$objective")" --training.seed "$seed" \
                 --output "$exp/seed$seed/pretrain_$objective" --data.shards "$shards/pretrain"
         done

@@ -4,9 +4,9 @@ set -euo pipefail
 
 recipe=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 summary="How many minutes of labels pretraining saves: word error rates against labels, from scratch and pretrained."
-SMALL_OBJECTIVES=scratch,masked_prediction
+SMALL_OBJECTIVES=scratch,log_mel,masked_prediction
 SMALL_LABELS=2,5,10
-WHOLE_OBJECTIVES=scratch,contrastive,masked_prediction
+WHOLE_OBJECTIVES=scratch,log_mel,contrastive,masked_prediction,self_distillation
 WHOLE_LABELS=1,2,5,10,20,full
 # shellcheck source-path=SCRIPTDIR source=../common.sh
 . "$recipe/../common.sh"

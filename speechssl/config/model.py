@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from speechssl.config.limits import BelowOne, CountOrZero, Depth, SampleRate, Section, Share, Size, UpToAThousand
+from speechssl.config.limits import BelowOne, CountOrZero, Depth, DepthOrZero, SampleRate, Section, Share, Size, UpToAThousand
 
 ConvLayer = tuple[Size, Size, Size]
 BASE_CONV_LAYERS: list[ConvLayer] = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
@@ -34,8 +34,8 @@ class FeatureEncoderConfig(Section):
 class ContextConfig(Section):
     """Transformer over the frames (section 2, "Contextualized representations")."""
 
-    num_layers: Depth = 12
-    """Transformer blocks."""
+    num_layers: DepthOrZero = 12
+    """Transformer blocks; 0 leaves the convolutions alone, as a recogniser on plain features has it."""
     dim: Size = 768
     """Model dimension D."""
     ffn_dim: Size = 3072

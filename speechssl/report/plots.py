@@ -20,6 +20,7 @@ COLOURS = {
     "scratch": "#8c8c8c",
     "pretrained": "#1f6fb4",
     "masked_prediction": "#1f6fb4",
+    "log_mel": "#000000",
     "contrastive": "#d97706",
     "self_distillation": "#7c3aed",
     "two_view": "#15803d",

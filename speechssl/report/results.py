@@ -14,6 +14,7 @@ from speechssl.evaluation.stored import METRICS_FILE, read_counts
 from speechssl.training.run_log import SUMMARY_FILE
 
 SCRATCH = "scratch"
+LOG_MEL = "log_mel"
 """The arm that all others are compared with."""
 
 
@@ -22,7 +23,8 @@ class Record(NamedTuple):
 
     recipe: str
     init: str
-    """``scratch``, ``pretrained``, or, where a recipe has several pretext tasks, the one that was."""
+    """``scratch``, ``log_mel`` (from scratch, without a transformer), ``pretrained``, or, where a recipe has several
+    pretext tasks, the one that was."""
     labels_minutes: float
     seed: int
     split: str
@@ -122,7 +124,10 @@ def order_of(init: str) -> tuple[bool, str]:
 def arm_of(run: Path, init: str) -> str:
     """The arm of a run: as its evaluation says, scratch or pretrained, or as its folder names the pretext task."""
     parts = run.name.split("_")
-    return "_".join(parts[1:-1]) if init != SCRATCH and parts[0] == "finetune" and len(parts) > 2 else init
+    if parts[0] != "finetune" or len(parts) < 3:
+        return init
+    named = "_".join(parts[1:-1])
+    return named if init != SCRATCH or named == LOG_MEL else init
 
 
 def seeds_of(experiment: Path) -> list[Path]:

@@ -39,8 +39,8 @@ def small(norm: str, *, norm_first: bool, normalize_audio: bool, **context: Any)
         normalize_audio=normalize_audio,
         feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS, norm=norm, bias=norm == "layer"),  # type: ignore[arg-type]
         context=ContextConfig(
-            num_layers=2, dim=32, ffn_dim=64, num_heads=4, norm_first=norm_first, pos_conv_groups=4,
-            **{"pos_conv_kernel": 16, **context},
+            dim=32, ffn_dim=64, num_heads=4, norm_first=norm_first, pos_conv_groups=4,
+            **{"num_layers": 2, "pos_conv_kernel": 16, **context},
         ),
     )  # fmt: skip
 
@@ -53,6 +53,7 @@ CONFIGS = {
     "like data2vec": small("layer", norm_first=False, normalize_audio=True, pos_conv_depth=3, pos_conv_kernel=5),
     "squeezed": small("group", norm_first=False, normalize_audio=False, squeeze=2),
     "squeezed, pre-norm": small("layer", norm_first=True, normalize_audio=True, squeeze=3),
+    "no blocks": small("group", norm_first=True, normalize_audio=False, num_layers=0),
     "tiny": parse(PretrainConfig, ["--model", str(ROOT / "recipes/conf/tiny.yaml")]).model,
 }
 

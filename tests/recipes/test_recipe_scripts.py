@@ -299,7 +299,7 @@ def test_label_efficiency_has_an_arm_for_each_objective_and_amount(run: Run, che
     assert commands[0][1:] == [f"{checkout}/c", f"{checkout}/exp/data/manifests", "--minutes", "1"]
     pretrained = [command for command in commands if command[2:3] == ["pretrain"]]
     runs = [Path(command[command.index("--output") + 1]) for command in pretrained]
-    names = ["pretrain_contrastive", "pretrain_masked_prediction"]
+    names = ["pretrain_contrastive", "pretrain_masked_prediction", "pretrain_self_distillation"]
     assert runs == [checkout / "exp" / seed / name for seed in ("seed0", "seed7") for name in names]
     assert not any("--training.max_updates=2000" in command for command in pretrained)
     arms = {}
@@ -307,13 +307,14 @@ def test_label_efficiency_has_an_arm_for_each_objective_and_amount(run: Run, che
         configs = [Path(value).stem for option, value in pairwise(command) if option == "--config"]
         init = command[command.index("--init") + 1] if "--init" in command else None
         arms[command[command.index("--output") + 1].removeprefix(f"{checkout}/exp/")] = (configs, init)
-    assert len(arms) == 12
+    assert len(arms) == 20
     assert arms["seed7/finetune_scratch_1min"] == (["finetune"], None)
+    assert arms["seed7/finetune_log_mel_1min"] == (["finetune", "finetune_log_mel"], None)
     assert arms["seed7/finetune_masked_prediction_full"] == (
         ["finetune", "finetune_full", "finetune_pretrained"],
         f"{checkout}/exp/seed7/pretrain_masked_prediction",
     )
-    assert sum(command[2:3] == ["evaluate"] for command in commands) == 12
+    assert sum(command[2:3] == ["evaluate"] for command in commands) == 20
 
 
 def test_small_size_says_what_it_leaves_out_and_yields_to_options(run: Run, recipe_log: Path) -> None:
@@ -327,7 +328,7 @@ def test_small_size_says_what_it_leaves_out_and_yields_to_options(run: Run, reci
     # Overrides are tried on the configuration of the pretext task that they are for.
     assert [Path(command[4]).name for command in asked] == ["pretrain_masked_prediction.yaml", "finetune.yaml"]
     commands = [command for command in commands_in(recipe_log) if "--print_config" not in command]
-    assert [command[2] for command in commands] == ["pretrain"] + ["finetune"] * 6
+    assert [command[2] for command in commands] == ["pretrain"] + ["finetune"] * 9
     # The last of two counts.
     assert commands[0][-3:] == ["--training.max_updates=2000", "--training.max_updates", "9"]
 
@@ -341,7 +342,7 @@ def test_small_size_says_what_it_leaves_out_and_yields_to_options(run: Run, reci
         ("--labels ,", "--labels is empty"),
         (
             "--objectives scratch,hubert",
-            "--objectives is 'scratch,hubert'; expected one or more of scratch contrastive",
+            "--objectives is 'scratch,hubert'; expected one or more of scratch log_mel contrastive",
         ),
         ("--size small", "this recipe needs a transcribed corpus: --corpus DIR"),
     ],

@@ -25,7 +25,7 @@ def evaluated(folder: Path, arm: str, minutes: int, num_wrong: int, *, word: str
     path.mkdir(parents=True)
     lines = [{"id": i, "reference": references[i], "hypothesis": hypotheses[i], "speaker": voices[i]} for i in voices]
     (path / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    init = "scratch" if arm == "scratch" else "pretrained"
+    init = "scratch" if arm in ("scratch", "log_mel") else "pretrained"
     known = {"init": init, "seed": seed, "labels_minutes": float(minutes), "updates": 500, "wall_seconds": 61.5}
     (path / "metrics.json").write_text(
         json.dumps({**asdict(error_rates(references, hypotheses, speakers=voices)), **known})
@@ -37,6 +37,13 @@ def experiment(folder: Path) -> Path:
         for minutes, num_wrong in amounts.items():
             evaluated(folder, arm, minutes, num_wrong)
     return folder
+
+
+def test_scratch_without_a_transformer_is_an_arm_of_its_own(tmp_path: Path) -> None:
+    for arm, num_wrong in {"scratch": 20, "log_mel": 16}.items():
+        evaluated(tmp_path, arm, 10, num_wrong)
+    found = collect(tmp_path, "demo").evaluated
+    assert [item.wer for item in compare(found)] == [{"scratch": 0.25, "log_mel": 0.2}]
 
 
 def test_every_pretext_task_is_an_arm_and_compared_with_scratch(tmp_path: Path) -> None:
