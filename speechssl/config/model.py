@@ -5,7 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from speechssl.config.limits import BelowOne, CountOrZero, Depth, DepthOrZero, SampleRate, Section, Share, Size, UpToAThousand
+from speechssl.config.limits import (
+    BelowOne,
+    CountOrZero,
+    Depth,
+    DepthOrZero,
+    SampleRate,
+    Section,
+    Share,
+    Size,
+    UpToAThousand,
+)
 
 ConvLayer = tuple[Size, Size, Size]
 BASE_CONV_LAYERS: list[ConvLayer] = [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
