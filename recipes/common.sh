@@ -50,7 +50,6 @@ HELP
 parse_arguments() {
     local name value
     exp=$recipe/exp
-    pretrain_config=$recipe/conf/pretrain.yaml
     while [ $# -gt 0 ]; do
         case $1 in
             --help | -h)

@@ -42,12 +42,12 @@ objectives_option() {
 
 # Pretext tasks that there is a configuration for.
 pretext_tasks() {
-    local file names=contrastive
+    local file names=''
     for file in "$conf"/pretrain_*.yaml; do
         file=${file##*/pretrain_}
         names="$names ${file%.yaml}"
     done
-    echo "$names"
+    echo "${names# }"
 }
 
 arm_list() {
@@ -111,10 +111,7 @@ check_objectives() {
 }
 
 objective_config() {
-    case $1 in
-        contrastive) echo "$conf/pretrain.yaml" ;;
-        *) echo "$conf/pretrain_$1.yaml" ;;
-    esac
+    echo "$conf/pretrain_$1.yaml"
 }
 
 prepare_lists() {

@@ -1,16 +1,16 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # variables that run.sh and common.sh set or read
 # Pretraining by any pretext task, at once or in two iterations: masked prediction of the units of an earlier encoder,
-# which is pretrained first. A recipe sources this file after common.sh, has conf/pretrain.yaml (contrastive) and
+# which is pretrained first. A recipe sources this file after common.sh, has conf/pretrain_contrastive.yaml and
 # conf/pretrain_masked_prediction.yaml, and hands what it does not know itself to pretraining_option.
 
-objective=contrastive
+objective=masked_prediction
 units=log_mel
 units_layer=
 
 pretraining_help() {
     cat <<'HELP'
-  --objective NAME   pretext task of pretraining: contrastive (default), or one that conf/pretrain_NAME.yaml is for, such as
-                     masked_prediction; give each an --exp of its own
+  --objective NAME   pretext task of pretraining: masked_prediction (default), or another that conf/pretrain_NAME.yaml is
+                     for, such as contrastive; give each an --exp of its own
   --units log_mel|contrastive|iteration|recogniser
                      what masked prediction predicts: units of log-mel energies (default), or units of a layer of an
                      encoder that is pretrained before it, by the contrastive task, by masked prediction of log-mel units
@@ -31,7 +31,6 @@ pretraining_option() {
                 log_mel | contrastive | iteration | recogniser) units=$2 ;;
                 *) usage_error "--units is $2, expected log_mel, contrastive, iteration or recogniser" ;;
             esac
-            objective=masked_prediction
             ;;
         --units-layer)
             case $2 in
@@ -53,19 +52,16 @@ check_pretraining() {
 
 # Pretext tasks that the recipe has a configuration for.
 objective_names() {
-    local file names=contrastive
+    local file names=''
     for file in "$recipe"/conf/pretrain_*.yaml; do
         file=${file##*/pretrain_}
         names+=" ${file%.yaml}"
     done
-    echo "$names"
+    echo "${names# }"
 }
 
 config_of() {
-    case $1 in
-        contrastive) echo "$recipe/conf/pretrain.yaml" ;;
-        *) echo "$recipe/conf/pretrain_$1.yaml" ;;
-    esac
+    echo "$recipe/conf/pretrain_$1.yaml"
 }
 
 # Pretrains into seedN/pretrain, with the encoder of the units before it where they are of one: in seedN/pretrain_first,

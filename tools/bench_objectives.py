@@ -32,7 +32,7 @@ CONF = Path(__file__).parents[1] / "recipes"
 REFERENCE = "contrastive"
 LAYER = ("--objective.units.features", "layer", "--objective.units.layer", "4")
 TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
-    REFERENCE: ("pretrain.yaml", ()),
+    REFERENCE: ("pretrain_contrastive.yaml", ()),
     "masked prediction": ("pretrain_masked_prediction.yaml", ()),
     "masked prediction of a layer": ("pretrain_masked_prediction.yaml", (*LAYER, "--objective.units.checkpoint", ".")),
     "self-distillation and masked prediction": ("pretrain_self_distillation.yaml", ()),

@@ -147,7 +147,7 @@ def values_of(command: list[str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("units", "first", "source", "layer"),
     [
-        ("contrastive", "pretrain", "pretrain_first", "3"),
+        ("contrastive", "pretrain_contrastive", "pretrain_first", "3"),
         ("iteration", "pretrain_masked_prediction", "pretrain_first", "3"),
         ("recogniser", "pretrain_masked_prediction", "recogniser", "4"),
     ],
