@@ -14,7 +14,7 @@ summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
 
 corpus=
 labels="10min full"
-inits="scratch pretrained"
+inits="scratch log_mel pretrained"
 extra_lists=()
 go_on_from=
 old_dev=
@@ -27,8 +27,8 @@ recipe_help() {
                      or a folder with train.tsv, test.tsv (columns path, speaker, seconds, text) and the audio they name
   --labels 10min,full
                      transcribed audio of the arms: about 10 minutes, all but the held-out speakers, or both (default)
-  --inits scratch,pretrained
-                     arms with random weights, with pretrained ones, or both (default)
+  --inits scratch,log_mel,pretrained
+                     arms with random weights, with random ones and no transformer, with pretrained ones (default: all)
   --go-on-from RUN   pretraining goes on from this run or checkpoint, of the same architecture and codebook, instead of from random weights
   --old-dev SHARDS   held-out shards of what RUN was pretrained on: the pretext scores on them, from before the first update
                      on, show what is forgotten
@@ -41,7 +41,7 @@ recipe_option() {
     case $1 in
         --corpus) corpus=$(absolute_path "$2") ;;
         --labels) labels=$(choice_list "$1" "$2" 10min full) || exit 2 ;;
-        --inits) inits=$(choice_list "$1" "$2" scratch pretrained) || exit 2 ;;
+        --inits) inits=$(choice_list "$1" "$2" scratch log_mel pretrained) || exit 2 ;;
         --go-on-from)
             [ -d "$2" ] || usage_error "--go-on-from: there is no folder $2"
             go_on_from=$(absolute_path "$2")
@@ -84,7 +84,7 @@ if stage 1 "shards"; then
     done
 fi
 
-if [ "$inits" != scratch ] && stage 2 "pretraining, without transcripts"; then
+if [[ " $inits " == *" pretrained "* ]] && stage 2 "pretraining, without transcripts"; then
     untranscribed=("$shards/pretrain")
     for ((i = 0; i < ${#extra_lists[@]}; i++)); do
         untranscribed+=("$shards/extra/$i")

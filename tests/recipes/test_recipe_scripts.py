@@ -47,7 +47,7 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
         ("--seeds=a", "--seeds is 'a'"),
         ("--seeds", "--seeds needs a value"),
         ("--labels 5min", "--labels is '5min'; expected one or more of 10min full"),
-        ("--inits random", "--inits is 'random'; expected one or more of scratch pretrained"),
+        ("--inits random", "--inits is 'random'; expected one or more of scratch log_mel pretrained"),
         ("--objective two_view", "expected one of contrastive masked_prediction self_distillation"),
         ("--units syllables", "--units is syllables, expected log_mel, contrastive, iteration or recogniser"),
         ("--units-layer 0", "--units-layer is '0'; expected a whole number from 1"),
@@ -198,8 +198,9 @@ def test_self_training_is_in_both_arms(
     for init in ("scratch", "pretrained") if are_kept else ():
         (folder / f"pseudo_labels_{init}_{labels}").mkdir(parents=True)
         (folder / f"pseudo_labels_{init}_{labels}" / "pseudo_labels.tsv").touch()
+    two_arms = ("--labels", labels, "--inits", "scratch,pretrained")
     options = ("--self-training", "0.15", "--stage=3", "--stop-stage=3", "--exp", f"{checkout}/exp")
-    result = run("bash", f"recipes/{recipe}/run.sh", *options, *(("--labels", labels) if recipe == "an4" else ()))
+    result = run("bash", f"recipes/{recipe}/run.sh", *options, *(two_arms if recipe == "an4" else ()))
     assert result.returncode == 0, result.stderr
     commands = commands_in(recipe_log)
     of_each = 4 if are_kept else 3
