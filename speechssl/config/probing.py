@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from speechssl.config.limits import BelowOne, Count, Factor, Section, Seed, Size
+from speechssl.config.limits import Amount, BelowOne, Count, CountOrZero, Factor, Section, Seed, Size
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
 
 
@@ -76,3 +76,46 @@ class ProbeConfig(Section):
         for name, data in (("train", self.train), ("test", self.test)):
             if not data.shards:
                 yield f"{name}.shards {NO_SHARDS}"
+
+
+@dataclass(frozen=True)
+class TrainingProbeConfig(Section):
+    """Whether the representation still improves: the character error rate of linear heads on the frozen encoder of a
+    checkpoint, which chooses the best checkpoint. No probe if train and test name no shards. Nothing of it reaches the
+    encoder: the losses of a run are the same with it and without."""
+
+    train: EvaluationSetConfig = EvaluationSetConfig()
+    """Transcribed audio that the heads learn from; the encoder never sees the transcripts."""
+    test: EvaluationSetConfig = EvaluationSetConfig()
+    """Transcribed audio of other people, on which the heads are scored."""
+    every: CountOrZero = 0
+    """Updates between probes, a multiple of training.checkpoint_every; 0 probes every checkpoint. The last update is
+    probed too."""
+    layers: list[str] = field(default_factory=list)
+    """Some of "features", "block_1" and so on, "context"; the best of them counts. If absent, the middle block (block_3
+    of 4, block_7 of 12). Each takes as long as the first."""
+    seconds: Amount = 120.0
+    """Audio that is taken of train, and of test: utterances drawn from all speakers in turn, the same in every run."""
+    updates: Count = 150
+    """Updates of each head."""
+    num_heads: Count = 2
+    """Heads per layer, that differ in the order of their samples and in dropout. Their mean is the score, and their
+    spread its noise."""
+    stop_after: Count | None = None
+    """Ends the run when so many probes in a row were no better than the best before them, by more than their noise;
+    never if absent. The learning rate is then still that of a longer run."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to probe with."""
+        return bool(self.train.shards and self.test.shards)
+
+    def problems(self) -> Iterator[str]:
+        """Half a probe, and noise that nobody measures."""
+        for name, data, other in (("train", self.train, self.test), ("test", self.test, self.train)):
+            if other.shards and not data.shards:
+                yield f"{name}.shards {NO_SHARDS}, with transcripts"
+        if self.stop_after and not (self.train.shards or self.test.shards):
+            yield "stop_after is given, but nothing to probe with; give train.shards and test.shards too"
+        if self.stop_after and self.num_heads == 1:
+            yield "num_heads is 1, whose noise is not known, which stop_after needs; give 2 or more"

@@ -9,6 +9,7 @@ from speechssl.config.augmentation import AugmentationConfig
 from speechssl.config.limits import CountOrZero, Factor, Section
 from speechssl.config.model import DropoutConfig, HeadConfig, MaskingConfig, ModelConfig
 from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig, TwoViewConfig
+from speechssl.config.probing import TrainingProbeConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig, StreamConfig
 from speechssl.config.training import HealthConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.frames import samples_for_frames
@@ -45,10 +46,13 @@ class PretrainConfig(Section):
     """Training loop."""
     health: HealthConfig = HealthConfig()
     """Watch over collapse and stagnation."""
+    probe: TrainingProbeConfig = TrainingProbeConfig()
+    """Whether the representation still improves, which a falling loss does not tell."""
 
     def problems(self) -> Iterator[str]:
         yield from too_wide_masks("objective.masking", self.objective.masking, self.model)
         yield from too_few_layers(self.objective, self.model)
+        yield from impossible_probes(self.probe, self.training, self.model)
 
     @property
     def two_views(self) -> bool:
@@ -118,6 +122,18 @@ def too_few_layers(objective: AnyObjective, model: ModelConfig) -> Iterator[str]
             f"objective.teacher.top_layers is {objective.teacher.top_layers}, expected at most the model's {there} "
             "layers"
         )
+
+
+def impossible_probes(probe: TrainingProbeConfig, training: TrainingConfig, model: ModelConfig) -> Iterator[str]:
+    """Probes of updates without a checkpoint, and of layers that the encoder does not have."""
+    if probe.every % training.checkpoint_every:
+        yield (
+            f"probe.every is {probe.every}, expected a multiple of training.checkpoint_every "
+            f"({training.checkpoint_every}), or 0 for every checkpoint: what is probed is a checkpoint"
+        )
+    layers = ["features", *(f"block_{i + 1}" for i in range(model.context.num_layers)), "context"]
+    if unknown := [name for name in probe.layers if name not in layers]:
+        yield f"probe.layers holds {', '.join(unknown)}, expected some of {', '.join(layers)}"
 
 
 def too_wide_masks(section: str, masking: MaskingConfig, model: ModelConfig) -> Iterator[str]:

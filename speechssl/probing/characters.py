@@ -34,30 +34,42 @@ class CharacterProbe:
         test: scored; characters that train does not have are errors.
         config: of heads, seeds and intervals.
         device: where heads are trained.
+        kinds: of heads.
+        from_zero: as of ``train_head``.
 
     Raises:
         NotProbedError: a set has no transcripts.
     """
 
-    def __init__(self, train: ProbeSet, test: ProbeSet, config: ProbeConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        train: ProbeSet,
+        test: ProbeSet,
+        config: ProbeConfig,
+        device: torch.device,
+        *,
+        kinds: Sequence[HeadKind] = HEADS,
+        from_zero: bool = False,
+    ) -> None:
         frames = train.num_frames.tolist()
         self._learned = [i for i, text in enumerate(train.texts) if text and frames_needed(text) <= frames[i]]
         self._scored = [i for i, text in enumerate(test.texts) if text]
         if not self._learned or not self._scored:
             raise NotProbedError(f"no transcripts in {'train' if not self._learned else 'test'}")
         self._config, self._device = config, device
+        self._kinds, self._from_zero = kinds, from_zero
         self._vocabulary = Vocabulary.from_texts(train.texts[i] for i in self._learned)
         self._targets = [torch.tensor(self._vocabulary.encode(train.texts[i])) for i in self._learned]
         self._references = [test.texts[i] for i in self._scored]
         self._speakers = [test.speakers[i] for i in self._scored]
 
     def score(self, layer: ProbedLayer) -> list[Figure]:
-        """Error rates of both heads."""
+        """Error rates of each kind of head."""
         train, test = layer.train.split(), layer.test.split()
         examples = Examples([train[i] for i in self._learned], self._targets)
         heard = [test[i] for i in self._scored]
         figures = []
-        for kind in HEADS:
+        for kind in self._kinds:
             edits = [self.edits(layer.dim, kind, examples, heard, i) for i in range(self._config.num_seeds)]
             figures += self.rates(layer.name, kind, edits)
         return figures
@@ -66,7 +78,7 @@ class CharacterProbe:
         """Train one head, and count its errors."""
         heads = self._config.heads
         head = Head(dim, len(self._vocabulary), kind, heads).to(self._device)
-        train_head(head, examples, ctc_loss, heads, self._config.seed + number)
+        train_head(head, examples, ctc_loss, heads, self._config.seed + number, from_zero=self._from_zero)
         decoder = GreedyDecoder(self._vocabulary)
         outputs = [
             clean_text(decoder.decode(emissions(scores[None]), torch.tensor([len(scores)]))[0].text)

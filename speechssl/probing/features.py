@@ -1,6 +1,6 @@
 """Features of all samples, computed once and kept in files: a layer at a time is in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl.data.batches import Batch
 from speechssl.errors import ConfigError
 from speechssl.model.encoder import Encoder
 from speechssl.probing.sets import ProbeSet
@@ -112,10 +113,28 @@ def write_layers(source: LayerSource, sets: dict[str, ProbeSet], folder: Path) -
             )
             for layer in layers
         ]
-        for batch, places in samples.batches():
-            for file, output in zip(files, source.layers(batch.audio, batch.lengths), strict=True):
-                for row, place in zip(output, places, strict=True):
-                    start, stop = bounds[place], bounds[place + 1]
-                    file[start:stop] = row[: stop - start].numpy()
+        fill(files, source, samples.batches(), bounds)
         del files
     yield from layers
+
+
+@torch.no_grad()
+def fill(
+    layers: Sequence[np.ndarray],
+    source: LayerSource,
+    batches: Iterable[tuple[Batch, Sequence[int]]],
+    bounds: np.ndarray,
+) -> None:
+    """Represent every sample of a set.
+
+    Args:
+        layers: take the frames of each layer, (frames, D).
+        source: of the layers.
+        batches: of the set, with the positions of their samples in it.
+        bounds: where each sample's frames begin, and their number, (N + 1,).
+    """
+    for batch, places in batches:
+        for frames, output in zip(layers, source.layers(batch.audio, batch.lengths), strict=True):
+            for row, place in zip(output, places, strict=True):
+                start, stop = bounds[place], bounds[place + 1]
+                frames[start:stop] = row[: stop - start].numpy()

@@ -86,7 +86,9 @@ def class_loss(scores: Tensor, lengths: Tensor, targets: Sequence[Tensor]) -> Te
     return F.cross_entropy(scores, torch.stack(list(targets)).to(scores.device), reduction="sum")
 
 
-def train_head(head: Head, examples: Examples, loss: Loss, config: HeadTrainingConfig, seed: int) -> Head:
+def train_head(
+    head: Head, examples: Examples, loss: Loss, config: HeadTrainingConfig, seed: int, *, from_zero: bool = False
+) -> Head:
     """Train with Adam and a learning rate that rises for a tenth of the updates and falls linearly to zero.
 
     Args:
@@ -95,6 +97,7 @@ def train_head(head: Head, examples: Examples, loss: Loss, config: HeadTrainingC
         loss: of a batch.
         config: how.
         seed: of weights, order and dropout.
+        from_zero: the last layer begins at zero. Under CTC the first scores then prefer no alignment to another.
 
     Returns:
         The head, in evaluation mode.
@@ -105,6 +108,9 @@ def train_head(head: Head, examples: Examples, loss: Loss, config: HeadTrainingC
         for module in head.modules():
             if isinstance(module, (nn.Linear, nn.LSTM)):
                 module.reset_parameters()
+        if from_zero:
+            for parameter in head.output.parameters():
+                nn.init.zeros_(parameter)
         optimizer = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: learning_rate_scale(done, config.updates))
         head.train()

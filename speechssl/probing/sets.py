@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.streams import epoch_batches
 from speechssl.errors import ConfigError, DataError
 from speechssl.frames import num_frames
-from speechssl.remote.store import make_store
+from speechssl.remote.store import ShardStore, make_store
 from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import clean_text
 
@@ -40,6 +40,21 @@ class ProbeSet:
         """Where each sample's frames begin, if all lie one after the other, and their number: (N + 1,)."""
         return np.concatenate([[0], np.cumsum(self.num_frames)])
 
+    def subset(self, chosen: Sequence[int]) -> "ProbeSet":
+        """Some samples by their positions, (M,), in their order."""
+        rows = np.array(chosen, dtype=np.int64)
+        texts, speakers, languages = (
+            [names[i] for i in chosen] for names in (self.texts, self.speakers, self.languages)
+        )
+        return replace(
+            self,
+            corpus=self.corpus.subset(rows),
+            num_frames=self.num_frames[rows],
+            texts=texts,
+            speakers=speakers,
+            languages=languages,
+        )
+
     def batches(self) -> Iterator[tuple[Batch, list[int]]]:
         """Every sample once, long ones first, with the positions of a batch's samples in this set."""
         places = {key: i for i, key in enumerate(self.corpus.keys)}
@@ -48,19 +63,22 @@ class ProbeSet:
             yield batch, [places[key] for key in batch.keys]
 
 
-def read_set(config: EvaluationSetConfig, model: ModelConfig, *, name: str) -> ProbeSet:
+def read_set(
+    config: EvaluationSetConfig, model: ModelConfig, *, name: str, store: ShardStore | None = None
+) -> ProbeSet:
     """Read what the indexes of shards know.
 
     Args:
         config: of the set.
         model: whose frames are counted, and whose sample rate the shards should have.
         name: key of the set, for messages.
+        store: reads shards from elsewhere; that of the configuration if absent.
 
     Raises:
         ConfigError: they are of another sample rate.
         DataError: shards are missing or damaged, or no sample is as long as a frame.
     """
-    corpus = read_corpus(config.shards, with_texts=True, store=make_store(config))
+    corpus = read_corpus(config.shards, with_texts=True, store=store or make_store(config))
     if corpus.sample_rate != model.sample_rate:
         raise ConfigError(
             f"{name}.shards ({redact_all(config.shards)}) hold {corpus.sample_rate} Hz audio, the encoder hears "

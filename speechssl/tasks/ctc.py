@@ -36,6 +36,7 @@ class FinetuneTask:
     teacher: dict[str, Any] | None = None
     score: Score | None = Score("wer", lower_is_better=True)
     scores_start = False
+    enough = ""
 
     def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: Vocabulary, dev: Corpus) -> None:
         self.config = config

@@ -17,6 +17,7 @@ from speechssl.objectives.build import build_objective, units_config
 from speechssl.objectives.objective import Objective, Symptom
 from speechssl.objectives.two_view import UpdateViews
 from speechssl.seeding import Purpose, derive_seed, seed_torch, torch_generator
+from speechssl.tasks.probed import SCORE, CheckpointProbe, Probing, plateau, remember_score
 from speechssl.tasks.two_view import gather_views, recordings_of
 from speechssl.tasks.units import fit_units, units_source
 from speechssl.training.checkpoints import CheckpointKind
@@ -67,6 +68,11 @@ class PretrainHealth(Watch):
         found = [self._finding(update, symptoms) for symptoms in lasting.values()]
         return self.verdict(update, self.loss_failures(update, metrics) + found, [])
 
+    def check_scores(self, update: int, scores: Mapping[str, float]) -> list[Finding]:
+        """Judge the loss, and remember what a probe gave."""
+        remember_score(self.memory.figures, update, scores)
+        return super().check_scores(update, scores)
+
     def _finding(self, update: int, symptoms: list[Symptom]) -> Finding:
         """One for all symptoms of a name."""
         name, texts = symptoms[0].name, "; ".join(symptom.text.rstrip(".") for symptom in symptoms)
@@ -78,15 +84,26 @@ class PretrainHealth(Watch):
 
 
 class PretrainTask:
-    """Pretraining; the objective says what is drawn, lost and a symptom."""
+    """Pretraining; the objective says what is drawn, lost and a symptom.
+
+    Args:
+        config: resolved, of the run.
+        model: an ``Objective``.
+        dev: held-out audio for its scores; None without any.
+        probe: scores checkpoints; None without one, and on ranks that do not score.
+    """
 
     kind: CheckpointKind = "pretrain"
     vocabulary: dict[str, Any] | None = None
-    score: Score | None = None  # a score of a pretext task does not tell how well its encoder serves another
 
-    def __init__(self, config: PretrainConfig, model: Any, dev: StreamPlan | None) -> None:
+    def __init__(
+        self, config: PretrainConfig, model: Any, dev: StreamPlan | None, probe: CheckpointProbe | None = None
+    ) -> None:
         self.config = config
         self.dev = dev
+        # A score of a pretext task does not tell how well its encoder serves another.
+        self.score: Score | None = Score(SCORE, lower_is_better=True, data="") if config.probe.is_on else None
+        self.probing = Probing(config, probe)
         self.module: nn.Module = model
         self.model: Objective = model
         self.forward: Any = model
@@ -100,6 +117,11 @@ class PretrainTask:
     def scores_start(self) -> bool:
         """What a model that goes on elsewhere forgets is seen against its score from before."""
         return self.config.init is not None
+
+    @property
+    def enough(self) -> str:
+        """Probes that have found no better encoder for as long as the configuration bears with."""
+        return plateau(self.health.memory.figures, self.config.probe.stop_after)
 
     def set_module(self, module: nn.Module) -> None:
         self.forward = module
@@ -116,6 +138,7 @@ class PretrainTask:
 
     def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:
         """Represent all views of the update, if they are told from each other."""
+        self.probing.count_update()
         if not self.config.two_views or self.config.data.num_streams == 1:
             return
         own = []
@@ -153,8 +176,12 @@ class PretrainTask:
         clean = None if batch.clean is None else to_device(batch.clean, device)
         return forward(audio, on_device, clean=clean, **options)
 
-    @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
+        """Scores of a probe, and of the pretext task."""
+        return {**self.probing.score(update), **self.score_dev(update)}
+
+    @torch.no_grad()
+    def score_dev(self, update: int) -> dict[str, float]:
         """Pretext scores on held-out audio, with the same masks and negatives every time."""
         plan = self.dev
         if plan is None:

@@ -145,13 +145,15 @@ def usable(checked: Transcribed, model: ModelConfig) -> Corpus:
     return checked.without_unusual()
 
 
-def warn_shared(train: Corpus, dev: Corpus) -> None:
-    """Warn of samples of the dev set that are learned from too."""
+def warn_shared(train: Corpus, dev: Corpus, *, name: str = "dev", by: str = "") -> None:
+    """Warn of samples of the dev set, or another of that name, that are learned from too; ``by`` says by what."""
     in_train, in_dev = (c.checksums.astype(np.uint64) << 32 | c.num_samples.astype(np.uint64) for c in (train, dev))
     num_shared = int(np.isin(in_dev, in_train).sum())
     if num_shared:
         logger.warning(
-            "dev: %d of its %d samples are among those that are learned from; scores on them say little of others",
+            "%s: %d of its %d samples are among those that are learned from%s; scores on them say little of others",
+            name,
             num_shared,
             len(dev),
+            f" by {by}" if by else "",
         )

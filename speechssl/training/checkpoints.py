@@ -101,7 +101,7 @@ def save_checkpoint(
         "origin": origin,
         "teacher": teacher,
     }
-    final = _folder_of(run, update)
+    final = folder_of(run, update)
     folder = final.parent
     # A run that was set back writes the same update again.
     with write_errors_named(final), written_whole(final, replaces_folder=True) as partial:
@@ -122,7 +122,7 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
     Raises:
         CheckpointError: The checkpoint is damaged, or cannot be written.
     """
-    path = _folder_of(run, update)
+    path = folder_of(run, update)
     with read_errors_named(path):
         description = _describe(path)
     description["metrics"] = _finite_or_none(metrics)
@@ -138,7 +138,7 @@ def prune_checkpoints(run: Path, keep: int, best_update: int | None) -> None:
     checkpoints = _checkpoints(run)
     kept = set(checkpoints[-max(1, keep) :])
     if best_update is not None:
-        kept.add(_folder_of(run, best_update))
+        kept.add(folder_of(run, best_update))
     for path in checkpoints:
         if path not in kept:
             with write_errors_named(path, action="delete"):
@@ -230,7 +230,7 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(f"{path}: a file; {_EXPECTED}")
     best = read_best(path)
     if best is not None:
-        found = _folder_of(path, best.update)
+        found = folder_of(path, best.update)
         if not (found / _DESCRIPTION).is_file():
             raise CheckpointError(
                 f"{path / BEST_FILE} names update {best.update}, but {found} is missing; name another checkpoint "
@@ -291,7 +291,8 @@ def load_training_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _folder_of(run: Path, update: int) -> Path:
+def folder_of(run: Path, update: int) -> Path:
+    """Where the checkpoint of an update lies, if there is one."""
     return run / "checkpoints" / f"{_PREFIX}{update:08d}"
 
 

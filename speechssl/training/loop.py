@@ -97,12 +97,14 @@ class Trainer:
         """All that is left to be done; False if that is nothing."""
         with self.stop.interruptible():
             optimizer_state = self.resume()
-            if self.progress.update >= self.training.max_updates and not self.saver.newest.unscored:
+            if self.is_over and not self.saver.newest.unscored:
                 return False
             if optimizer_state is None and not self.data.origin:
                 self.task.begin(self.plan, self.fabric)
             module, optimizer = self.set_up(optimizer_state)
         start = self.progress.update
+        if self.fabric.is_global_zero:
+            (self.config.output / SUMMARY_FILE).unlink(missing_ok=True)  # of a run that had ended, and goes on
         loader = BatchLoader(
             self.plan,
             self.streams,
@@ -128,6 +130,11 @@ class Trainer:
                     raise
                 self.leave_alone(optimizer, log)
         return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all updates are done, or the task has had enough."""
+        return self.progress.update >= self.training.max_updates or bool(self.task.enough)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -164,7 +171,7 @@ class Trainer:
         scores = {name: math.nan if value is None else value for name, value in checkpoint.metrics.items()}
         self.saver.keep_best(scores)  # the run may have been killed between scoring a checkpoint and marking it
         self.task.health.check_scores(checkpoint.update, scores)
-        if goes_on:
+        if not self.is_over:
             announce(self.fabric, f"{self.config.output}: resuming after update {checkpoint.update}")
         return state["optimizer"]
 
@@ -180,7 +187,7 @@ class Trainer:
             self.validate(module, 0, log)
         stopping = self.agreement.now()
         with closing(iter(loader)) as loading:
-            while self.progress.update < self.training.max_updates and not stopping:
+            while not self.is_over and not stopping:
                 batches = self.next_batches(loading)
                 if batches is not None:
                     self.update(module, optimizer, parameters, batches, meter)
@@ -351,20 +358,25 @@ class Trainer:
     def finish(self, *, was_finished: bool) -> None:
         """Write summary.json, the mark of a finished run, and say what it came to."""
         if self.fabric.is_global_zero:
-            summary = {
+            summary: dict[str, Any] = {
                 "updates": self.progress.update,
                 "wall_seconds": round(self.progress.wall_seconds, 1),
                 **self.extra_summary,
             }
+            early = self.task.enough if self.progress.update < self.training.max_updates else ""
+            if early:
+                summary["stopped"] = early
             write_json(self.config.output / SUMMARY_FILE, summary)
             score, best = self.task.score, read_best(self.config.output)
             told = ""
             if score is not None and best is not None:
                 shown = show_figure(best.score, best.value)
-                told = f", {'lowest' if score.lower_is_better else 'highest'} dev {shown} after update {best.update}"
+                end = "lowest" if score.lower_is_better else "highest"
+                told = f", {end} {score.data}{shown} after update {best.update}"
             done = f"{self.progress.update} update{'' if self.progress.update == 1 else 's'}"
             what = f"was finished before, after {done}" if was_finished else f"trained for {done}"
-            announce(self.fabric, f"{self.config.output}: {what}{told}")
+            why = f"; ended before its {self.training.max_updates} updates: {early}" if early else ""
+            announce(self.fabric, f"{self.config.output}: {what}{told}{why}")
 
 
 def own_streams(num_streams: int, rank: int, world_size: int) -> range:

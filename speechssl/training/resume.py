@@ -62,6 +62,8 @@ class RunData(NamedTuple):
     """What happens to the micro-batches before they are heard."""
     origin: str = ""
     """Digest of the weights that ``init`` brought; empty if they are random."""
+    probe: Mapping[str, Any] | None = None
+    """What the best checkpoint is probed with, as plain values: ``train``, ``test``, ``settings``."""
 
 
 def describe_run(data: RunData, precision: str, device: torch.device) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def describe_run(data: RunData, precision: str, device: torch.device) -> dict[st
         "dev": None if data.dev is None else describe_corpus(data.dev),
         "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
         "origin": data.origin,
+        **({} if data.probe is None else {"probe": data.probe}),
         "arithmetic": {
             "precision": precision, "device": device.type, "torch": str(torch.__version__), "numpy": np.__version__
         },
@@ -152,6 +155,18 @@ def data_problems(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str
             problems += difference(f"{name}: the shards", now[name], before[name])
     for stage, pool in now["pools"].items():  # one that was off is named by its fields
         problems += difference(f"augmentation.{stage}.shards", pool, before.get("pools", {}).get(stage, pool))
+    if now.get("probe") and before.get("probe"):
+        problems += probe_problems(now["probe"], before["probe"])
+    return problems
+
+
+def probe_problems(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Another probe than that whose score the best checkpoint so far has; a run may take one up, or leave it."""
+    problems = [f"probe.{name} was {was!r}, is {now['settings'][name]!r}"
+                for name, was in before["settings"].items() if was != now["settings"][name]]  # fmt: skip
+    for name in ("train", "test"):
+        # Another amount is another sample of the same shards.
+        problems += [] if problems else difference(f"probe.{name}: the sample", now[name], before[name])
     return problems
 
 
@@ -176,7 +191,7 @@ def precision_problems(asked: str, now: Mapping[str, Any], before: Mapping[str, 
 
 def say_what_is_unknown(checkpoint: Checkpoint, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     """Name what the checkpoint does not hold, and what changes the last digits of sums."""
-    unknown = [name for name in now if name not in before]
+    unknown = [name for name in now if name not in before and name != "probe"]
     if unknown:
         logger.warning(
             "%s: written by a version that did not take down %s; nobody can tell whether they are the same",
@@ -208,8 +223,8 @@ def with_defaults(cls: type, before: Mapping[str, Any], *, source: str) -> dict[
 
 
 def free(name: str) -> bool:
-    """Whether a field may change: how held-out data is scored and the health watch do not touch what is learned."""
-    return name in FREE_FIELDS or name.startswith(("dev.", "health."))
+    """Whether a field may change: how held-out data is scored, the watch, and the probe touch nothing that is learned."""
+    return name in FREE_FIELDS or name.startswith(("dev.", "health.", "probe."))
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -31,6 +31,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "loss": ("loss", "{:.3f}".format),
     "wer": ("WER", "{:.1%}".format),
     "cer": ("CER", "{:.1%}".format),
+    "probe_cer": ("probe CER", "{:.1%}".format),
     "accuracy": ("accuracy", "{:.3f}".format),
     "chance": ("chance", "{:.3f}".format),
     "perplexity": ("perplexity", "{:.1f}".format),
@@ -41,12 +42,14 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "blank_share": ("blank", "{:.1%}".format),
     "empty_share": ("empty", "{:.1%}".format),
     "padding_share": ("padding", "{:.1%}".format),
+    "probe_share": ("probing", "{:.1%}".format),
     "bad_samples": ("damaged", "{:.0f}".format),
     "audio_seconds_per_second": ("audio-s/s", "{:.0f}".format),
 }
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
 _FILE_ONLY = frozenset(
     {"diversity_loss", "feature_energy", "wait_share", "prediction_deviation", "teacher_movement", "anchor_chance"}
+    | {"probe_noise", "probe_seconds"}
 )
 
 
@@ -189,9 +192,13 @@ def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *
             parts.append(f"{label} {'+'.join(show(metrics[group]) for group in groups)}")
         elif name in metrics:
             parts.append(show_figure(name, metrics[name]))
-    rest = (name for name in metrics if name not in _SHOWN and name not in groups and name not in _FILE_ONLY)
+    rest = (name for name in metrics if name not in _SHOWN and name not in groups and not _is_file_only(name))
     parts += [show_figure(name, metrics[name]) for name in rest]
     return "  ".join(parts)
+
+
+def _is_file_only(name: str) -> bool:
+    return name in _FILE_ONLY or name.startswith("probe_cer_")  # of each layer
 
 
 def show_figure(name: str, value: float) -> str:

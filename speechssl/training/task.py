@@ -41,6 +41,8 @@ class Score(NamedTuple):
     name: str
     """In the scores of ``validate``, the run log and best.json."""
     lower_is_better: bool
+    data: str = "dev "
+    """What it is of, before its name in messages."""
 
     def prefers(self, value: float, best: float) -> bool:
         """Whether a later value becomes the best; the later of equals has seen more."""
@@ -83,6 +85,10 @@ class Task(Protocol):
     @property
     def scores_start(self) -> bool:
         """Whether held-out data is also scored before the first update."""
+
+    @property
+    def enough(self) -> str:
+        """Why the run may end before its last update, in words; empty if it goes on. All ranks have the same scores."""
 
     def validate(self, update: int) -> dict[str, float]:
         """Score held-out data after an update, whose checkpoint is on disk; {} if there is none.
