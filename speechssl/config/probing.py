@@ -96,7 +96,7 @@ class TrainingProbeConfig(Section):
     of 4, block_7 of 12). Each takes as long as the first."""
     seconds: Amount = 120.0
     """Audio that is taken of train, and of test: utterances drawn from all speakers in turn, the same in every run."""
-    updates: Count = 150
+    updates: Count = 100
     """Updates of each head."""
     num_heads: Count = 2
     """Heads per layer, that differ in the order of their samples and in dropout. Their mean is the score, and their

@@ -35,7 +35,7 @@ class CharacterProbe:
         config: of heads, seeds and intervals.
         device: where heads are trained.
         kinds: of heads.
-        from_zero: as of ``train_head``.
+        few: whether train is, as of ``train_head``.
 
     Raises:
         NotProbedError: a set has no transcripts.
@@ -49,7 +49,7 @@ class CharacterProbe:
         device: torch.device,
         *,
         kinds: Sequence[HeadKind] = HEADS,
-        from_zero: bool = False,
+        few: bool = False,
     ) -> None:
         frames = train.num_frames.tolist()
         self._learned = [i for i, text in enumerate(train.texts) if text and frames_needed(text) <= frames[i]]
@@ -57,7 +57,7 @@ class CharacterProbe:
         if not self._learned or not self._scored:
             raise NotProbedError(f"no transcripts in {'train' if not self._learned else 'test'}")
         self._config, self._device = config, device
-        self._kinds, self._from_zero = kinds, from_zero
+        self._kinds, self._few = kinds, few
         self._vocabulary = Vocabulary.from_texts(train.texts[i] for i in self._learned)
         self._targets = [torch.tensor(self._vocabulary.encode(train.texts[i])) for i in self._learned]
         self._references = [test.texts[i] for i in self._scored]
@@ -78,7 +78,7 @@ class CharacterProbe:
         """Train one head, and count its errors."""
         heads = self._config.heads
         head = Head(dim, len(self._vocabulary), kind, heads).to(self._device)
-        train_head(head, examples, ctc_loss, heads, self._config.seed + number, from_zero=self._from_zero)
+        train_head(head, examples, ctc_loss, heads, self._config.seed + number, few=self._few)
         decoder = GreedyDecoder(self._vocabulary)
         outputs = [
             clean_text(decoder.decode(emissions(scores[None]), torch.tensor([len(scores)]))[0].text)

@@ -87,7 +87,7 @@ def class_loss(scores: Tensor, lengths: Tensor, targets: Sequence[Tensor]) -> Te
 
 
 def train_head(
-    head: Head, examples: Examples, loss: Loss, config: HeadTrainingConfig, seed: int, *, from_zero: bool = False
+    head: Head, examples: Examples, loss: Loss, config: HeadTrainingConfig, seed: int, *, few: bool = False
 ) -> Head:
     """Train with Adam and a learning rate that rises for a tenth of the updates and falls linearly to zero.
 
@@ -97,7 +97,8 @@ def train_head(
         loss: of a batch.
         config: how.
         seed: of weights, order and dropout.
-        from_zero: the last layer begins at zero. Under CTC the first scores then prefer no alignment to another.
+        few: there are few samples. The last layer then begins at zero, and batches mix short and long ones; else CTC
+            of a minute or two ends in another place with every seed (docs/decisions.md).
 
     Returns:
         The head, in evaluation mode.
@@ -108,13 +109,13 @@ def train_head(
         for module in head.modules():
             if isinstance(module, (nn.Linear, nn.LSTM)):
                 module.reset_parameters()
-        if from_zero:
+        if few:
             for parameter in head.output.parameters():
                 nn.init.zeros_(parameter)
         optimizer = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: learning_rate_scale(done, config.updates))
         head.train()
-        for chosen in batches_for(config.updates, lengths_of(examples.frames), config, seed):
+        for chosen in batches_for(config.updates, lengths_of(examples.frames), config, seed, mixed=few):
             frames = pad_sequence([examples.frames[i] for i in chosen], batch_first=True).to(device)
             lengths = torch.tensor([len(examples.frames[i]) for i in chosen], device=device)
             total = loss(head(frames, lengths), lengths, [examples.targets[i] for i in chosen])
@@ -137,12 +138,18 @@ def lengths_of(frames: Sequence[Tensor]) -> np.ndarray:
     return np.array([len(x) for x in frames])
 
 
-def batches_for(updates: int, lengths: np.ndarray, config: HeadTrainingConfig, seed: int) -> Iterator[list[int]]:
-    """Positions of the samples of each update: passes over all samples, each in another order."""
+def batches_for(
+    updates: int, lengths: np.ndarray, config: HeadTrainingConfig, seed: int, *, mixed: bool = False
+) -> Iterator[list[int]]:
+    """Positions of the samples of each update: passes over all samples, each in another order.
+
+    Samples of a batch are of like lengths, unless they are ``mixed``.
+    """
     for epoch in range(updates):
         rng = torch_generator(seed, Purpose.PROBE_ORDER, epoch)
-        stretched = lengths * (1 + LENGTH_JITTER * torch.rand(len(lengths), generator=rng).double().numpy())
-        batches = cut(np.argsort(stretched, kind="stable"), lengths, config.max_batch_frames)
+        draws = torch.rand(len(lengths), generator=rng).double().numpy()
+        order = np.argsort(draws if mixed else lengths * (1 + LENGTH_JITTER * draws), kind="stable")
+        batches = cut(order, lengths, config.max_batch_frames)
         for number in torch.randperm(len(batches), generator=rng).tolist():
             if updates == 0:
                 return

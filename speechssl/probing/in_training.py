@@ -24,8 +24,8 @@ from speechssl.shards.addresses import redact_all
 from speechssl.tasks.sets import warn_shared
 from speechssl.training.resume import describe_corpus
 
-BATCH_FRAMES, LEARNING_RATE = 600, 2e-2
-"""Of heads that begin at zero (docs/decisions.md); other rates change little."""
+BATCH_FRAMES, LEARNING_RATE, DROPOUT = 2_000, 2e-2, 0.5
+"""Of heads that learn from two minutes: docs/decisions.md has what others gave."""
 RESAMPLES = 1_000
 """Behind the 95% interval, for which few will do."""
 
@@ -99,9 +99,8 @@ def draw(samples: ProbeSet, seconds: float) -> ProbeSet:
 
 def probed_layers(config: TrainingProbeConfig, model: ModelConfig) -> list[str]:
     """Those of the configuration, or else the block in the middle, the later of two."""
-    return list(dict.fromkeys(config.layers)) or [
-        f"block_{min(model.context.num_layers // 2 + 1, model.context.num_layers)}"
-    ]
+    blocks = model.context.num_layers
+    return list(dict.fromkeys(config.layers)) or [f"block_{min(blocks // 2 + 1, blocks)}"]
 
 
 class TrainingProbe:
@@ -129,12 +128,12 @@ class TrainingProbe:
             train=config.train,
             test=config.test,
             heads=HeadTrainingConfig(
-                updates=config.updates, max_batch_frames=BATCH_FRAMES, learning_rate=LEARNING_RATE
+                dropout=DROPOUT, updates=config.updates, max_batch_frames=BATCH_FRAMES, learning_rate=LEARNING_RATE
             ),
             num_seeds=config.num_heads,
             bootstrap_samples=RESAMPLES,
         )
-        self._characters = CharacterProbe(*sample, heads, torch.device("cpu"), kinds=("linear",), from_zero=True)
+        self._characters = CharacterProbe(*sample, heads, torch.device("cpu"), kinds=("linear",), few=True)
 
     def __call__(self, checkpoint: Path) -> dict[str, float]:
         """Character error rate of the best layer, its 95% interval over speakers (or utterances, if those are few or

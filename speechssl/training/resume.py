@@ -223,7 +223,7 @@ def with_defaults(cls: type, before: Mapping[str, Any], *, source: str) -> dict[
 
 
 def free(name: str) -> bool:
-    """Whether a field may change: how held-out data is scored, the watch, and the probe touch nothing that is learned."""
+    """Whether a field may change: scores on held-out data, probes and the watch touch nothing that is learned."""
     return name in FREE_FIELDS or name.startswith(("dev.", "health.", "probe."))
 
 
