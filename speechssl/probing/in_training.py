@@ -145,7 +145,8 @@ class TrainingProbe:
         encoder = load_encoder(checkpoint, self._device).encoder
         source = EncoderLayers(encoder, probed_layers(self._config, encoder.config))
         train, test = (self._frames(source, i) for i in range(2))
-        figures = [self._score(*layer) for layer in zip(source.names, train, test, strict=True)]
+        with torch.random.fork_rng(devices=[]):  # heads are made with weights that the run's own generator would draw
+            figures = [self._score(*layer) for layer in zip(source.names, train, test, strict=True)]
         best = min(figures, key=lambda figure: figure.value)
         found = {"probe_cer": best.value, "probe_noise": best.spread / len(best.seeds) ** 0.5}
         if best.interval is not None:

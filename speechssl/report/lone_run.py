@@ -100,6 +100,8 @@ def sentences(run: LoneRun) -> Iterator[str]:
     of_all = "" if planned is None or run.is_finished else f" of {planned}"
     state = "finished" if run.is_finished else "unfinished"
     yield f"{name_of_run(run.folder)}: {run.kind}, {state}: {done}{of_all} updates in {seconds / 60:.1f} min{audio}"
+    if why := run.summary.get("stopped"):
+        yield f"ended early: {why}"
     if not run.is_finished:
         checkpoints = sorted(run.folder.glob("checkpoints/update_*"))
         newest = f"of update {int(checkpoints[-1].name.removeprefix('update_'))}" if checkpoints else "not there yet"

@@ -27,6 +27,8 @@ def plot_run(run: LoneRun, path: Path) -> None:
     axes[1, 2].set_ylim(bottom=0)
     if run.evaluated:
         _plot_evaluations(axes[1, 3], run)
+    elif points_of(run.dev, "probe_cer"):
+        _plot_probes(axes[1, 3], run)
     else:
         _plot_shares(axes[1, 3], run.train, [("padding", "padding_share"), ("waiting for data", "wait_share")])
         tidy(axes[1, 3], "padding, and time spent waiting")
@@ -85,6 +87,24 @@ def _plot_shares(axes: Axes, lines: Sequence[Line], names: Sequence[tuple[str, s
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     top = max(0.1, axes.get_ylim()[1])
     axes.set_ylim(-0.02 * top, top)  # a share of 0 is seen above the axis
+    axes.set_xlabel("update")
+
+
+def _plot_probes(axes: Axes, run: LoneRun) -> None:
+    """Character error rate of the probe with its interval, the best named."""
+    points = points_of(run.dev, "probe_cer")
+    axes.plot(*zip(*points, strict=True), "o-", color=DEV_COLOUR, markersize=3, linewidth=1.4)
+    ends = [dict(points_of(run.dev, f"probe_cer_{end}")) for end in ("low", "high")]
+    inside = [update for update, _ in points if update in ends[0] and update in ends[1]]
+    low, high = ([end[update] for update in inside] for end in ends)
+    axes.fill_between(inside, low, high, color=DEV_COLOUR, alpha=0.15, linewidth=0)
+    update, best = min(points, key=lambda point: (point[1], -point[0]))
+    side = "right" if update == points[-1][0] else "center"
+    below: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": "top", "fontsize": "small"}
+    axes.annotate(f"best {best:.1%}", (update, best), (0, -6), **below)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlim(left=0)
+    tidy(axes, "CER of the probe, 95% interval")
     axes.set_xlabel("update")
 
 

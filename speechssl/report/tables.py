@@ -10,7 +10,7 @@ from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
 from speechssl.report.lone_run import LoneRun, courses
 from speechssl.report.results import Comparison, Evaluated
 
-FIGURES = ("wer", "cer", "loss", "accuracy")
+FIGURES = ("wer", "cer", "probe_cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
 PLATEAU = 0.99
 """Word error rate from which a model counts as not having begun to recognise."""
@@ -23,7 +23,7 @@ def make_courses(lone: LoneRun) -> Table:
         table.add_column(column, justify="left" if column in ("set", "figure") else "right", no_wrap=True)
     for name, lines in (("dev", lone.dev), ("train", lone.train)):
         groups = sorted({figure for line in lines for figure in line if figure.startswith("perplexity_")})
-        figures = [(figure, figure not in ("wer", "cer", "loss")) for figure in (*FIGURES, *groups)]
+        figures = [(figure, figure not in ("wer", "cer", "probe_cer", "loss")) for figure in (*FIGURES, *groups)]
         for course in courses(lines, figures):
             values = [show_figure(course.name, value) for value in (course.first, course.last, course.best)]
             table.add_row(name, course.name, *values, str(course.best_update))
@@ -32,7 +32,7 @@ def make_courses(lone: LoneRun) -> Table:
 
 def show_figure(name: str, value: float) -> str:
     """A figure with its customary digits."""
-    if name in ("wer", "cer"):
+    if name in ("wer", "cer", "probe_cer"):
         return f"{value:.1%}"
     return f"{value:.1f}" if name.startswith("perplexity_") else f"{value:.3f}"
 

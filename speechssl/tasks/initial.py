@@ -8,8 +8,9 @@ from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
 from speechssl.config.reading import from_dict, to_dict
 from speechssl.errors import CheckpointError, ConfigError
 from speechssl.objectives.build import continue_objective
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint, read_best, run_of
 from speechssl.training.resume import flatten
+from speechssl.training.run_log import SUMMARY_FILE, show_figure
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,13 @@ def take_model(config: PretrainConfig | FinetuneConfig, checkpoint: Checkpoint, 
 
 
 def warn_unfinished(checkpoint: Checkpoint) -> None:
-    """Warn that a checkpoint was made before its run had finished; using it is legitimate."""
+    """Warn that a checkpoint was made before its run had finished, unless that chose it; using it is legitimate."""
     if checkpoint.origin is not None:
         source = f"{checkpoint.origin['source']} ({checkpoint.origin['format']})"
         logger.info("--init: %s was imported from %s, which does not tell its updates", checkpoint.path, source)
+        return
+    if chosen := chosen_by(checkpoint):
+        logger.info("--init: %s, the best of its finished run: %s", checkpoint.path, chosen)
         return
     planned = (checkpoint.config.get("training") or {}).get("max_updates", 0)
     if checkpoint.update < planned:
@@ -107,3 +111,15 @@ def warn_unfinished(checkpoint: Checkpoint) -> None:
             checkpoint.update,
             planned,
         )
+
+
+def chosen_by(checkpoint: Checkpoint) -> str:
+    """The score by which a run that has finished marked a checkpoint as its best; empty if it has not."""
+    run = run_of(checkpoint.path)
+    try:
+        best = read_best(run)
+    except CheckpointError:  # damaged, and of no concern to who names a checkpoint
+        return ""
+    if best is None or best.update != checkpoint.update or not (run / SUMMARY_FILE).is_file():
+        return ""
+    return show_figure(best.score, best.value)

@@ -109,3 +109,21 @@ def test_the_learning_rate_rises_falls_and_is_never_zero_or_above_its_peak() -> 
     assert scales[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert scales[10:] == pytest.approx([(100 - i) / 90 for i in range(10, 100)])
     assert learning_rate_scale(0, 1) == 1
+
+
+def test_heads_of_few_samples_begin_at_zero_and_mix_lengths() -> None:
+    config = HeadTrainingConfig(updates=1, max_batch_frames=60, learning_rate=1e-12)
+    frames = [torch.randn(length, 4) for length in range(5, 25)]
+    examples = Examples(frames, [torch.tensor([1, 2])] * len(frames))
+    weights = {
+        few: train_head(Head(4, 3, "linear", config), examples, ctc_loss, config, 0, few=few).output.weight.detach()
+        for few in (False, True)
+    }
+    assert float(weights[False].abs().max()) > 0.1
+    assert float(weights[True].abs().max()) < 1e-9
+    lengths = np.array([len(x) for x in frames])
+    spans = {
+        mixed: np.mean([np.ptp(lengths[batch]) for batch in batches_for(8, lengths, config, 0, mixed=mixed)])
+        for mixed in (False, True)
+    }
+    assert spans[True] > 1.5 * spans[False]

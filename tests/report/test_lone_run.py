@@ -165,3 +165,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone: no such folder"):
         run(ReportConfig(tmp_path / "gone"))
     assert not (tmp_path / "gone").exists()
+
+
+def test_the_probes_of_a_pretraining_are_a_curve_and_its_early_end_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: list[Figure]
+) -> None:
+    scores = [(10, 0.8), (20, 0.6), (30, 0.65)]
+    lines = [dev(u, probe_cer=cer, probe_cer_low=cer - 0.1, probe_cer_high=cer + 0.1) for u, cer in scores]
+    folder = logged(tmp_path / "run", train(10, loss=3.0, accuracy=0.2), *lines)
+    (folder / "summary.json").write_text('{"updates": 30, "wall_seconds": 1.0, "stopped": "no better probe in 1"}')
+    run(ReportConfig(folder))
+    told = capsys.readouterr().out
+    assert "ended early: no better probe in 1" in told
+    [row] = [line for line in told.splitlines() if "probe_cer" in line]
+    assert row.split()[-4:] == ["80.0%", "65.0%", "60.0%", "20"]
+    assert lines_of(drawn[0], "CER of the probe, 95% interval")["_child0"] == scores
