@@ -1,4 +1,4 @@
-"""How an error rate falls with an amount of audio or of parameters: a power law, and how sure it is of what it foretells.
+"""How an error rate falls with an amount of audio or of parameters: a power law, and how sure what it foretells is.
 
 rate(x) = floor + scale x^-exponent (Hestness et al. 2017, "Deep learning scaling is predictable, empirically", section
 3; Kaplan et al. 2020, "Scaling laws for neural language models", section 1.2). It is fitted by least squares to the
@@ -208,7 +208,7 @@ def foretell(points: Sequence[Amount], *, samples: int = BOOTSTRAP_SAMPLES, seed
     deviations = np.clip(deviations, -MAX_DEVIATION, MAX_DEVIATION)
     resampled = means + speaker_deviations(points, units, samples, seed) + deviations
     fitted = (_bends if has_floor else _lines)(np.log(x / law.unit), resampled, num_runs)
-    laws = [PowerLaw(*values, law.unit) for values in fitted.tolist()]
+    laws = [PowerLaw(floor, scale, exponent, law.unit) for floor, scale, exponent in fitted.tolist()]
     return _with_intervals(law, laws, x, has_floor, float(np.sqrt(squares / freedom)), freedom)
 
 

@@ -65,4 +65,5 @@ def train(
         keeps_clean, store = model.views == "heard and clean", make_store(config.data)
         augment = make_augmenter(config.augmentation, corpus, seed, store=store, keeps_clean=keeps_clean)
         data = RunData(plan, corpus, None, augment, origin)
-        Trainer(config, task, data, fabric, {"audio_hours": round(hours, 4)}).run()
+        known = {"audio_hours": round(hours, 4), "encoder_parameters": count_parameters(model.encoder)}
+        Trainer(config, task, data, fabric, known).run()
