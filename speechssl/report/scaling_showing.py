@@ -9,7 +9,8 @@ from rich.table import Table
 from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Estimate, Foretold
 from speechssl.report.scaling import Scaling, name_amount
 
-FIGURES = ("WER", "interval", "probe CER")
+LEFT = ("set", "objective", "model or hours")
+COLUMNS = "set", "labels", *LEFT[1:], "audio", "encoder", "seeds", "WER", "interval", "probe CER"
 
 
 def plain_scaling(curve: Scaling) -> dict[str, Any]:
@@ -84,22 +85,12 @@ def share_with_interval(estimate: Estimate) -> str:
 
 
 def scaling_table(curves: Sequence[Scaling]) -> Table:
-    """One row per point of the curves over hours, and of those over models where there are no others."""
-    table = Table(title="word error rates against untranscribed audio", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    left = ("objective", "model or hours", "set")
-    for name in (
-        "set",
-        "labels",
-        "objective",
-        "model or hours",
-        "audio",
-        "encoder",
-        "seeds",
-        "WER",
-        "interval",
-        "probe CER",
-    ):
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    """One row per point of each curve."""
+    table = Table(
+        title="word error rates against untranscribed audio and model size", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     for curve in curves:
         for point in curve.points:
             table.add_row(
