@@ -1,21 +1,33 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # variables that run.sh and common.sh set or read
 # Arms of several pretext tasks on several amounts of labels, shared by recipes that compare them. A recipe sources this
 # file after common.sh, hands what it does not know itself to objectives_option, and calls settle_objectives after
-# parse_arguments. The configurations are those of the recipe an4, where docs/experiments.md says what was tried.
+# parse_arguments. It sets SMALL_OBJECTIVES, SMALL_LABELS and the same of WHOLE before, and may set SMALL_SEEDS,
+# SMALL_UPDATES (of pretraining), SMALL_OMITS (in words), SMALL_CHOICES and WHOLE_CHOICES (options of its own, for the
+# help). The configurations are those of the recipe an4, where docs/experiments.md says what was tried.
 
 conf=$recipe/../an4/conf
 corpus=
 size=small
 objectives=
 labels=
+# What pretraining hears, lists of prepare.py, and more options for that; and the arms, where they are not the objectives.
+untranscribed_lists=pretrain
+list_options=()
+arms=
+SMALL_SEEDS=${SMALL_SEEDS:-0}
+SMALL_UPDATES=${SMALL_UPDATES:-2000}
+SMALL_CHOICES=${SMALL_CHOICES:-}
+WHOLE_CHOICES=${WHOLE_CHOICES:-}
+SMALL_OMITS=${SMALL_OMITS:-two of three seeds, two thirds of pretraining, pretext tasks and amounts of labels}
 
 objectives_help() {
     cat <<HELP
   --corpus DIR       needed for stages 0 and 1: a folder with train.tsv and test.tsv (columns path, speaker, seconds, text) and
                      the audio they name, or the unpacked archive of CMU AN4
   --size small|whole what is run unless an option says otherwise (default small, about half an hour on two CPU cores):
-                     small  --objectives $SMALL_OBJECTIVES --labels $SMALL_LABELS --seeds 0, a third of pretraining
-                     whole  --objectives $WHOLE_OBJECTIVES --labels $WHOLE_LABELS --seeds 0,1,2
+                     small  --objectives $SMALL_OBJECTIVES --labels $SMALL_LABELS --seeds $SMALL_SEEDS$SMALL_CHOICES,
+                            pretraining of $SMALL_UPDATES updates instead of 6000
+                     whole  --objectives $WHOLE_OBJECTIVES --labels $WHOLE_LABELS --seeds 0,1,2$WHOLE_CHOICES
   --objectives scratch,log_mel,contrastive,...
                      the arms: random weights; the same without a transformer, a recogniser on log-mel energies; and
                      pretrained by each of these pretext tasks: $(pretext_tasks)
@@ -83,10 +95,10 @@ settle_objectives() {
         sizes_labels=$WHOLE_LABELS
         [ "$seeds_given" = yes ] || seeds="0 1 2"
     else
-        echo "A small run. It leaves out, of what --size whole does: two of three seeds, two thirds of pretraining, pretext" \
-            "tasks and amounts of labels."
+        echo "A small run. It leaves out, of what --size whole does: $SMALL_OMITS."
+        [ "$seeds_given" = yes ] || seeds=$(seed_list "$SMALL_SEEDS")
         override_verbs=(pretrain ${override_verbs[@]+"${override_verbs[@]}"})
-        override_words=("--training.max_updates=2000" ${override_words[@]+"${override_words[@]}"})
+        override_words=("--training.max_updates=$SMALL_UPDATES" ${override_words[@]+"${override_words[@]}"})
     fi
     objectives=${objectives:-$(arm_list "$sizes_objectives")}
     labels=${labels:-$(label_list "$sizes_labels")}
@@ -119,12 +131,12 @@ prepare_lists() {
     for name in $labels; do
         [ "$name" = full ] || minutes=$minutes,${name%min}
     done
-    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}"
+    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}" ${list_options[@]+"${list_options[@]}"}
 }
 
 shard_lists() {
     local list
-    for list in pretrain dev test; do
+    for list in $untranscribed_lists dev test; do
         speechssl shard "$lists/$list.tsv" "$shards/$list"
     done
     for list in $labels; do
@@ -143,13 +155,13 @@ pretrain_objectives() {
     done
 }
 
-# Usage: for_every_arm COMMAND ARGUMENT... , which finds "run", "arm" and "amount" set.
+# Usage: for_every_arm COMMAND ARGUMENT... , which finds "run", "arm", "init" and "amount" set.
 for_every_arm() {
-    local seed objective
+    local seed init
     for seed in $seeds; do
         for amount in $labels; do
-            for objective in $objectives; do
-                choose_arm "$seed" "$objective" "$amount"
+            for init in ${arms:-$objectives}; do
+                choose_arm "$seed" "$init" "$amount"
                 "$@"
             done
         done

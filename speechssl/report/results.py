@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from speechssl.evaluation.stored import METRICS_FILE, read_counts
 from speechssl.training.run_log import SUMMARY_FILE
 
 SCRATCH = "scratch"
-LOG_MEL = "log_mel"
 """The arm that all others are compared with."""
+LOG_MEL = "log_mel"
+"""From scratch too, without a transformer."""
 
 
 class Record(NamedTuple):
@@ -24,7 +25,7 @@ class Record(NamedTuple):
     recipe: str
     init: str
     """``scratch``, ``log_mel`` (from scratch, without a transformer), ``pretrained``, or, where a recipe has several
-    pretext tasks, the one that was."""
+    pretext tasks, the one that was; with the model and the hours of audio behind it where those differ."""
     labels_minutes: float
     seed: int
     split: str
@@ -116,18 +117,30 @@ def place(record: Record) -> tuple[str, float, tuple[bool, str], int]:
     return record.split, record.labels_minutes, order_of(record.init), record.seed
 
 
+def is_scratch(init: str) -> bool:
+    """Whether an arm began from random weights: ``scratch``, or ``scratch_MODEL`` where a recipe has several models."""
+    return init == SCRATCH or init.startswith(f"{SCRATCH}_")
+
+
 def order_of(init: str) -> tuple[bool, str]:
     """From scratch first, then by name."""
-    return init != SCRATCH, init
+    return not is_scratch(init), init
 
 
 def arm_of(run: Path, init: str) -> str:
-    """The arm of a run: as its evaluation says, scratch or pretrained, or as its folder names the pretext task."""
+    """The arm of a run: as its evaluation says, scratch or pretrained, or as its folder names the pretext task and what
+    else differs."""
     parts = run.name.split("_")
     if parts[0] != "finetune" or len(parts) < 3:
         return init
     named = "_".join(parts[1:-1])
-    return named if init != SCRATCH or named == LOG_MEL else init
+    return named if init != SCRATCH or named == LOG_MEL or is_scratch(named) else init
+
+
+def baseline_of(arm: str, arms: Collection[str]) -> str | None:
+    """The arm from scratch that another is compared with: that of its model where there are several; itself none."""
+    candidates = [SCRATCH, *(f"{SCRATCH}_{word}" for word in arm.split("_"))]
+    return None if is_scratch(arm) else next((name for name in candidates if name in arms), None)
 
 
 def seeds_of(experiment: Path) -> list[Path]:
@@ -215,9 +228,9 @@ def compare(evaluated: Sequence[Evaluated]) -> list[Comparison]:
         groups[item.record.split, item.record.labels_minutes][item.record.init].append(item)
     comparisons = []
     for (split, minutes), arms in sorted(groups.items(), key=lambda group: group[0]):
-        others = sorted(arms.keys() - {SCRATCH}) or [SCRATCH]
+        others = [arm for arm in sorted(arms) if not is_scratch(arm)] or sorted(arms)
         for other in others:
-            pair = {init: arms[init] for init in (SCRATCH, other) if init in arms}
+            pair = {init: arms[init] for init in (baseline_of(other, arms), other) if init}
             comparisons.append(compare_pair(split, minutes, pair))
     return comparisons
 

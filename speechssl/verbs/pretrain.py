@@ -75,7 +75,8 @@ def train(
         augment = make_augmenter(config.augmentation, corpus, seed, store=store, keeps_clean=keeps_clean)
         probe = sample.describe(config.probe, config.model) if sample else None
         data = RunData(plan, corpus, None, augment, origin, probe)
-        Trainer(config, task, data, fabric, {"audio_hours": round(hours, 4)}).run()
+        known = {"audio_hours": round(hours, 4), "encoder_parameters": count_parameters(model.encoder)}
+        Trainer(config, task, data, fabric, known).run()
 
 
 def make_probe(config: PretrainConfig, sample: ProbeSample | None, fabric: Fabric) -> TrainingProbe | None:

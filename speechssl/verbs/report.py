@@ -1,5 +1,8 @@
 """``speechssl report``: a recipe's results, or those of one run, as results.json, a table and a picture."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
 
 from speechssl.config import ReportConfig
@@ -9,8 +12,11 @@ from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
 from speechssl.report.curves import make_curves, plain_curves, plot_curves, saved_sentences
 from speechssl.report.lone_run import is_run, name_of_run, read_run, runs_in, sentences
 from speechssl.report.plots import plot_report
-from speechssl.report.results import collect, compare
+from speechssl.report.results import Evaluated, collect, compare
 from speechssl.report.run_plots import plot_run
+from speechssl.report.scaling import Scaling, make_scaling
+from speechssl.report.scaling_plot import plot_scaling
+from speechssl.report.scaling_showing import plain_scaling, scaling_sentences, scaling_table
 from speechssl.report.tables import make_courses, make_table, plain, sentence
 
 RESULTS_FILE = "results.json"
@@ -18,19 +24,24 @@ COMPARISON_FILE = "comparison.json"
 PLOT_FILE = "report.png"
 CURVES_FILE = "curves.json"
 CURVES_PLOT_FILE = "curves.png"
+SCALING_FILE = "scaling.json"
+SCALING_PLOT_FILE = "scaling.png"
 REPORT_FILES = {
     RESULTS_FILE: has_json("recipe", "init", "wer"),
     COMPARISON_FILE: has_json("split", "mean_wer"),
     PLOT_FILE: is_plot,
     CURVES_FILE: has_json("split", "arms"),
     CURVES_PLOT_FILE: is_plot,
+    SCALING_FILE: has_json("axis", "points", "law"),
+    SCALING_PLOT_FILE: is_plot,
 }
 
 
 def run(config: ReportConfig) -> None:
     """Write ``results.json``, ``comparison.json`` and ``report.png`` to the top of the experiment, print the table.
 
-    Where an arm has several amounts of labels, ``curves.json`` and ``curves.png`` too.
+    Where an arm has several amounts of labels, ``curves.json`` and ``curves.png`` too; where arms are of several
+    amounts of untranscribed audio or models, ``scaling.json`` and ``scaling.png``.
     A folder of one run gets ``report.png``, and ``results.json`` if it was evaluated.
 
     Raises:
@@ -83,13 +94,25 @@ def report_arms(config: ReportConfig) -> None:
     if curves:
         write_json(config.experiment / CURVES_FILE, [plain_curves(item) for item in curves])
         plot_curves(curves, recipe, config.experiment / CURVES_PLOT_FILE)
-    table = make_table(recipe, evaluated)
+    scaling = report_scaling(config.experiment, evaluated, recipe)
     console = Console()
-    # A line that a narrow terminal breaks can be read, cells that are cut short cannot.
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=1_000)).maximum)
-    console.print(table)
+    for table in [make_table(recipe, evaluated), *([scaling_table(scaling)] if scaling else [])]:
+        # A line that a narrow terminal breaks can be read, cells that are cut short cannot.
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1_000)).maximum)
+        console.print(table)
     lines = [*map(sentence, comparisons), *(line for item in curves for line in saved_sentences(item))]
+    lines += [line for item in scaling for line in scaling_sentences(item)]
     lines += [*(f"missing: {problem}" for problem in missing)]
     lines += [str(path), str(config.experiment / PLOT_FILE)]
     lines += [str(config.experiment / CURVES_PLOT_FILE)] if curves else []
+    lines += [str(config.experiment / SCALING_PLOT_FILE)] if scaling else []
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def report_scaling(experiment: Path, evaluated: Sequence[Evaluated], recipe: str) -> list[Scaling]:
+    """Write what there is to say of several amounts of audio and models; nothing where there are none."""
+    curves = make_scaling(experiment, evaluated)
+    if curves:
+        write_json(experiment / SCALING_FILE, [plain_scaling(curve) for curve in curves])
+        plot_scaling(curves, recipe, experiment / SCALING_PLOT_FILE)
+    return curves

@@ -10,6 +10,9 @@ AN4 names (an251-fash-b) and every choice depends on these names alone:
     train_10min.tsv  about ten minutes of them, spread evenly over these speakers; with --minutes 1,5 there are
                      train_1min.tsv and train_5min.tsv instead, the lesser a part of the greater
     pretrain.tsv     train_full.tsv without transcripts
+    pretrain_0.3h.tsv
+                     with --hours 0.3: so much of it, then of what --untranscribed names, the lesser a part of the
+                     greater
     test.tsv         the corpus's own test set, whose speakers are others again
 """
 
@@ -21,12 +24,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import soundfile
 
+from speechssl.audio.folders import find_audio
 from speechssl.audio.reading import read_raw_pcm
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 
 DEV_MINUTES = 5.0
 LABELLED_MINUTES = 10.0
@@ -111,7 +116,7 @@ def duration(path: Path) -> float:
     try:
         return float(soundfile.info(path).duration)
     except soundfile.LibsndfileError as error:
-        raise DataError(f"{path}: not a readable recording ({error}); unpack the archive again") from error
+        raise DataError(f"{path}: not a readable recording ({error}); unpack or fetch it again") from error
 
 
 def read_transcription(path: Path) -> dict[str, str]:
@@ -189,25 +194,100 @@ def hold_out_speakers(utterances: Sequence[Utterance], minutes: float, seed: int
     return held_out
 
 
-def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) -> list[Utterance]:
-    """About so many minutes, taken in turn from every speaker, so that as many as possible are heard."""
+def in_turns(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
+    """All of them, one of every speaker in turn, so that as many as possible are heard early."""
     of_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed)):
         of_speaker[utterance.speaker].append(utterance)
-    turns = sorted(
-        (turn, stable_order(speaker, seed), utterance.id)
+    order = {
+        utterance.id: (turn, stable_order(speaker, seed))
         for speaker, spoken in of_speaker.items()
         for turn, utterance in enumerate(spoken)
-    )
-    by_id = {utterance.id: utterance for utterance in utterances}
-    chosen: set[str] = set()
-    seconds = 0.0
-    for _, _, key in turns:
-        if seconds >= 60 * minutes:
-            break
-        chosen.add(key)
-        seconds += by_id[key].seconds
+    }
+    return sorted(utterances, key=lambda utterance: (*order[utterance.id], utterance.id))
+
+
+def beginning(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
+    """The first of them, until they last so long."""
+    ends = accumulate((utterance.seconds for utterance in utterances), initial=0.0)
+    return [utterance for utterance, before in zip(utterances, ends, strict=False) if before < seconds]
+
+
+def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) -> list[Utterance]:
+    """About so many minutes, taken in turn from every speaker."""
+    chosen = {utterance.id for utterance in beginning(in_turns(utterances, seed), 60 * minutes)}
     return [utterance for utterance in utterances if utterance.id in chosen]
+
+
+def read_untranscribed(source: Path, number: int) -> list[Utterance]:
+    """More audio for pretraining: a list with a column path, and speaker and seconds where they are known, or a folder.
+
+    Recordings whose speaker is not known count as of a speaker each.
+
+    Args:
+        source: a list or a folder.
+        number: of the source, for names that no other has.
+
+    Raises:
+        DataError: nothing is there, or recordings are missing or cannot be read.
+    """
+    if source.is_dir():
+        rows = [{"path": str(path.relative_to(source))} for path in find_audio([source])]
+        root = source
+    else:
+        if not source.is_file():
+            raise DataError(f"{source}: no such list or folder of untranscribed audio")
+        with source.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        root = source.parent
+    if not rows or not all(row.get("path") for row in rows):
+        raise DataError(
+            f"{source}: expected a header with the column path, and a path in each line, tabs between columns"
+        )
+    check_files(source, [root / row["path"] for row in rows])
+    found = []
+    for row in rows:
+        key = f"more{number}-{hashlib.sha256(row['path'].encode()).hexdigest()[:20]}"
+        seconds = row.get("seconds") or duration(root / row["path"])
+        try:
+            found.append(Utterance(key, root / row["path"], row.get("speaker") or key, float(seconds), ""))
+        except ValueError as error:
+            raise DataError(f"{source}: {row['path']} has {seconds!r} seconds, expected a number") from error
+    return found
+
+
+def write_amounts(
+    output: Path, hours: Sequence[str], audio: Sequence[Sequence[Utterance]], held_out: Sequence[Utterance]
+) -> None:
+    """Lists of amounts of untranscribed audio, each the beginning of the greater ones: of the first source, in turns of
+    its speakers, then of the next.
+
+    Raises:
+        DataError: there is less audio, a recording is there twice, or is one of those that are scored.
+    """
+    ordered = [utterance for source in audio for utterance in in_turns(source, SEED)]
+    kept_away = {item.path.resolve() for item in held_out}
+    seen: set[Path] = set()
+    for item in ordered:
+        path = item.path.resolve()
+        if path in kept_away or path in seen:
+            why = "held out or in the test set" if path in kept_away else "listed twice"
+            raise DataError(f"{path}: untranscribed audio that is {why}; leave it out of --untranscribed")
+        seen.add(path)
+    whole = sum(item.seconds for item in ordered) / 3600
+    chosen = {amount: beginning(ordered, 3600 * float(amount)) for amount in hours}
+    if max(map(float, hours)) > whole:
+        raise DataError(
+            f"there are {whole:.2f} hours of untranscribed audio; {max(map(float, hours)):g} were asked for: ask for "
+            "fewer with --hours, or give more with --untranscribed"
+        )
+    if len(set(map(len, chosen.values()))) < len(hours):
+        raise DataError(
+            f"--hours {','.join(hours)}: two of them come to the same recordings; give amounts farther apart"
+        )
+    for amount, utterances in chosen.items():
+        write_list(output / f"pretrain_{amount}h.tsv", utterances, transcribed=False)
+    print(f"{whole:.2f} hours of untranscribed audio in all")
 
 
 def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool = True) -> None:
@@ -226,16 +306,24 @@ def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool
     print(f"{path.name:16} {len(utterances):4} utterances, {minutes:5.1f} minutes, {speakers:2} speakers")
 
 
-def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
+def prepare(
+    corpus: Path,
+    output: Path,
+    minutes: Sequence[int] = (),
+    hours: Sequence[str] = (),
+    untranscribed: Sequence[Path] = (),
+) -> None:
     """Write all lists; recordings that had to be converted go beside them.
 
     Args:
         corpus: its folder.
         output: folder of the lists.
         minutes: amounts of transcribed audio to make lists of, instead of the one of about ten.
+        hours: amounts of untranscribed audio to make lists of, as they are to be called.
+        untranscribed: lists and folders of more of it than the corpus has.
 
     Raises:
-        DataError: the corpus is not there or not whole, or has fewer minutes than were asked for.
+        DataError: the corpus is not there or not whole, or has less than was asked for.
     """
     train_all, test = read_corpus(corpus, output.parent / "audio")
     held_out = hold_out_speakers(train_all, DEV_MINUTES, SEED)
@@ -254,6 +342,9 @@ def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
         write_list(output / f"train_{name}min.tsv", select_labelled(train, amount, SEED))
     write_list(output / "dev.tsv", [item for item in train_all if item.speaker in held_out])
     write_list(output / "test.tsv", test)
+    if hours:
+        more = [read_untranscribed(source, number) for number, source in enumerate(untranscribed)]
+        write_amounts(output, hours, [train, *more], [item for item in train_all if item.speaker in held_out] + test)
 
 
 def main() -> int:
@@ -261,10 +352,15 @@ def main() -> int:
     parser.add_argument("corpus", type=Path, help="folder of the corpus")
     parser.add_argument("output", type=Path, help="folder for the lists")
     parser.add_argument("--minutes", default="", help="of transcribed audio, whole numbers with commas between them")
+    parser.add_argument("--hours", default="", help="of untranscribed audio, numbers with commas between them")
+    parser.add_argument("--untranscribed", type=Path, action="append", default=[], help="list or folder of more of it")
     options = parser.parse_args()
+    minutes = list(map(int, filter(None, options.minutes.split(","))))
     try:
-        prepare(options.corpus, options.output, list(map(int, filter(None, options.minutes.split(",")))))
-    except DataError as error:
+        prepare(
+            options.corpus, options.output, minutes, list(filter(None, options.hours.split(","))), options.untranscribed
+        )
+    except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
