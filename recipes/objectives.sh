@@ -95,12 +95,13 @@ objective_config() {
     esac
 }
 
+# Usage: prepare_lists OPTION... , which go to prepare.py.
 prepare_lists() {
     local name minutes=''
     for name in $labels; do
         [ "$name" = full ] || minutes=$minutes,${name%min}
     done
-    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}"
+    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}" "$@"
 }
 
 shard_lists() {

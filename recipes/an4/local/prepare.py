@@ -10,6 +10,7 @@ AN4 names (an251-fash-b) and every choice depends on these names alone:
     train_10min.tsv  about ten minutes of them, spread evenly over these speakers; with --minutes 1,5 there are
                      train_1min.tsv and train_5min.tsv instead, the lesser a part of the greater
     pretrain.tsv     train_full.tsv without transcripts
+    seen.tsv         with --seen-minutes: sentences of speakers who have labels, which are in no list but this one
     test.tsv         the corpus's own test set, whose speakers are others again
 """
 
@@ -189,10 +190,15 @@ def hold_out_speakers(utterances: Sequence[Utterance], minutes: float, seed: int
     return held_out
 
 
-def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) -> list[Utterance]:
-    """About so many minutes, taken in turn from every speaker, so that as many as possible are heard."""
+def select_labelled(
+    utterances: Sequence[Utterance], minutes: float, seed: int, *, last_first: bool = False
+) -> list[Utterance]:
+    """About so many minutes, taken in turn from every speaker, so that as many as possible are heard.
+
+    With ``last_first`` each speaker's utterances are taken in the opposite order: those that are labels last.
+    """
     of_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed)):
+    for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed), reverse=last_first):
         of_speaker[utterance.speaker].append(utterance)
     turns = sorted(
         (turn, stable_order(speaker, seed), utterance.id)
@@ -208,6 +214,21 @@ def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) 
         chosen.add(key)
         seconds += by_id[key].seconds
     return [utterance for utterance in utterances if utterance.id in chosen]
+
+
+def hold_out_sentences(
+    utterances: Sequence[Utterance], least_labels: Sequence[Utterance], minutes: float, seed: int
+) -> list[Utterance]:
+    """Sentences of speakers who have labels, even of the least amount of them, and none that are these labels.
+
+    Raises:
+        DataError: these speakers have no such sentence.
+    """
+    speakers, taken = ({item.speaker for item in least_labels}, {item.id for item in least_labels})
+    candidates = [item for item in utterances if item.speaker in speakers and item.id not in taken]
+    if not candidates:
+        raise DataError("speakers who have labels have no other sentences to be tested on; ask for fewer minutes")
+    return select_labelled(candidates, minutes, seed, last_first=True)
 
 
 def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool = True) -> None:
@@ -226,13 +247,14 @@ def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool
     print(f"{path.name:16} {len(utterances):4} utterances, {minutes:5.1f} minutes, {speakers:2} speakers")
 
 
-def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
+def prepare(corpus: Path, output: Path, minutes: Sequence[int] = (), seen_minutes: float = 0.0) -> None:
     """Write all lists; recordings that had to be converted go beside them.
 
     Args:
         corpus: its folder.
         output: folder of the lists.
         minutes: amounts of transcribed audio to make lists of, instead of the one of about ten.
+        seen_minutes: of sentences of training speakers that are to be held out, for tests on people who were heard.
 
     Raises:
         DataError: the corpus is not there or not whole, or has fewer minutes than were asked for.
@@ -242,6 +264,12 @@ def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
     train = [item for item in train_all if item.speaker not in held_out]
     if not train:
         raise DataError(f"{corpus}: holding out {DEV_MINUTES} minutes leaves nothing to learn from")
+    amounts = {str(amount): float(amount) for amount in minutes} or {"10": LABELLED_MINUTES}
+    seen: list[Utterance] = []
+    if seen_minutes:
+        seen = hold_out_sentences(train, select_labelled(train, min(amounts.values()), SEED), seen_minutes, SEED)
+        held_out_ids = {item.id for item in seen}
+        train = [item for item in train if item.id not in held_out_ids]
     whole = sum(item.seconds for item in train) / 60
     if max(minutes, default=0) > whole:
         raise DataError(
@@ -250,10 +278,12 @@ def prepare(corpus: Path, output: Path, minutes: Sequence[int] = ()) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_list(output / "pretrain.tsv", train, transcribed=False)
     write_list(output / "train_full.tsv", train)
-    for name, amount in {str(amount): amount for amount in minutes}.items() or [("10", LABELLED_MINUTES)]:
+    for name, amount in amounts.items():
         write_list(output / f"train_{name}min.tsv", select_labelled(train, amount, SEED))
     write_list(output / "dev.tsv", [item for item in train_all if item.speaker in held_out])
     write_list(output / "test.tsv", test)
+    if seen:
+        write_list(output / "seen.tsv", seen)
 
 
 def main() -> int:
@@ -261,9 +291,11 @@ def main() -> int:
     parser.add_argument("corpus", type=Path, help="folder of the corpus")
     parser.add_argument("output", type=Path, help="folder for the lists")
     parser.add_argument("--minutes", default="", help="of transcribed audio, whole numbers with commas between them")
+    parser.add_argument("--seen-minutes", type=float, default=0.0, help="of training speakers to hold out sentences of")
     options = parser.parse_args()
+    minutes = list(map(int, filter(None, options.minutes.split(","))))
     try:
-        prepare(options.corpus, options.output, list(map(int, filter(None, options.minutes.split(",")))))
+        prepare(options.corpus, options.output, minutes, options.seen_minutes)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
