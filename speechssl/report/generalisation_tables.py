@@ -9,6 +9,7 @@ from rich.table import Table
 
 from speechssl.evaluation.generalisation import Estimate
 from speechssl.report.generalisation import Compared, Conditions, Elsewhere
+from speechssl.report.results import SCRATCH
 from speechssl.report.tables import PLATEAU, change
 
 TITLE = "word error rates elsewhere"
@@ -48,21 +49,26 @@ def sentences(compared: Sequence[Compared]) -> list[str]:
     groups: dict[tuple[float, str], list[Elsewhere]] = defaultdict(list)
     for item in compared:
         for init, arm in item.arms.items():
-            if arm.against is not None:
-                groups[item.labels_minutes, init].append(arm)
-    return [_sentence(minutes, init, arms) for (minutes, init), arms in groups.items()]
+            groups[item.labels_minutes, init].append(arm)
+    return [
+        f"{minutes:.1f} minutes of labels, {init}: {_fares(arms)}"
+        for (minutes, init), arms in groups.items()
+        if init != SCRATCH
+    ]
 
 
-def _sentence(minutes: float, init: str, arms: Sequence[Elsewhere]) -> str:
-    ratios = [arm.against.ratio for arm in arms if arm.against]
+def _fares(arms: Sequence[Elsewhere]) -> str:
+    both = [(arm.against, arm.reduction.reduction) for arm in arms if arm.against and arm.reduction]
+    if not both:
+        return "nothing is compared; the arm from scratch is missing, or one of the two recognises no words yet"
+    ratios, saved = [against.ratio for against, _ in both], [reduction for _, reduction in both]
     less, more = sum(ratio.value < 1 for ratio in ratios), sum(ratio.value > 1 for ratio in ratios)
     surely_less, surely_more = sum(ratio.high < 1 for ratio in ratios), sum(ratio.low > 1 for ratio in ratios)
-    saved = [arm.reduction.reduction for arm in arms if arm.reduction]
-    seeds = "speakers and seeds" if all(arm.against and arm.against.covers_seeds for arm in arms) else "speakers alone"
+    covered = "speakers and seeds" if all(against.covers_seeds for against, _ in both) else "speakers alone"
     return (
-        f"{minutes:.1f} minutes of labels, {init}: of {len(arms)} conditions the error rate grows by a lesser factor "
-        f"than that from scratch in {less}, in {surely_less} of them with a 95% interval below 1, and by a greater one "
-        f"in {more}, in {surely_more} above 1 (over {seeds}; by chance one in 20); pretraining changes the WER there by "
+        f"of {len(both)} conditions the error rate grows by a lesser factor than that from scratch in {less} "
+        f"({surely_less} with a 95% interval below 1), and by a greater one in {more} ({surely_more} above 1); "
+        f"intervals over {covered}, of which one in 20 misses. Pretraining changes the WER in these conditions by "
         f"{change(max(saved))} to {change(min(saved))}"
     )
 

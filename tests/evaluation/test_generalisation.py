@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from speechssl.errors import DataError
+from speechssl.evaluation import generalisation
 from speechssl.evaluation.generalisation import Arm, loss, loss_against
 from speechssl.evaluation.intervals import WordCounts, relative_reduction
 
@@ -68,8 +69,9 @@ def test_seeds_widen_the_interval() -> None:
     assert not loss_against(Arm(near[:1], [exactly(3)]), apart).covers_seeds
 
 
-def test_the_truth_lies_in_the_interval_as_often_as_promised() -> None:
+def test_the_truth_lies_in_the_interval_as_often_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scratch 30 to 60%, pretrained 20 to 50%; each set and arm with its own mistakes of the same people."""
+    monkeypatch.setattr(generalisation, "BOOTSTRAP_SAMPLES", 500)
     held, trials = 0, 120
     for trial in range(trials):
         draws = np.random.default_rng(trial)
