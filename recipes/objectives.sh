@@ -12,7 +12,6 @@ objectives=
 labels=
 # What pretraining hears, lists of prepare.py, and more options for that; and the arms, where they are not the objectives.
 untranscribed_lists=pretrain
-list_options=()
 arms=
 SMALL_SEEDS=${SMALL_SEEDS:-0}
 SMALL_UPDATES=${SMALL_UPDATES:-2000}
@@ -126,12 +125,13 @@ objective_config() {
     echo "$conf/pretrain_$1.yaml"
 }
 
+# Usage: prepare_lists OPTION... , which go to prepare.py.
 prepare_lists() {
     local name minutes=''
     for name in $labels; do
         [ "$name" = full ] || minutes=$minutes,${name%min}
     done
-    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}" ${list_options[@]+"${list_options[@]}"}
+    "$PYTHON" "$recipe/../an4/local/prepare.py" "$corpus" "$lists" --minutes "${minutes#,}" "$@"
 }
 
 shard_lists() {

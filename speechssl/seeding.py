@@ -27,6 +27,7 @@ class Purpose(Enum):
     AUGMENTATION = ("numpy", 4)  # all else that is done to a sample, by stream, update and key
     PROBE_CHOICES = ("numpy", 5)  # of utterances that are held out, and of tokens
     SECOND_VIEW = ("numpy", 6)  # as AUGMENTATION, to the other crop of a sample
+    CONDITIONS = ("numpy", 7)  # in which recordings are tested, by kind and key
     WEIGHTS = ("torch", 0)  # of a new model
     NOISE = ("torch", 1)  # inside the network, by update and stream
     MASKS = ("torch", 2)  # and negatives, by update and stream

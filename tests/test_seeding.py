@@ -25,7 +25,7 @@ def test_draws_of_earlier_versions_come_out() -> None:
     same = np.random.Generator(np.random.PCG64(np.random.SeedSequence([3, 1, 1, 0, 7])))
     assert draws.integers(1000, size=4).tolist() == same.integers(1000, size=4).tolist()
     assert derive_seed(3, Purpose.MASKS, 12, 1) == 2516501505027790768
-    assert [purpose.number for purpose in Purpose] == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6]
+    assert [purpose.number for purpose in Purpose] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("purpose", [Purpose.WEIGHTS, Purpose.NOISE])

@@ -145,8 +145,7 @@ settle_objectives
 settle_scaling
 
 if stage 0 "lists"; then
-    list_options=(--hours "$(echo "${hours# }" | tr ' ' ',')" ${more_audio[@]+"${more_audio[@]}"})
-    prepare_lists
+    prepare_lists --hours "$(echo "${hours# }" | tr ' ' ',')" ${more_audio[@]+"${more_audio[@]}"}
 fi
 if stage 1 "shards"; then
     shard_lists

@@ -117,7 +117,7 @@ class Augmenter:
             stage_draws = np.random.Generator(np.random.PCG64(int(seed)))
             if stage_draws.random() < stage.prob:
                 changed = stage.apply(changed, stage_draws)
-        return audio if changed is audio else _without_clipping(changed)
+        return audio if changed is audio else without_clipping(changed)
 
     def change_speed(self, audio: Samples, rng: np.random.Generator) -> Samples:
         """Faster or slower, by resampling: the length changes.
@@ -272,7 +272,8 @@ def reverberate(audio: Samples, response: Response) -> Samples:
     return (wet * math.sqrt(energy / wet_energy)).astype(np.float32)
 
 
-def _without_clipping(audio: Samples) -> Samples:
+def without_clipping(audio: Samples) -> Samples:
+    """Float32 (S,) within -1..1: itself, or all of it made quieter."""
     peak = np.abs(audio).max()
     return audio / peak if peak > 1 else audio
 

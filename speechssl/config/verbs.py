@@ -81,6 +81,9 @@ class ReportConfig(Section):
     top."""
     recipe: str = ""
     """Name of the recipe in the records; that of the folder if absent."""
+    conditions: Path | None = None
+    """List of the sets that are compared, conditions.json as recipes/generalisation writes it; adds
+    generalisation.json, .md and .png."""
 
 
 @dataclass(frozen=True)

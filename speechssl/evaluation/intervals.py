@@ -167,7 +167,7 @@ def relative_reduction(
 
 
 def common_units(every: Sequence[WordCounts]) -> WordCounts:
-    """Words and speakers that all have; no speakers if one evaluation does not know them.
+    """Words, speakers and texts that all have; no speakers if one evaluation does not know them.
 
     Raises:
         DataError: the references differ.
@@ -176,7 +176,7 @@ def common_units(every: Sequence[WordCounts]) -> WordCounts:
     if any(counts.texts != first.texts or not np.array_equal(counts.words, first.words) for counts in every):
         raise DataError("the two arms were scored on different references; evaluate both on the same shards")
     known = all(counts.speakers is not None and np.array_equal(counts.speakers, first.speakers) for counts in every)  # type: ignore[arg-type]
-    return WordCounts(first.edits, first.words, first.speakers if known else None)
+    return WordCounts(first.edits, first.words, first.speakers if known else None, first.texts)
 
 
 def log_ratio(baseline: np.ndarray, model: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ def commands_in(log: Path) -> list[list[str]]:
     return [command.split("\n") for command in log.read_text().removesuffix("\n\n").split("\n\n")]
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency"])
+@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency", "generalisation"])
 def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str) -> None:
     result = run("bash", f"recipes/{recipe}/run.sh", "--help")
     assert result.returncode == 0
@@ -353,3 +353,61 @@ def test_mistakes_of_label_efficiency_are_named(run: Run, arguments: str, messag
     assert result.returncode == 2
     assert message in result.stderr
     assert "recipes/label_efficiency/run.sh --help" in result.stderr
+
+
+def with_conditions(checkout: Path, *names: str) -> str:
+    """An --exp in which stage 0 has made these sets."""
+    folder = checkout / "exp" / "data" / "conditions"
+    folder.mkdir(parents=True)
+    for name in (*(f"{name}.tsv" for name in names), "conditions.json"):
+        (folder / name).touch()
+    return f"{checkout}/exp"
+
+
+def test_generalisation_evaluates_every_arm_on_every_set(run: Run, checkout: Path, recipe_log: Path) -> None:
+    (checkout / "more").mkdir()
+    (checkout / "more" / "test.tsv").touch()
+    (checkout / "ages.tsv").touch()
+    exp = with_conditions(checkout, "babble_0db", "room_0.3s", "other_more")
+    result = run(
+        *("bash", "recipes/generalisation/run.sh", "--corpus", "c", "--exp", exp, "--seeds", "0,7"),
+        *("--other", "more=more", "--groups", "ages.tsv", "--noise=more", "--objectives=scratch,contrastive"),
+    )
+    assert_valid(result, recipe_log)
+    assert "It leaves out" in result.stdout
+    commands = [command for command in commands_in(recipe_log) if "--print_config" not in command]
+    prepared, made = commands[:2]
+    assert prepared[1:] == [f"{checkout}/c", f"{exp}/data/manifests", "--minutes", "10", "--seen-minutes", "5"]
+    assert made[1:] == [
+        *(f"{exp}/data/manifests", f"{exp}/data/conditions", "--corpus", f"{checkout}/c"),
+        *("--other", f"more={checkout}/more", "--groups", f"{checkout}/ages.tsv", "--noise", f"{checkout}/more"),
+    ]
+    sharded = [command[-1] for command in commands if command[2:3] == ["shard"]]
+    sets = ["test", "babble_0db", "other_more", "room_0.3s"]
+    assert {f"{exp}/data/shards/{name}" for name in sets} <= set(sharded)
+    outputs = [values_of(command)["--output"] for command in commands if command[2:3] == ["evaluate"]]
+    assert outputs == [
+        f"{exp}/seed{seed}/finetune_{arm}_10min/evaluate_{name}"
+        for seed in (0, 7)
+        for arm in ("scratch", "contrastive")
+        for name in sets
+    ]
+    assert commands[-1][-2:] == ["--conditions", f"{exp}/data/conditions/conditions.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--other meetings", "--other is 'meetings'; expected NAME=DIR."),
+        ("--other meetings=nowhere", "--other: there is no file nowhere/test.tsv."),
+        ("--noise nowhere", "--noise: there is no folder nowhere."),
+        ("--groups nowhere", "--groups: there is no file nowhere."),
+        ("--size small", "this recipe needs a transcribed corpus: --corpus DIR"),
+        ("--stage 4", "conditions.json; run stage 0 first."),
+    ],
+)
+def test_mistakes_of_generalisation_are_named(run: Run, recipe_log: Path, arguments: str, message: str) -> None:
+    result = run("bash", "recipes/generalisation/run.sh", *arguments.split())
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not recipe_log.exists() or {command[2] for command in commands_in(recipe_log)} <= {"pretrain", "finetune"}

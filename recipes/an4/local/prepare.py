@@ -13,6 +13,7 @@ AN4 names (an251-fash-b) and every choice depends on these names alone:
     pretrain_0.3h.tsv
                      with --hours 0.3: so much of it, then of what --untranscribed names, the lesser a part of the
                      greater
+    seen.tsv         with --seen-minutes: sentences of speakers who have labels, which are in no list but this one
     test.tsv         the corpus's own test set, whose speakers are others again
 """
 
@@ -194,10 +195,13 @@ def hold_out_speakers(utterances: Sequence[Utterance], minutes: float, seed: int
     return held_out
 
 
-def in_turns(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
-    """All of them, one of every speaker in turn, so that as many as possible are heard early."""
+def in_turns(utterances: Sequence[Utterance], seed: int, *, last_first: bool = False) -> list[Utterance]:
+    """All of them, one of every speaker in turn, so that as many as possible are heard early.
+
+    With ``last_first`` each speaker's utterances are in the opposite order.
+    """
     of_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed)):
+    for utterance in sorted(utterances, key=lambda utterance: stable_order(utterance.id, seed), reverse=last_first):
         of_speaker[utterance.speaker].append(utterance)
     order = {
         utterance.id: (turn, stable_order(speaker, seed))
@@ -213,9 +217,11 @@ def beginning(utterances: Sequence[Utterance], seconds: float) -> list[Utterance
     return [utterance for utterance, before in zip(utterances, ends, strict=False) if before < seconds]
 
 
-def select_labelled(utterances: Sequence[Utterance], minutes: float, seed: int) -> list[Utterance]:
-    """About so many minutes, taken in turn from every speaker."""
-    chosen = {utterance.id for utterance in beginning(in_turns(utterances, seed), 60 * minutes)}
+def select_labelled(
+    utterances: Sequence[Utterance], minutes: float, seed: int, *, last_first: bool = False
+) -> list[Utterance]:
+    """About so many minutes, taken in turn from every speaker; ``last_first`` as of :func:`in_turns`."""
+    chosen = {utterance.id for utterance in beginning(in_turns(utterances, seed, last_first=last_first), 60 * minutes)}
     return [utterance for utterance in utterances if utterance.id in chosen]
 
 
@@ -288,6 +294,19 @@ def write_amounts(
     for amount, utterances in chosen.items():
         write_list(output / f"pretrain_{amount}h.tsv", utterances, transcribed=False)
     print(f"{whole:.2f} hours of untranscribed audio in all")
+def hold_out_sentences(
+    utterances: Sequence[Utterance], least_labels: Sequence[Utterance], minutes: float, seed: int
+) -> list[Utterance]:
+    """Sentences of speakers who have labels, even of the least amount of them, and none that are these labels.
+
+    Raises:
+        DataError: these speakers have no such sentence.
+    """
+    speakers, taken = ({item.speaker for item in least_labels}, {item.id for item in least_labels})
+    candidates = [item for item in utterances if item.speaker in speakers and item.id not in taken]
+    if not candidates:
+        raise DataError("speakers who have labels have no other sentences to be tested on; ask for fewer minutes")
+    return select_labelled(candidates, minutes, seed, last_first=True)
 
 
 def write_list(path: Path, utterances: Sequence[Utterance], *, transcribed: bool = True) -> None:
@@ -312,6 +331,7 @@ def prepare(
     minutes: Sequence[int] = (),
     hours: Sequence[str] = (),
     untranscribed: Sequence[Path] = (),
+    seen_minutes: float = 0.0,
 ) -> None:
     """Write all lists; recordings that had to be converted go beside them.
 
@@ -321,6 +341,7 @@ def prepare(
         minutes: amounts of transcribed audio to make lists of, instead of the one of about ten.
         hours: amounts of untranscribed audio to make lists of, as they are to be called.
         untranscribed: lists and folders of more of it than the corpus has.
+        seen_minutes: of sentences of training speakers that are to be held out, for tests on people who were heard.
 
     Raises:
         DataError: the corpus is not there or not whole, or has less than was asked for.
@@ -330,6 +351,12 @@ def prepare(
     train = [item for item in train_all if item.speaker not in held_out]
     if not train:
         raise DataError(f"{corpus}: holding out {DEV_MINUTES} minutes leaves nothing to learn from")
+    amounts = {str(amount): float(amount) for amount in minutes} or {"10": LABELLED_MINUTES}
+    seen: list[Utterance] = []
+    if seen_minutes:
+        seen = hold_out_sentences(train, select_labelled(train, min(amounts.values()), SEED), seen_minutes, SEED)
+        held_out_ids = {item.id for item in seen}
+        train = [item for item in train if item.id not in held_out_ids]
     whole = sum(item.seconds for item in train) / 60
     if max(minutes, default=0) > whole:
         raise DataError(
@@ -338,13 +365,15 @@ def prepare(
     output.mkdir(parents=True, exist_ok=True)
     write_list(output / "pretrain.tsv", train, transcribed=False)
     write_list(output / "train_full.tsv", train)
-    for name, amount in {str(amount): amount for amount in minutes}.items() or [("10", LABELLED_MINUTES)]:
+    for name, amount in amounts.items():
         write_list(output / f"train_{name}min.tsv", select_labelled(train, amount, SEED))
     write_list(output / "dev.tsv", [item for item in train_all if item.speaker in held_out])
     write_list(output / "test.tsv", test)
     if hours:
         more = [read_untranscribed(source, number) for number, source in enumerate(untranscribed)]
         write_amounts(output, hours, [train, *more], [item for item in train_all if item.speaker in held_out] + test)
+    if seen:
+        write_list(output / "seen.tsv", seen)
 
 
 def main() -> int:
@@ -354,12 +383,12 @@ def main() -> int:
     parser.add_argument("--minutes", default="", help="of transcribed audio, whole numbers with commas between them")
     parser.add_argument("--hours", default="", help="of untranscribed audio, numbers with commas between them")
     parser.add_argument("--untranscribed", type=Path, action="append", default=[], help="list or folder of more of it")
+    parser.add_argument("--seen-minutes", type=float, default=0.0, help="of training speakers to hold out sentences of")
     options = parser.parse_args()
     minutes = list(map(int, filter(None, options.minutes.split(","))))
+    hours = list(filter(None, options.hours.split(",")))
     try:
-        prepare(
-            options.corpus, options.output, minutes, list(filter(None, options.hours.split(","))), options.untranscribed
-        )
+        prepare(options.corpus, options.output, minutes, hours, options.untranscribed, options.seen_minutes)
     except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
