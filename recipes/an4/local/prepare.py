@@ -294,6 +294,8 @@ def write_amounts(
     for amount, utterances in chosen.items():
         write_list(output / f"pretrain_{amount}h.tsv", utterances, transcribed=False)
     print(f"{whole:.2f} hours of untranscribed audio in all")
+
+
 def hold_out_sentences(
     utterances: Sequence[Utterance], least_labels: Sequence[Utterance], minutes: float, seed: int
 ) -> list[Utterance]:
