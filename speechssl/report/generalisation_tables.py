@@ -14,8 +14,8 @@ from speechssl.report.tables import PLATEAU, change
 
 TITLE = "word error rates elsewhere"
 HEADER = (
-    "condition", "arm", "WER", "interval", "at reference", "points more", "times",
-    "times, over scratch's", "WER against scratch", "at reference",
+    "condition", "arm", "WER", "interval", "at reference", "points more", "less scratch's",
+    "times", "over scratch's", "WER against scratch", "against it at reference",
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def rows_of(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
             f"{100 * arm.interval.low:.1f}-{100 * arm.interval.high:.1f}",
             f"{arm.reference_wer:.1%}",
             f"{100 * arm.loss.difference.value:+.1f}",
+            show_points(arm.against.difference) if arm.against else "",
             f"{arm.loss.ratio.value:.2f}",
             show(arm.against.ratio) if arm.against else "",
             change(arm.reduction.reduction) if arm.reduction else "",
@@ -42,6 +43,12 @@ def rows_of(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
 def show(estimate: Estimate) -> str:
     """A ratio with its interval."""
     return f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})"
+
+
+def show_points(estimate: Estimate) -> str:
+    """A difference with its interval, in points."""
+    value, low, high = (100 * share for share in estimate)
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def sentences(compared: Sequence[Compared]) -> list[str]:
@@ -61,16 +68,22 @@ def _fares(arms: Sequence[Elsewhere]) -> str:
     both = [(arm.against, arm.reduction.reduction) for arm in arms if arm.against and arm.reduction]
     if not both:
         return "nothing is compared; the arm from scratch is missing, or one of the two recognises no words yet"
-    ratios, saved = [against.ratio for against, _ in both], [reduction for _, reduction in both]
-    less, more = sum(ratio.value < 1 for ratio in ratios), sum(ratio.value > 1 for ratio in ratios)
-    surely_less, surely_more = sum(ratio.high < 1 for ratio in ratios), sum(ratio.low > 1 for ratio in ratios)
+    saved = [reduction for _, reduction in both]
+    factors = _count([against.ratio for against, _ in both], 1)
+    points = _count([against.difference for against, _ in both], 0)
     covered = "speakers and seeds" if all(against.covers_seeds for against, _ in both) else "speakers alone"
     return (
-        f"of {len(both)} conditions the error rate grows by a lesser factor than that from scratch in {less} "
-        f"({surely_less} with a 95% interval below 1), and by a greater one in {more} ({surely_more} above 1); "
-        f"intervals over {covered}, of which one in 20 misses. Pretraining changes the WER in these conditions by "
+        f"of {len(both)} conditions the error rate grows less than that from scratch, by factors, in {factors[0]}, and "
+        f"more in {factors[1]}; by points less in {points[0]}, and more in {points[1]} (in brackets: by a 95% interval "
+        f"over {covered}, of which one in 20 misses). Pretraining changes the WER in these conditions by "
         f"{change(max(saved))} to {change(min(saved))}"
     )
+
+
+def _count(estimates: Sequence[Estimate], equal: float) -> tuple[str, str]:
+    """How many lie below and above what would be no difference, and how many do with their intervals."""
+    below = f"{sum(x.value < equal for x in estimates)} ({sum(x.high < equal for x in estimates)})"
+    return below, f"{sum(x.value > equal for x in estimates)} ({sum(x.low > equal for x in estimates)})"
 
 
 def make_generalisation_table(recipe: str, compared: Sequence[Compared]) -> Table:
@@ -106,8 +119,8 @@ def _how_measured(compared: Sequence[Compared]) -> list[str]:
     few = sorted({item.condition.label for item in compared if "utterances" in item.units})
     notes = [
         "WER, interval: mean of the seeds, 95% over speakers; at reference: of the set that this one is compared with",
-        "points more, times: difference and ratio of the two; times, over scratch's: below 1, pretraining loses less, "
-        "with a 95% interval over speakers, and over seeds where each arm has two",
+        "points more, times: difference and ratio of the two; beside them the same over scratch's: below 0 points, "
+        "and below 1, pretraining loses less; 95% over speakers, and over seeds where each arm has two",
         f"where an arm is at {PLATEAU:.0%} WER or more it recognises nothing, and is not compared; near it a low error "
         "rate has further to grow than a high one, so that ratios favour the worse arm",
     ]

@@ -99,8 +99,11 @@ def test_report_writes_it_beside_the_rest(tmp_path: Path, capsys: pytest.Capture
     assert "- noise: as loud as it is" in text
     assert "missing: 10.0 minutes of labels, room_1s" in text
     out = capsys.readouterr().out
-    assert "of 2 conditions the error rate grows by a lesser factor than that from scratch in 0 (0 with" in out
-    assert "by a greater one in 2 (" in out
+    assert (
+        "of 2 conditions the error rate grows less than that from scratch, by factors, in 0 (0), and more in 2 (" in out
+    )
+    assert "by points less in 0 (0), and more in 1 (" in out
+    assert "| +0.0 (-" in text
     assert "other_people, 10.0 minutes" not in out  # the table of arms is of what conditions are compared with
     assert "…" not in out
     check_output_folder(tmp_path, ours=REPORT_FILES)  # its own files may be replaced

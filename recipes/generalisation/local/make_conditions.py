@@ -171,7 +171,7 @@ def add_corpus(text: str, output: Path) -> dict[str, Any]:
     write_rows(
         output / f"other_{name}.tsv", [{**row, "path": str((path.parent / row["path"]).resolve())} for row in rows]
     )
-    return comparison("corpus", name, f"other_{name}")
+    return comparison("corpus", f"corpus {name}", f"other_{name}")
 
 
 def texts_known(rows: Sequence[Row], train: Sequence[Row]) -> int:
