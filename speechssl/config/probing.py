@@ -92,8 +92,8 @@ class TrainingProbeConfig(Section):
     """Updates between probes, a multiple of training.checkpoint_every; 0 probes every checkpoint. The last update is
     probed too."""
     layers: list[str] = field(default_factory=list)
-    """Some of "features", "block_1" and so on, "context"; the best of them counts. If absent, the middle block (block_3
-    of 4, block_7 of 12). Each takes as long as the first."""
+    """Some of "features", "block_1" and so on, "context"; the best of them counts, and each takes as long as the first.
+    If absent, the middle block (block_3 of 4, block_7 of 12), or the features of an encoder without blocks."""
     seconds: Amount = 120.0
     """Audio that is taken of train, and of test: utterances drawn from all speakers in turn, the same in every run."""
     updates: Count = 100

@@ -69,7 +69,7 @@ class TrainingConfig(Section):
     checkpoint_every: Count = 5_000
     """Updates between checkpoints; the last update always makes one."""
     keep_checkpoints: CountOrZero = 2
-    """Newest checkpoints kept; the best of fine-tuning is kept besides."""
+    """Newest checkpoints kept; the best of fine-tuning, or of a pretraining's probe, is kept besides."""
     log_every: Count = 50
     """Updates between lines of the run log; figures are means over them."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -98,9 +98,10 @@ def draw(samples: ProbeSet, seconds: float) -> ProbeSet:
 
 
 def probed_layers(config: TrainingProbeConfig, model: ModelConfig) -> list[str]:
-    """Those of the configuration, or else the block in the middle, the later of two."""
+    """Those of the configuration, or else the block in the middle, the later of two; features if there is no block."""
     blocks = model.context.num_layers
-    return list(dict.fromkeys(config.layers)) or [f"block_{min(blocks // 2 + 1, blocks)}"]
+    middle = f"block_{min(blocks // 2 + 1, blocks)}" if blocks else "features"
+    return list(dict.fromkeys(config.layers)) or [middle]
 
 
 class TrainingProbe:
