@@ -25,6 +25,7 @@ parse_arguments "$@"
 settle_objectives
 
 if stage 0 "lists"; then
+    # shellcheck disable=SC2119  # it has no options of its own
     prepare_lists
 fi
 if stage 1 "shards"; then

@@ -128,7 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "an4_prepare", prepare)  # where dataclasses look for the names of types
         specification.loader.exec_module(prepare)
-    prepare.prepare(corpus(folder / "corpus"), folder / "lists", [1], 1.0)
+    prepare.prepare(corpus(folder / "corpus"), folder / "lists", [1], seen_minutes=1.0)
     given = str(folder / "corpus")
     assert make(folder, folder / "made", "--corpus", given, "--other", f"more={given}") == 0
     return folder
