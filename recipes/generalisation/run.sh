@@ -4,9 +4,9 @@ set -euo pipefail
 
 recipe=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 summary="What is lost on other speech than that trained on, from scratch and pretrained: people, noise, rooms, channels, corpora."
-SMALL_OBJECTIVES=scratch,masked_prediction
+SMALL_OBJECTIVES=scratch,log_mel,masked_prediction
 SMALL_LABELS=10
-WHOLE_OBJECTIVES=scratch,contrastive,masked_prediction
+WHOLE_OBJECTIVES=scratch,log_mel,contrastive,masked_prediction,self_distillation
 WHOLE_LABELS=10,full
 SEEN_MINUTES=5
 # shellcheck source-path=SCRIPTDIR source=../common.sh

@@ -55,7 +55,7 @@ class Elsewhere(NamedTuple):
     against: Loss | None
     """Beside the loss of the arm from scratch; None for that arm, without it, and where an arm recognises nothing."""
     reduction: RelativeReduction | None
-    """What pretraining saves in the condition; None likewise."""
+    """What the arm saves of scratch's errors in the condition; None likewise."""
     reference_reduction: RelativeReduction | None
 
 

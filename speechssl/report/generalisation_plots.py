@@ -91,7 +91,7 @@ def plot_conditions(axes: Axes, items: Sequence[Compared]) -> None:
 
 
 def plot_against(axes: Axes, items: Sequence[Compared]) -> None:
-    """How many times as much the error rate of each pretrained arm grows as that from scratch."""
+    """How many times as much the error rate of each arm grows as that from scratch."""
     arms = [arm for arm in arms_of(items) if arm != SCRATCH]
     known = False
     for i, arm in enumerate(arms):
@@ -112,7 +112,7 @@ def plot_against(axes: Axes, items: Sequence[Compared]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(items)), [item.condition.label for item in items])
     axes.invert_yaxis()
-    axes.set_xlabel("growth of the WER over that from scratch; left: pretraining loses less")
+    axes.set_xlabel("growth of the WER over that from scratch; left: loses less")
     tidy(axes, "times as much as from scratch, 95%")
 
 

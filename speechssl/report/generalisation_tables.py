@@ -52,7 +52,7 @@ def show_points(estimate: Estimate) -> str:
 
 
 def sentences(compared: Sequence[Compared]) -> list[str]:
-    """How each pretrained arm fares beside the one from scratch, in words."""
+    """How each arm fares beside the one from scratch, in words."""
     groups: dict[tuple[float, str], list[Elsewhere]] = defaultdict(list)
     for item in compared:
         for init, arm in item.arms.items():
@@ -75,7 +75,7 @@ def _fares(arms: Sequence[Elsewhere]) -> str:
     return (
         f"of {len(both)} conditions the error rate grows less than that from scratch, by factors, in {factors[0]}, and "
         f"more in {factors[1]}; by points less in {points[0]}, and more in {points[1]} (in brackets: by a 95% interval "
-        f"over {covered}, of which one in 20 misses). Pretraining changes the WER in these conditions by "
+        f"over {covered}, of which one in 20 misses). Against scratch the WER changes there by "
         f"{change(max(saved))} to {change(min(saved))}"
     )
 
@@ -120,7 +120,7 @@ def _how_measured(compared: Sequence[Compared]) -> list[str]:
     notes = [
         "WER, interval: mean of the seeds, 95% over speakers; at reference: of the set that this one is compared with",
         "points more, times: difference and ratio of the two; beside them the same over scratch's: below 0 points, "
-        "and below 1, pretraining loses less; 95% over speakers, and over seeds where each arm has two",
+        "and below 1, the arm loses less; 95% over speakers, and over seeds where each arm has two",
         f"where an arm is at {PLATEAU:.0%} WER or more it recognises nothing, and is not compared; near it a low error "
         "rate has further to grow than a high one, so that ratios favour the worse arm",
     ]
