@@ -181,9 +181,7 @@ def curve_of(items: Sequence[Trained], axis: Axis, empty: Scaling) -> Scaling:
     amounts = [Amount(amount, [item.evaluated.counts for item in by_amount[amount]]) for amount in learned]
     notes = []
     if len(learned) < len(points):
-        notes.append(
-            f"{len(points) - len(learned)} of {len(points)} have not begun to recognise words, and are left out"
-        )
+        notes.append(f"{len(points) - len(learned)} of {len(points)} points recognise no words yet, and are left out")
     try:
         fitted = foretell(amounts)
     except DataError as error:
