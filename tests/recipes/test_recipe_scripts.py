@@ -359,24 +359,24 @@ def test_scaling_has_an_arm_for_each_model_and_amount_of_audio(run: Run, checkou
         for values in (values_of(command) for command in commands if command[2:3] == ["pretrain"])
     }
     assert pretrained == {
-        f"pretrain_masked_prediction_{model}_{hours}": (model, f"pretrain_{hours}")
+        f"pretrain_masked_prediction-{model}-{hours}": (model, f"pretrain_{hours}")
         for model in ("mini", "tiny")
         for hours in ("0.3h", "2h")
     }
     arms = [values_of(command) for command in commands if command[2:3] == ["finetune"]]
     assert len(arms) == 2 * 7  # two seeds
     models = {Path(values["--output"]).name: Path(values.get("--model", "its own")).stem for values in arms}
-    assert models["finetune_scratch_mini_10min"] == models["finetune_masked_prediction_mini_2h_10min"] == "mini"
+    assert models["finetune_scratch-mini_10min"] == models["finetune_masked_prediction-mini-2h_10min"] == "mini"
     assert models["finetune_log_mel_10min"] == "its own"
     assert {Path(values["--output"]).name for values in arms if "--init" not in values} == {
-        *("finetune_log_mel_10min", "finetune_scratch_mini_10min", "finetune_scratch_tiny_10min"),
+        *("finetune_log_mel_10min", "finetune_scratch-mini_10min", "finetune_scratch-tiny_10min"),
     }
     probes = [values_of(command) for command in commands if command[2:3] == ["probe"]]
     assert [values["--layers"] for values in probes] == ["[block_2]"] * 8  # the middle of three blocks, and of four
 
 
 def test_scaling_does_not_probe_again(run: Run, checkout: Path, recipe_log: Path) -> None:
-    probe = checkout / "exp" / "seed1" / "probe_masked_prediction_tiny_0.15h"
+    probe = checkout / "exp" / "seed1" / "probe_masked_prediction-tiny-0.15h"
     probe.mkdir(parents=True)
     (probe / "probe.json").touch()
     options = ("--stage=2", "--stop-stage=2", "--exp", f"{checkout}/exp")

@@ -22,7 +22,7 @@ PARAMETERS = {"mini": 700_000, "tiny": 3_600_000, "small": 11_600_000}
 
 
 def trained(folder: Path, model: str, hours: float, wrong: int, *, seed: int = 0, cer: float | None = None) -> None:
-    arm = f"masked_prediction_{model}_{hours}h"
+    arm = f"masked_prediction-{model}-{hours}h"
     evaluated(folder, arm, 10, wrong, seed=seed, num=NUM)
     pretrained = folder / f"seed{seed}" / f"pretrain_{arm}"
     pretrained.mkdir()
@@ -41,7 +41,7 @@ def made(folder: Path) -> list[Scaling]:
 
 def test_law_and_what_it_foretells_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, amounts in WRONG.items():
-        evaluated(tmp_path, "scratch_tiny", 10, 150, seed=seed, num=NUM)
+        evaluated(tmp_path, "scratch-tiny", 10, 150, seed=seed, num=NUM)
         for hours, wrong in zip(HOURS, amounts, strict=True):
             trained(tmp_path, "tiny", hours, wrong, seed=seed, cer=hours)
     run(ReportConfig(tmp_path, "demo"))
@@ -63,7 +63,7 @@ def test_law_and_what_it_foretells_are_reported(tmp_path: Path, capsys: pytest.C
     assert "floor taken to be 0, since there are fewer than 5 amounts" in out
     assert "lies between 2 seeds or more and about the law" in out
     assert "foretold with 0.802 h: WER 16." in out
-    assert "scratch_tiny 37.5% (mean of seeds 0, 1), masked_prediction_tiny_0.4h 20.0%" in out
+    assert "scratch-tiny 37.5% (mean of seeds 0, 1), masked_prediction-tiny-0.4h 20.0%" in out
     assert "includes zero" not in out
     assert "\u2026" not in out  # no cell of a table is cut short
 
@@ -95,7 +95,7 @@ def test_fewer_than_three_amounts_have_points_and_no_law(tmp_path: Path) -> None
 def test_an_amount_that_recognises_nothing_is_left_out_of_the_law(tmp_path: Path) -> None:
     for hours, wrong in zip((0.05, *HOURS), (200, 125, 100, 80), strict=True):
         trained(tmp_path, "tiny", hours, wrong)
-    first = tmp_path / "seed0" / "finetune_masked_prediction_tiny_0.05h_10min" / "evaluate_test" / "metrics.json"
+    first = tmp_path / "seed0" / "finetune_masked_prediction-tiny-0.05h_10min" / "evaluate_test" / "metrics.json"
     first.write_text(json.dumps(json.loads(first.read_text()) | {"wer": 1.0}))
     (curve,) = made(tmp_path)
     assert curve.why_not == "1 of 4 points recognise no words yet, and are left out"
@@ -105,7 +105,7 @@ def test_an_amount_that_recognises_nothing_is_left_out_of_the_law(tmp_path: Path
 
 def test_models_are_compared_at_the_greatest_amount(tmp_path: Path) -> None:
     for model, wrong in {"mini": 120, "tiny": 100, "small": 90}.items():
-        evaluated(tmp_path, f"scratch_{model}", 10, 150 + wrong // 10, num=NUM)
+        evaluated(tmp_path, f"scratch-{model}", 10, 150 + wrong // 10, num=NUM)
         for hours in HOURS[1:]:
             trained(tmp_path, model, hours, wrong - round(50 * hours))
     curves = made(tmp_path)
@@ -117,18 +117,18 @@ def test_models_are_compared_at_the_greatest_amount(tmp_path: Path) -> None:
     assert curves[-1].fitted is not None
     assert "more parameters" in scaling_sentences(curves[-1])[-1] or curves[-1].fitted.exponent.low > 0
     pairs = {tuple(item.wer) for item in compare(collect(tmp_path, "demo").evaluated)}
-    assert ("scratch_small", "masked_prediction_small_0.4h") in pairs  # each with its own model from scratch
+    assert ("scratch-small", "masked_prediction-small-0.4h") in pairs  # each with its own model from scratch
     assert len(pairs) == 6
 
 
 def test_an_arm_whose_pretraining_is_unfinished_is_no_point_and_a_summary_of_old_is_named(tmp_path: Path) -> None:
     for hours in HOURS:
         trained(tmp_path, "tiny", hours, 100)
-    summary = tmp_path / "seed0" / "pretrain_masked_prediction_tiny_0.2h" / "summary.json"
+    summary = tmp_path / "seed0" / "pretrain_masked_prediction-tiny-0.2h" / "summary.json"
     summary.write_text(json.dumps({"updates": 9, "audio_hours": 0.2}))
-    with pytest.raises(DataError, match=r"tiny_0.2h/summary.json: expected audio_hours and encoder_parameters"):
+    with pytest.raises(DataError, match=r"tiny-0.2h/summary.json: expected audio_hours and encoder_parameters"):
         made(tmp_path)
     summary.unlink()
     (curve,) = made(tmp_path)
     assert [round(point.hours, 1) for point in curve.points] == [0.1, 0.4]
-    assert any("tiny_0.2h: pretraining is unfinished" in problem for problem in collect(tmp_path, "demo").missing)
+    assert any("tiny-0.2h: pretraining is unfinished" in problem for problem in collect(tmp_path, "demo").missing)
