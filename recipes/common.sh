@@ -199,14 +199,14 @@ run_verb() {
 
 # Sets "run", the folder of a fine-tuning run, and "arm", the options of speechssl finetune that make it that arm. INIT is
 # scratch, log_mel (scratch without a transformer), pretrained, or the pretext task of a recipe that has several, whose
-# runs are seedN/pretrain_INIT; scratch_MODEL where a recipe has several models.
+# runs are seedN/pretrain_INIT; scratch-MODEL where a recipe has several models.
 # Usage: choose_arm SEED INIT LABELS
 choose_arm() {
     local folder=${conf:-$recipe/conf} name init=$2 encoder=
     run=$exp/seed$1/finetune_$2_$3
     case $2 in
         scratch | log_mel) ;;
-        scratch_*) init=scratch ;;
+        scratch-*) init=scratch ;;
         pretrained) encoder=$exp/seed$1/pretrain ;;
         *) init=pretrained encoder=$exp/seed$1/pretrain_$2 ;;
     esac

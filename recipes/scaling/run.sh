@@ -71,7 +71,7 @@ hour_list() {
     echo "$words"
 }
 
-# What the size gives and no option did, and the arms that come of it: scratch_MODEL, OBJECTIVE_MODEL_HOURSh.
+# What the size gives and no option did, and the arms that come of it: scratch-MODEL, OBJECTIVE-MODEL-HOURSh.
 settle_scaling() {
     local sizes_hours=$SMALL_HOURS sizes_models=$SMALL_MODELS model objective
     if [ "$size" = whole ]; then
@@ -88,9 +88,9 @@ settle_scaling() {
     for model in $models; do
         for objective in $objectives; do
             case $objective in
-                scratch) arms="$arms scratch_$model" ;;
+                scratch) arms="$arms scratch-$model" ;;
                 log_mel) ;;
-                *) for amount in $hours; do arms="$arms ${objective}_${model}_${amount}h"; done ;;
+                *) for amount in $hours; do arms="$arms $objective-$model-${amount}h"; done ;;
             esac
         done
     done
@@ -98,8 +98,8 @@ settle_scaling() {
 
 # The configuration of the model of an arm.
 model_file() {
-    local model=${1%_*h}
-    model=${model##*_}
+    local model=${1#*-}
+    model=${model%-*}
     case $model in
         tiny) echo "$recipe/../conf/tiny.yaml" ;;
         *) echo "$recipe/conf/$model.yaml" ;;
@@ -111,16 +111,15 @@ for_every_pretraining() {
     local seed init
     for seed in $seeds; do
         for init in $arms; do
-            case $init in log_mel | scratch_*) continue ;; esac
-            amount=${init##*_}
+            case $init in log_mel | scratch-*) continue ;; esac
+            amount=${init##*-}
             "$@"
         done
     done
 }
 
 pretrain_arm() {
-    local objective=${init%_*}
-    speechssl pretrain --config "$(objective_config "${objective%_*}")" --model "$(model_file "$init")" \
+    speechssl pretrain --config "$(objective_config "${init%%-*}")" --model "$(model_file "$init")" \
         --training.seed "$seed" --output "$exp/seed$seed/pretrain_$init" --data.shards "$shards/pretrain_$amount"
 }
 

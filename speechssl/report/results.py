@@ -118,8 +118,8 @@ def place(record: Record) -> tuple[str, float, tuple[bool, str], int]:
 
 
 def is_scratch(init: str) -> bool:
-    """Whether an arm began from random weights: ``scratch``, or ``scratch_MODEL`` where a recipe has several models."""
-    return init == SCRATCH or init.startswith(f"{SCRATCH}_")
+    """Whether an arm began from random weights: ``scratch``, or ``scratch-MODEL`` where a recipe has several models."""
+    return init.partition("-")[0] == SCRATCH
 
 
 def order_of(init: str) -> tuple[bool, str]:
@@ -139,7 +139,7 @@ def arm_of(run: Path, init: str) -> str:
 
 def baseline_of(arm: str, arms: Collection[str]) -> str | None:
     """The arm from scratch that another is compared with: that of its model where there are several; itself none."""
-    candidates = [SCRATCH, *(f"{SCRATCH}_{word}" for word in arm.split("_"))]
+    candidates = [SCRATCH, *(f"{SCRATCH}-{word}" for word in arm.split("-")[1:])]
     return None if is_scratch(arm) else next((name for name in candidates if name in arms), None)
 
 

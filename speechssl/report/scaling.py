@@ -1,6 +1,6 @@
 """Error rates against hours of untranscribed audio and against the size of the model: points, laws, and what they say.
 
-The arms are those of runs ``finetune_OBJECTIVE_MODEL_HOURSh_LABELS``, pretrained in ``pretrain_OBJECTIVE_MODEL_HOURSh``
+The arms are those of runs ``finetune_OBJECTIVE-MODEL-HOURSh_LABELS``, pretrained in ``pretrain_OBJECTIVE-MODEL-HOURSh``
 beside them, of which their summaries tell the hours and the parameters.
 """
 
@@ -21,7 +21,7 @@ from speechssl.report.results import Evaluated, is_scratch
 from speechssl.report.tables import PLATEAU
 from speechssl.training.run_log import SUMMARY_FILE
 
-ARM = re.compile(r"(?P<objective>\w+)_(?P<model>[^_]+)_(?P<hours>[0-9.]+)h")
+ARM = re.compile(r"(?P<objective>\w+)-(?P<model>\w+)-(?P<hours>[0-9.]+)h")
 BOOTSTRAP_SAMPLES = 2000
 
 Axis = Literal["hours", "parameters"]
@@ -149,7 +149,7 @@ def make_scaling(experiment: Path, evaluated: Sequence[Evaluated]) -> list[Scali
     scratch: dict[tuple[str, float, str], list[float]] = defaultdict(list)
     for record, _ in evaluated:
         if is_scratch(record.init):
-            scratch[record.split, record.labels_minutes, record.init.partition("_")[2]].append(record.wer)
+            scratch[record.split, record.labels_minutes, record.init.partition("-")[2]].append(record.wer)
     curves = []
     for (split, minutes, axis, objective, fixed), items in sorted(groups.items(), key=lambda group: group[0]):
         if len({amount_of(item, axis) for item in items}) > 1:
@@ -181,9 +181,7 @@ def curve_of(items: Sequence[Trained], axis: Axis, empty: Scaling) -> Scaling:
     amounts = [Amount(amount, [item.evaluated.counts for item in by_amount[amount]]) for amount in learned]
     notes = []
     if len(learned) < len(points):
-        notes.append(
-            f"{len(points) - len(learned)} of {len(points)} have not begun to recognise words, and are left out"
-        )
+        notes.append(f"{len(points) - len(learned)} of {len(points)} points recognise no words yet, and are left out")
     try:
         fitted = foretell(amounts)
     except DataError as error:

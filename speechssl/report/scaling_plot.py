@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from speechssl.evaluation.scaling import FittedLaw
 from speechssl.report.axes import save, tidy
@@ -56,7 +56,7 @@ def plot_axis(axes: Axes, curves: Sequence[Scaling], *, probe: bool) -> None:
             axes.axhline(100 * curve.scratch, color=colour, linestyle=":", linewidth=1, label=f"{curve.fixed}, scratch")
     if not probe:
         keep_to_points(axes, curves)
-    name_ticks(axes, curves)
+    name_ticks(axes, curves, foretold=not probe)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", frameon=False)
 
@@ -95,16 +95,17 @@ def keep_to_points(axes: Axes, curves: Sequence[Scaling]) -> None:
     rates += [curve.scratch for curve in curves if curve.scratch is not None]
     over = [100 * rate for rate in rates if rate > 0]
     if over:
-        axes.set_ylim(0.7 * min(over), 1.3 * max(over))
+        axes.set_ylim(0.7 * min(over), min(1.3 * max(over), 110))
 
 
-def name_ticks(axes: Axes, curves: Sequence[Scaling]) -> None:
+def name_ticks(axes: Axes, curves: Sequence[Scaling], *, foretold: bool) -> None:
     """The amounts that were measured and foretold along the bottom, and plain numbers up the side."""
-    amounts = {amount_of(point, curve.axis) for curve in curves for point in curve.points}
-    amounts |= {item.amount for curve in curves if curve.fitted for item in curve.fitted.foretold}
+    amounts = {float(f"{amount_of(point, curve.axis):.2g}") for curve in curves for point in curve.points}
+    if foretold:
+        amounts |= {float(f"{item.amount:.2g}") for curve in curves if curve.fitted for item in curve.fitted.foretold}
     axis = curves[0].axis if curves else "hours"
     axes.set_xticks(sorted(amounts), [name_amount(amount, axis) for amount in sorted(amounts)], fontsize="small")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

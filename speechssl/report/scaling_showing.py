@@ -8,6 +8,7 @@ from rich.table import Table
 
 from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Estimate, Foretold
 from speechssl.report.scaling import Scaling, name_amount
+from speechssl.report.tables import change
 
 LEFT = ("set", "objective", "model or hours")
 COLUMNS = "set", "labels", *LEFT[1:], "audio", "encoder", "seeds", "WER", "interval", "probe CER"
@@ -52,14 +53,14 @@ def scaling_sentences(curve: Scaling) -> list[str]:
         f"{where}: WER = {law.floor:.1%} + {law.scale:.1%} x ({what} / {unit})^-{law.exponent:.2f}".replace("--", ""),
         f"  exponent {number_with_interval(fitted.exponent)}; 95% intervals over {curve.interval}",
     ]
-    if not fitted.has_floor:
+    if not fitted.has_floor and fitted.exponent.value > 0:
         lines.append(
             f"  floor taken to be 0, since there are fewer than {MIN_AMOUNTS_FOR_FLOOR} amounts: if there is one, more "
             "gains less than is said here"
         )
     lines += [
-        f"  foretold with {name_amount(item.amount, curve.axis)}: WER {share_with_interval(item.rate)}, "
-        f"{share_with_interval(item.saved)} of the errors fewer than with {unit}"
+        f"  foretold with {name_amount(item.amount, curve.axis)}: WER {name_rate(item.rate)}, which is "
+        f"{name_change(item.saved)} against {unit}"
         for item in fitted.foretold
     ]
     if fitted.says_nothing:
@@ -76,12 +77,16 @@ def number_with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def share_with_interval(estimate: Estimate) -> str:
-    """A share in percent; ends that are out of all proportion are said to be so."""
-    ends = [
-        "over 100%" if end > 1 else "under -100%" if end < -1 else f"{end:.1%}" for end in (estimate.low, estimate.high)
-    ]
-    return f"{estimate.value:.1%} ({ends[0]} to {ends[1]})"
+def name_rate(rate: Estimate) -> str:
+    """An error rate; what is over 100% is not told more closely."""
+    value, low, high = ("over 100%" if end > 1 else f"{end:.1%}" for end in rate)
+    return f"{value} ({low} to {high})"
+
+
+def name_change(saved: Estimate) -> str:
+    """Errors saved as a signed change of all."""
+    value, low, high = ("more than +100%" if end < -1 else change(end) for end in (saved.value, saved.high, saved.low))
+    return f"{value} ({low} to {high})"
 
 
 def scaling_table(curves: Sequence[Scaling]) -> Table:

@@ -148,6 +148,60 @@ def test_choices_do_not_depend_on_the_order_of_the_corpus(prepare: ModuleType) -
     assert prepare.hold_out_speakers(items, 0.3, 0) == prepare.hold_out_speakers(items[::-1], 0.3, 0)
 
 
+def amount(folder: Path, hours: str) -> set[Path]:
+    return {Path(row["path"]) for row in rows(folder / f"pretrain_{hours}h.tsv")}
+
+
+def test_amounts_of_untranscribed_audio_are_nested_and_take_the_corpus_first(
+    prepare: ModuleType, tmp_path: Path
+) -> None:
+    corpus, lists = make_lists(tmp_path / "corpus"), tmp_path / "exp" / "manifests"
+    for number in range(4):
+        path = tmp_path / "more" / "a" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(32000), 16000)
+    (tmp_path / "listed.tsv").write_text("path\n" + "".join(f"more/a/{number}.wav\n" for number in range(4)))
+    prepare.prepare(corpus, lists)
+    most = f"{(sum(float(row['seconds']) for row in rows(lists / 'pretrain.tsv')) + 3) / 3600:.6f}"
+    for source in (tmp_path / "more", tmp_path / "listed.tsv"):
+        prepare.prepare(corpus, lists, hours=["0.002", "0.004", most], untranscribed=[source])
+        few, some, many = (amount(lists, hours) for hours in ("0.002", "0.004", most))
+        own = {Path(row["path"]) for row in rows(lists / "pretrain.tsv")}
+        assert few < some < own < many
+        assert len(many - own) == 2  # of 2 s each
+        assert {path.parent for path in many - own} == {tmp_path / "more" / "a"}
+        assert 7.2 <= sum(float(row["seconds"]) for row in rows(lists / "pretrain_0.002h.tsv")) <= 9.2
+        speakers = [row["speaker"] for row in rows(lists / "pretrain_0.002h.tsv")]
+        assert max(map(speakers.count, speakers)) - min(map(speakers.count, speakers)) <= 1
+        assert set(speakers) == {row["speaker"] for row in rows(lists / "pretrain.tsv")}
+
+
+@pytest.mark.parametrize(
+    ("hours", "listed", "message"),
+    [
+        (["0.002", "5"], "", r"there are 0\.0\d hours of untranscribed audio; 5 were asked for"),
+        (["0.002", "0.00201"], "", "two of them come to the same recordings"),
+        (["0.002"], "path\naudio/an4_an0-fcaw-b.flac\n", "an0-fcaw-b.flac: .* is held out or in the test set"),
+        (["0.002"], "path\n../corpus/audio/an4_{train}.flac\n", "that is listed twice"),
+        (["0.002"], "file\naudio/an4_an0-fcaw-b.flac\n", "expected a header with the column path"),
+        (["0.002"], "path\tseconds\naudio/an4_an0-fcaw-b.flac\tlong\n", "has 'long' seconds, expected a number"),
+        (["0.002"], "path\nnowhere.flac\n", "1 of the recordings are missing"),
+        (["0.002"], None, "no such list or folder"),
+    ],
+)
+def test_amounts_that_cannot_be_are_refused(
+    prepare: ModuleType, tmp_path: Path, hours: list[str], listed: str | None, message: str
+) -> None:
+    corpus, lists = make_lists(tmp_path / "corpus"), tmp_path / "manifests"
+    prepare.prepare(corpus, lists)
+    more = corpus / "more.tsv"
+    if listed:
+        more.write_text(listed.format(train=rows(lists / "pretrain.tsv")[0]["id"]))
+    with pytest.raises(DataError, match=message):
+        prepare.prepare(corpus, lists, hours=hours, untranscribed=[] if listed == "" else [more])
+    assert not list(lists.glob("pretrain_*"))
+
+
 def test_folder_without_corpus_says_what_is_expected(prepare: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"an4/etc/an4_train\.fileids(.|\n)*train\.tsv(.|\n)*www\.speech\.cs\.cmu\.edu"):
         prepare.prepare(tmp_path, tmp_path / "manifests")

@@ -27,7 +27,7 @@ def commands_in(log: Path) -> list[list[str]]:
     return [command.split("\n") for command in log.read_text().removesuffix("\n\n").split("\n\n")]
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency", "generalisation"])
+@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency", "generalisation", "scaling"])
 def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str) -> None:
     result = run("bash", f"recipes/{recipe}/run.sh", "--help")
     assert result.returncode == 0
@@ -238,6 +238,11 @@ def test_commands_of_label_efficiency_are_valid(run: Run, recipe_log: Path) -> N
     assert_valid(run("bash", "recipes/label_efficiency/run.sh", "--corpus=c"), recipe_log)
 
 
+def test_commands_of_scaling_are_valid(run: Run, recipe_log: Path) -> None:
+    options = ("--objectives=scratch,log_mel,masked_prediction", "--models=mini,tiny,small", "--hours=0.6")
+    assert_valid(run("bash", "recipes/scaling/run.sh", "--corpus=c", *options), recipe_log)
+
+
 def assert_valid(result: "subprocess.CompletedProcess[str]", recipe_log: Path) -> None:
     assert result.returncode == 0, result.stderr
     for command in commands_in(recipe_log):
@@ -332,6 +337,72 @@ def test_small_size_says_what_it_leaves_out_and_yields_to_options(run: Run, reci
     assert [command[2] for command in commands] == ["pretrain"] + ["finetune"] * 9
     # The last of two counts.
     assert commands[0][-3:] == ["--training.max_updates=2000", "--training.max_updates", "9"]
+
+
+def test_scaling_has_an_arm_for_each_model_and_amount_of_audio(run: Run, checkout: Path, recipe_log: Path) -> None:
+    (checkout / "more.tsv").touch()
+    result = run(
+        *("bash", "recipes/scaling/run.sh", "--corpus", "c", "--exp", f"{checkout}/exp", "--models", "mini,tiny"),
+        *("--objectives", "scratch,log_mel,masked_prediction", "--hours", "0.3,2", "--untranscribed", "more.tsv"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "It leaves out, of what --size whole does: two of three models" in result.stdout
+    commands = [command for command in commands_in(recipe_log) if "--print_config" not in command]
+    assert commands[0][2:] == [
+        *(f"{checkout}/exp/data/manifests", "--minutes", "10", "--hours", "0.3,2"),
+        *("--untranscribed", f"{checkout}/more.tsv"),
+    ]
+    sharded = [Path(command[4]).name for command in commands if command[2:3] == ["shard"]]
+    assert sharded == ["pretrain_0.3h", "pretrain_2h", "dev", "test", "train_10min"]
+    pretrained = {
+        Path(values["--output"]).name: (Path(values["--model"]).stem, Path(values["--data.shards"]).name)
+        for values in (values_of(command) for command in commands if command[2:3] == ["pretrain"])
+    }
+    assert pretrained == {
+        f"pretrain_masked_prediction-{model}-{hours}": (model, f"pretrain_{hours}")
+        for model in ("mini", "tiny")
+        for hours in ("0.3h", "2h")
+    }
+    arms = [values_of(command) for command in commands if command[2:3] == ["finetune"]]
+    assert len(arms) == 2 * 7  # two seeds
+    models = {Path(values["--output"]).name: Path(values.get("--model", "its own")).stem for values in arms}
+    assert models["finetune_scratch-mini_10min"] == models["finetune_masked_prediction-mini-2h_10min"] == "mini"
+    assert models["finetune_log_mel_10min"] == "its own"
+    assert {Path(values["--output"]).name for values in arms if "--init" not in values} == {
+        *("finetune_log_mel_10min", "finetune_scratch-mini_10min", "finetune_scratch-tiny_10min"),
+    }
+    probes = [values_of(command) for command in commands if command[2:3] == ["probe"]]
+    assert [values["--layers"] for values in probes] == ["[block_2]"] * 8  # the middle of three blocks, and of four
+
+
+def test_scaling_does_not_probe_again(run: Run, checkout: Path, recipe_log: Path) -> None:
+    probe = checkout / "exp" / "seed1" / "probe_masked_prediction-tiny-0.15h"
+    probe.mkdir(parents=True)
+    (probe / "probe.json").touch()
+    options = ("--stage=2", "--stop-stage=2", "--exp", f"{checkout}/exp")
+    assert run("bash", "recipes/scaling/run.sh", *options).returncode == 0
+    made = [values_of(command)["--output"] for command in commands_in(recipe_log) if command[2:3] == ["probe"]]
+    assert len(made) == 5
+    assert str(probe) not in made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--hours 0.3,x", "--hours is '0.3,x'; expected numbers such as 0.3"),
+        ("--hours .3", "--hours is '.3'"),
+        ("--hours 0.0", "--hours is '0.0'; expected amounts over 0."),
+        ("--hours ,", "--hours is empty"),
+        ("--models huge", "--models is 'huge'; expected one or more of mini tiny small"),
+        ("--untranscribed nowhere.tsv", "--untranscribed: there is no list or folder nowhere.tsv."),
+        ("--size small", "this recipe needs a transcribed corpus: --corpus DIR"),
+    ],
+)
+def test_mistakes_of_scaling_are_named(run: Run, arguments: str, message: str) -> None:
+    result = run("bash", "recipes/scaling/run.sh", *arguments.split())
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "recipes/scaling/run.sh --help" in result.stderr
 
 
 @pytest.mark.parametrize(

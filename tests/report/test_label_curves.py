@@ -1,35 +1,18 @@
 """Curves over minutes of labels, from the files of evaluations."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from made_evaluations import NUM, evaluated
 
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
-from speechssl.evaluation.error_rates import error_rates
 from speechssl.report.curves import make_curves, saved_sentences
 from speechssl.report.results import collect, compare
 from speechssl.verbs.report import run
 
-NUM = 40
 WRONG = {"scratch": {2: 36, 5: 30, 10: 20}, "contrastive": {2: 30, 5: 25, 10: 12}, "masked_prediction": {2: 38, 5: 20}}
-
-
-def evaluated(folder: Path, arm: str, minutes: int, num_wrong: int, *, word: str = "TWO", seed: int = 0) -> None:
-    references = {f"u{i}": f"ONE {word}" for i in range(NUM)}
-    hypotheses = {f"u{i}": "ONE SIX" if i < num_wrong else f"ONE {word}" for i in range(NUM)}
-    voices = {f"u{i}": f"s{i % 20}" for i in range(NUM)}
-    path = folder / f"seed{seed}" / f"finetune_{arm}_{minutes}min" / "evaluate_test"
-    path.mkdir(parents=True)
-    lines = [{"id": i, "reference": references[i], "hypothesis": hypotheses[i], "speaker": voices[i]} for i in voices]
-    (path / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    init = "scratch" if arm in ("scratch", "log_mel") else "pretrained"
-    known = {"init": init, "seed": seed, "labels_minutes": float(minutes), "updates": 500, "wall_seconds": 61.5}
-    (path / "metrics.json").write_text(
-        json.dumps({**asdict(error_rates(references, hypotheses, speakers=voices)), **known})
-    )
 
 
 def experiment(folder: Path) -> Path:
