@@ -13,9 +13,9 @@ SMALL_HOURS=0.15,0.3,0.6
 SMALL_MODELS=tiny
 SMALL_CHOICES="
                             --hours $SMALL_HOURS --models $SMALL_MODELS"
-SMALL_OMITS="two of three models, one of three seeds, two of five amounts of audio, so that the law has no floor, the arm \
-from scratch, the contrastive task, and five sixths of pretraining"
-WHOLE_OBJECTIVES=scratch,contrastive,masked_prediction
+SMALL_OMITS="two of three models, one of three seeds, two of five amounts of audio, so that the law has no floor, the arms \
+without pretraining, and five sixths of it"
+WHOLE_OBJECTIVES=scratch,log_mel,masked_prediction
 WHOLE_LABELS=10
 WHOLE_HOURS=0.04,0.08,0.15,0.3,0.6
 WHOLE_MODELS=mini,tiny,small
