@@ -194,10 +194,10 @@ def foretell(points: Sequence[Amount], *, samples: int = BOOTSTRAP_SAMPLES, seed
     points = sorted(points, key=lambda point: point.amount)
     x = np.array([point.amount for point in points])
     num_runs = np.array([len(point.seeds) for point in points])
-    units = common_units([counts for point in points for counts in point.seeds])
     runs = [np.log([rate_of(counts) for counts in point.seeds]) for point in points]
     means = np.array([np.log(rate_of(mean_counts(point.seeds))) for point in points])
     law = fit_law(x.tolist(), np.exp(means).tolist(), num_runs.tolist())
+    units = common_units([counts for point in points for counts in point.seeds])
     has_floor = len(set(x.tolist())) >= MIN_AMOUNTS_FOR_FLOOR
     squares = sum(float(((logs - logs.mean()) ** 2).sum()) for logs in runs)
     squares += float((num_runs * (means - np.log(law.rate(x))) ** 2).sum())

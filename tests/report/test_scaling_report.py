@@ -103,6 +103,16 @@ def test_an_amount_that_recognises_nothing_is_left_out_of_the_law(tmp_path: Path
     assert curve.fitted.band.amounts[0] == pytest.approx(0.101)
 
 
+def test_nothing_is_fitted_where_no_amount_recognises_anything(tmp_path: Path) -> None:
+    for hours in HOURS:
+        trained(tmp_path, "tiny", hours, 200)
+    for path in tmp_path.glob("**/metrics.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"wer": 1.0}))
+    (curve,) = made(tmp_path)
+    (line,) = scaling_sentences(curve)
+    assert "3 of 3 points recognise no words yet, and are left out; no law is fitted: 0 different amounts" in line
+
+
 def test_models_are_compared_at_the_greatest_amount(tmp_path: Path) -> None:
     for model, wrong in {"mini": 120, "tiny": 100, "small": 90}.items():
         evaluated(tmp_path, f"scratch-{model}", 10, 150 + wrong // 10, num=NUM)
