@@ -44,6 +44,8 @@ def plot_axis(axes: Axes, curves: Sequence[Scaling], *, probe: bool) -> None:
     """The curves over one axis, both logarithmic."""
     axes.set_xscale("log")
     axes.set_yscale("log")
+    if not probe:
+        keep_to_points(axes, curves)
     for number, curve in enumerate(curves):
         colour, marker = f"C{number}", MARKERS[number % len(MARKERS)]
         if probe:
@@ -54,8 +56,6 @@ def plot_axis(axes: Axes, curves: Sequence[Scaling], *, probe: bool) -> None:
             plot_law(axes, curve.fitted, colour)
         if curve.scratch is not None:
             axes.axhline(100 * curve.scratch, color=colour, linestyle=":", linewidth=1, label=f"{curve.fixed}, scratch")
-    if not probe:
-        keep_to_points(axes, curves)
     name_ticks(axes, curves, foretold=not probe)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", frameon=False)
