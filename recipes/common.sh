@@ -134,6 +134,20 @@ choice_list() {
     echo "$words"
 }
 
+# Pretext tasks that there is a configuration for.
+pretext_tasks() {
+    local file names=''
+    for file in "${conf:-$recipe/conf}"/pretrain_*.yaml; do
+        file=${file##*/pretrain_}
+        names="$names ${file%.yaml}"
+    done
+    echo "${names# }"
+}
+
+objective_config() {
+    echo "${conf:-$recipe/conf}/pretrain_$1.yaml"
+}
+
 # Relative paths count from where the user stands.
 absolute_path() {
     case $1 in

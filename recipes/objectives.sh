@@ -10,7 +10,7 @@ corpus=
 size=small
 objectives=
 labels=
-# What pretraining hears, lists of prepare.py, and more options for that; and the arms, where they are not the objectives.
+# What pretraining hears, lists of prepare.py; and the arms, where they are not the objectives.
 untranscribed_lists=pretrain
 arms=
 SMALL_SEEDS=${SMALL_SEEDS:-0}
@@ -49,16 +49,6 @@ objectives_option() {
         --labels) labels=$(label_list "$2") || exit 2 ;;
         *) return 1 ;;
     esac
-}
-
-# Pretext tasks that there is a configuration for.
-pretext_tasks() {
-    local file names=''
-    for file in "$conf"/pretrain_*.yaml; do
-        file=${file##*/pretrain_}
-        names="$names ${file%.yaml}"
-    done
-    echo "${names# }"
 }
 
 arm_list() {
@@ -119,10 +109,6 @@ check_objectives() {
         ! is_pretrained "$objective" || run_verb pretrain --config "$(objective_config "$objective")" --print_config >/dev/null
     done
     run_verb finetune --config "$conf/finetune.yaml" --print_config >/dev/null
-}
-
-objective_config() {
-    echo "$conf/pretrain_$1.yaml"
 }
 
 # Usage: prepare_lists OPTION... , which go to prepare.py.

@@ -23,7 +23,7 @@ HELP
 pretraining_option() {
     case $1 in
         --objective)
-            [ -f "$(config_of "$2")" ] || usage_error "--objective is $2, expected one of $(objective_names)"
+            [ -f "$(objective_config "$2")" ] || usage_error "--objective is $2, expected one of $(pretext_tasks)"
             objective=$2
             ;;
         --units)
@@ -47,21 +47,7 @@ check_pretraining() {
     [ "$units" = log_mel ] || [ "$objective" = masked_prediction ] ||
         usage_error "--units $units is for --objective masked_prediction, not $objective"
     [ -z "$units_layer" ] || [ "$units" != log_mel ] || usage_error "--units-layer is for --units other than log_mel"
-    pretrain_config=$(config_of "$objective")
-}
-
-# Pretext tasks that the recipe has a configuration for.
-objective_names() {
-    local file names=''
-    for file in "$recipe"/conf/pretrain_*.yaml; do
-        file=${file##*/pretrain_}
-        names+=" ${file%.yaml}"
-    done
-    echo "${names# }"
-}
-
-config_of() {
-    echo "$recipe/conf/pretrain_$1.yaml"
+    pretrain_config=$(objective_config "$objective")
 }
 
 # Pretrains into seedN/pretrain, with the encoder of the units before it where they are of one: in seedN/pretrain_first,
@@ -95,7 +81,7 @@ pretrain_seed() {
 # Usage: pretrain_into RUN OBJECTIVE SEED OPTION...
 pretrain_into() {
     local run=$1 config seed=$3
-    config=$(config_of "$2")
+    config=$(objective_config "$2")
     shift 3
     speechssl pretrain --config "$config" --output "$run" --training.seed "$seed" "$@"
 }

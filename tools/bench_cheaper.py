@@ -14,37 +14,20 @@ import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from bench_models import PRECISIONS, RATE
 from contenders import Process, describe_machine, ratio, take_turns
 from operations import pretraining_operations
-from our_update import OurUpdate
+from our_update import Case, OurUpdate
 
-from speechssl.config import ContrastiveConfig, PretrainConfig
-from speechssl.config.reading import parse
+from speechssl.config import ContrastiveConfig
 from speechssl.data.batches import Batch
 from speechssl.frames import num_frames
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.pretraining import PretrainTask, make_model
 from speechssl.training.machine import configure_cpu
-
-
-class Case(NamedTuple):
-    """An update under some options."""
-
-    options: tuple[str, ...]
-    """As of `speechssl pretrain`."""
-    batch: int
-    """Utterances."""
-    seconds: float
-    """Length of each."""
-
-    @property
-    def config(self) -> PretrainConfig:
-        """Of the run."""
-        return parse(PretrainConfig, list(self.options))
 
 
 class Ours(OurUpdate):

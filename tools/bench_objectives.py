@@ -13,16 +13,15 @@ import json
 import statistics
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from bench_models import PRECISIONS, RATE
 from contenders import Process, describe_machine, ratio, take_turns
-from our_update import OurUpdate
+from our_update import Case, OurUpdate
 from torch import Tensor
 
 from speechssl.config import PretrainConfig
-from speechssl.config.reading import parse
 from speechssl.data.batches import Batch
 from speechssl.objectives.build import build_objective, units_config
 from speechssl.tasks.pretraining import PretrainTask
@@ -45,22 +44,6 @@ TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Configuration and what differs from it."""
 STREAMS = 2
-
-
-class Case(NamedTuple):
-    """An update of a task."""
-
-    options: tuple[str, ...]
-    """As of `speechssl pretrain`."""
-    batch: int
-    """Utterances of a micro-batch."""
-    seconds: float
-    """Length of each."""
-
-    @property
-    def config(self) -> PretrainConfig:
-        """Of the run."""
-        return parse(PretrainConfig, list(self.options))
 
 
 class Ours(OurUpdate):

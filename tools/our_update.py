@@ -1,18 +1,35 @@
 """An update by the loop's own functions, as benchmarks time it."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench_models import RATE
 from torch import Tensor
 
 from speechssl.config import FinetuneConfig, PretrainConfig
+from speechssl.config.reading import parse
 from speechssl.data.batches import Batch
 from speechssl.training.loop import Trainer
 from speechssl.training.meter import Meter
 from speechssl.training.processes import make_fabric
 from speechssl.training.resume import RunData
 from speechssl.training.task import Task
+
+
+class Case(NamedTuple):
+    """An update under some options."""
+
+    options: tuple[str, ...]
+    """As of `speechssl pretrain`."""
+    batch: int
+    """Utterances of a micro-batch."""
+    seconds: float
+    """Length of each."""
+
+    @property
+    def config(self) -> PretrainConfig:
+        """Of the run."""
+        return parse(PretrainConfig, list(self.options))
 
 
 class OurUpdate:

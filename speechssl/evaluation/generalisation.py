@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechssl.evaluation.intervals import WordCounts, by_unit, common_units, resampled_sums, t_margin
+from speechssl.evaluation.intervals import Estimate, WordCounts, by_unit, common_units, resampled_sums, t_margin
 
 BOOTSTRAP_SAMPLES = 10_000
 
@@ -23,14 +23,6 @@ class Arm(NamedTuple):
 
     reference: Sequence[WordCounts]
     condition: Sequence[WordCounts]
-
-
-class Estimate(NamedTuple):
-    """A figure with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Loss(NamedTuple):

@@ -40,6 +40,14 @@ class WordCounts:
     """Digest of ids and references."""
 
 
+class Estimate(NamedTuple):
+    """A figure with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Interval(NamedTuple):
     """95% interval of a word error rate."""
 

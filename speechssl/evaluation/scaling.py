@@ -15,7 +15,7 @@ from scipy.special import ndtri, stdtrit
 
 from speechssl.errors import DataError
 from speechssl.evaluation.curves import Amount, mean_counts
-from speechssl.evaluation.intervals import UPPER, WordCounts, by_unit, common_units, resampled_sums
+from speechssl.evaluation.intervals import UPPER, Estimate, WordCounts, by_unit, common_units, resampled_sums
 
 MIN_AMOUNTS = 3
 """A line through two amounts fits whatever they are."""
@@ -51,14 +51,6 @@ class PowerLaw(NamedTuple):
     def rate(self, x: np.ndarray) -> np.ndarray:
         """Error rates, shares, at amounts, both (N,)."""
         return self.floor + self.scale * (np.asarray(x, dtype=float) / self.unit) ** -self.exponent
-
-
-class Estimate(NamedTuple):
-    """A figure and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Foretold(NamedTuple):

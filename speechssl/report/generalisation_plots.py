@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from speechssl.evaluation.generalisation import Estimate
+from speechssl.evaluation.intervals import Estimate
 from speechssl.report.axes import save, tidy
 from speechssl.report.generalisation import Compared
 from speechssl.report.plots import COLOURS, OTHER_COLOUR

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from speechssl.evaluation.generalisation import Estimate
+from speechssl.evaluation.intervals import Estimate
 from speechssl.report.generalisation import Compared, Conditions, Elsewhere
 from speechssl.report.results import SCRATCH
 from speechssl.report.tables import PLATEAU, change
@@ -122,6 +122,6 @@ def _how_measured(compared: Sequence[Compared]) -> list[str]:
         "points more, times: difference and ratio of the two; beside them the same over scratch's: below 0 points, "
         "and below 1, the arm loses less; 95% over speakers, and over seeds where each arm has two",
         f"where an arm is at {PLATEAU:.0%} WER or more it recognises nothing, and is not compared; near it a low error "
-        "rate has further to grow than a high one, so that ratios favour the worse arm",
+        "rate has further to grow than a high one, so that both favour the worse arm",
     ]
     return notes + ([f"too few speakers are known, so over utterances: {', '.join(few)}"] if few else [])

@@ -20,7 +20,7 @@ COLOURS = {
     "scratch": "#8c8c8c",
     "pretrained": "#1f6fb4",
     "masked_prediction": "#1f6fb4",
-    "log_mel": "#000000",
+    "log_mel": "#0891b2",
     "contrastive": "#d97706",
     "self_distillation": "#7c3aed",
     "two_view": "#15803d",
@@ -176,10 +176,11 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
                 axes.errorbar(x, 100 * r.wer, yerr=errors, color="#222222", **style)
     if len(arms) > 2:
         patches = [Line2D([], [], color=COLOURS.get(init, OTHER_COLOUR), alpha=0.55, linewidth=6) for init in arms]
-        axes.legend(patches, arms, fontsize="small", frameon=False)
+        axes.legend(patches, arms, fontsize="small", frameon=False, loc="upper right")
     several = len({split for split, _ in groups}) > 1
     names = [f"{minutes:.0f} min" + (f", {split}" if several else "") for split, minutes in groups]
     axes.set_xticks(range(len(groups)), names)
     axes.set_xlabel("transcribed audio")
-    axes.set_ylim(bottom=0)
+    highest = max((100 * r.wer_high for r in records), default=1.0)
+    axes.set_ylim(0, highest * (1.05 if len(arms) <= 2 else 1.1 + 0.08 * len(arms)))  # room for the legend
     tidy(axes, "word error rate (%), 95% intervals")

@@ -6,7 +6,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Estimate, Foretold
+from speechssl.evaluation.intervals import Estimate
+from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Foretold
 from speechssl.report.scaling import Scaling, name_amount
 from speechssl.report.tables import change
 

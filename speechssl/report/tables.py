@@ -8,7 +8,7 @@ from rich.table import Table
 
 from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
 from speechssl.report.lone_run import LoneRun, courses
-from speechssl.report.results import Comparison, Evaluated
+from speechssl.report.results import LOG_MEL, Comparison, Evaluated
 
 FIGURES = ("wer", "cer", "probe_cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
@@ -98,8 +98,9 @@ def sentence(comparison: Comparison) -> str:
     if min(comparison.wer.values()) >= PLATEAU:
         line += "; no arm has begun to recognise words, so this says nothing about pretraining: train for longer"
     elif reduction is not None:
+        cause = "leaving the transformer out" if LOG_MEL in comparison.wer else "pretraining"
         line += (
-            f"; pretraining changes the WER by {change(reduction.reduction)} "
+            f"; {cause} changes the WER by {change(reduction.reduction)} "
             f"({change(reduction.high)} to {change(reduction.low)}, {name_interval(reduction)})"
         )
     return line

@@ -83,6 +83,20 @@ def test_a_rate_that_does_not_fall_is_said_to_tell_nothing() -> None:
     assert np.mean([item.says_nothing for item in found]) > 0.85
 
 
+def test_speakers_who_differ_in_what_helps_them_make_it_less_sure() -> None:
+    amounts, widths = [0.1, 0.2, 0.4], []
+    words, speakers = np.full(NUM_SPEAKERS, WORDS_EACH), np.arange(NUM_SPEAKERS)
+    for spread in (0.0, 0.9):
+        helped = 1 + spread * np.where(speakers % 2, 1, -1)  # of 16, 8 and 4 errors each: the sums lie on a law
+        rows = [8 + helped * (errors - 8.0) for errors in (16, 8, 4)]
+        points = [Amount(x, [WordCounts(row, words, speakers)] * 2) for x, row in zip(amounts, rows, strict=True)]
+        exponent = foretell(points, samples=200).exponent
+        assert exponent.value == pytest.approx(1)
+        widths.append(exponent.high - exponent.low)
+    assert widths[0] < 0.02
+    assert widths[1] > 0.2
+
+
 def test_one_seed_is_less_sure_than_two() -> None:
     law, amounts = PowerLaw(0, 0.25, 0.3, 0.4), np.array([0.1, 0.2, 0.4])
     widths = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,10 +13,11 @@ import soundfile
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 LOCAL = RECIPES / "generalisation" / "local"
-sys.path.insert(0, str(LOCAL))
+sys.path[:0] = [str(LOCAL), str(RECIPES / "an4" / "local")]
 
 import conditions  # noqa: E402
 import make_conditions  # noqa: E402
+import prepare  # noqa: E402
 
 from speechssl.errors import DataError  # noqa: E402
 
@@ -121,13 +121,6 @@ def rows(path: Path) -> list[dict[str, str]]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus, its lists with held-out sentences, and its conditions."""
     folder = tmp_path_factory.mktemp("generalisation")
-    specification = importlib.util.spec_from_file_location("an4_prepare", RECIPES / "an4" / "local" / "prepare.py")
-    assert specification is not None
-    assert specification.loader is not None
-    prepare = importlib.util.module_from_spec(specification)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "an4_prepare", prepare)  # where dataclasses look for the names of types
-        specification.loader.exec_module(prepare)
     prepare.prepare(corpus(folder / "corpus"), folder / "lists", [1], seen_minutes=1.0)
     given = str(folder / "corpus")
     assert make(folder, folder / "made", "--corpus", given, "--other", f"more={given}") == 0

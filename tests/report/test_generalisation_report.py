@@ -11,11 +11,12 @@ from speechssl.config import ReportConfig
 from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.outputs import check_output_folder
+from speechssl.report.arms import REPORT_FILES
 from speechssl.report.generalisation import make_generalisation, read_conditions
 from speechssl.report.generalisation_plots import plot_generalisation
 from speechssl.report.generalisation_tables import sentences
 from speechssl.report.results import collect
-from speechssl.verbs.report import REPORT_FILES, run
+from speechssl.verbs.report import run
 
 NUM, NUM_SPEAKERS = 40, 20
 # Of 80 words: scratch 20 to 40 in noise, pretrained 10 to 30.

@@ -9,10 +9,11 @@ from made_evaluations import evaluated
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
 from speechssl.outputs import check_output_folder
+from speechssl.report.arms import REPORT_FILES
 from speechssl.report.results import collect, compare
 from speechssl.report.scaling import Scaling, make_scaling
 from speechssl.report.scaling_showing import plain_scaling, scaling_sentences
-from speechssl.verbs.report import REPORT_FILES, run
+from speechssl.verbs.report import run
 
 NUM = 200
 HOURS = (0.1, 0.2, 0.4)
