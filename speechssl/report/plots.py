@@ -88,14 +88,14 @@ def plot_perplexity(axes: Axes, logs: Logs, entries: Sequence[int]) -> None:
     if not names:
         return
     styles = [Line2D([], [], color="#444444", linestyle=LINE_STYLES[i % 4]) for i in range(len(names))]
-    groups = axes.legend(styles, [f"codebook {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=3)
+    groups = axes.legend(styles, [f"codebook {i}" for i in range(len(names))], fontsize="small", frameon=False, loc=2)
     if len(logs) > 1:
         axes.add_artist(groups)
-        axes.legend(fontsize="small", frameon=False, loc=4)
+        axes.legend(fontsize="small", frameon=False, loc=1)
     for number in sorted(set(entries)):
         axes.axhline(number, color=LIMIT_COLOUR, linestyle="--", linewidth=1)
         name_limit(axes, f"{number} entries", number)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * max(entries) if entries else None)  # legends stand above the entries
 
 
 def name_limit(axes: Axes, text: str, y: float) -> None:
