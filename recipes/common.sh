@@ -233,3 +233,29 @@ choose_arm() {
     arm+=(--output "$run" --training.seed "$1")
     [ -z "$encoder" ] || arm+=(--init "$encoder")
 }
+
+# Usage: for_every_arm COMMAND ARGUMENT... , which finds "run", "arm", "seed", "init" and "amount" set.
+for_every_arm() {
+    local seed init
+    for seed in $seeds; do
+        for amount in $labels; do
+            for init in ${arms:-$objectives}; do
+                choose_arm "$seed" "$init" "$amount"
+                "$@"
+            done
+        done
+    done
+}
+
+# Usage: evaluate_arm SET , a folder of shards and the name of the set in the report.
+evaluate_arm() {
+    speechssl evaluate "$run" --data.shards "$shards/$1" --output "$run/evaluate_$1"
+}
+
+# The last stage of every recipe. Usage: report_and_end EXP OPTION... , of speechssl report.
+report_and_end() {
+    if stage 5 "report"; then
+        speechssl report "$1" --recipe "$(basename "$recipe")" "${@:2}"
+    fi
+    printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$1"
+}

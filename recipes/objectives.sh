@@ -141,24 +141,6 @@ pretrain_objectives() {
     done
 }
 
-# Usage: for_every_arm COMMAND ARGUMENT... , which finds "run", "arm", "init" and "amount" set.
-for_every_arm() {
-    local seed init
-    for seed in $seeds; do
-        for amount in $labels; do
-            for init in ${arms:-$objectives}; do
-                choose_arm "$seed" "$init" "$amount"
-                "$@"
-            done
-        done
-    done
-}
-
 finetune_arm() {
     speechssl finetune "${arm[@]}" --train.shards "$shards/train_$amount" --dev.shards "$shards/dev"
-}
-
-# Usage: evaluate_arm SET , a folder of shards and the name of the set in the report.
-evaluate_arm() {
-    speechssl evaluate "$run" --data.shards "$shards/$1" --output "$run/evaluate_$1"
 }

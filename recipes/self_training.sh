@@ -26,14 +26,13 @@ self_training_option() {
     esac
 }
 
-# Usage: finetune_arm SEED INIT LABELS SHARDS LISTS TRAIN; shards and lists are folders with pretrain, dev and TRAIN.
+# Fine-tunes the arm of for_every_arm. Usage: finetune_arm TRAIN , a folder of "shards", and a list of "lists".
 finetune_arm() {
-    local shards=$4 lists=$5 train=$6 given pseudo teacher
-    choose_arm "$1" "$2" "$3"
+    local train=$1 given pseudo teacher
     given=(--train.shards "$shards/$train" --dev.shards "$shards/dev")
     if [ -n "$self_training" ]; then
-        teacher=$exp/seed$1/teacher_$2_$3
-        pseudo=$exp/seed$1/pseudo_labels_$2_$3
+        teacher=$exp/seed$seed/teacher_${init}_$amount
+        pseudo=$exp/seed$seed/pseudo_labels_${init}_$amount
         speechssl finetune "${arm[@]}" --output "$teacher" "${given[@]}" # the last of two equal options counts
         "$PYTHON" "$recipe/../pseudo_labels.py" "$teacher" "$lists/pretrain.tsv" "$lists/dev.tsv" "$lists/$train.tsv" \
             "$pseudo" --max-wer "$self_training"

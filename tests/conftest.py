@@ -19,7 +19,7 @@ from shell import Run, write_project
 from speechssl.config import ShardConfig
 from speechssl.verbs import shard as ingest
 
-pytest_plugins = ["accounts", "distribution", "remote_site", "shards_to_verify", "small_chain"]
+pytest_plugins = ["accounts", "distribution", "recipe_commands", "remote_site", "shards_to_verify", "small_chain"]
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +90,12 @@ def bin_folder(tmp_path: Path) -> Path:
     for tool in UNIX_TOOLS.split():
         (folder / tool).symlink_to(str(shutil.which(tool)))
     return folder
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A PATH without programs."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
 @pytest.fixture

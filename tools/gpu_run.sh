@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in about twenty minutes: the GPU tests, the benchmarks, and a timed pretraining of base on made audio.
+# All that needs a GPU, in about twenty minutes: the GPU tests, the benchmarks, and timed pretrainings of base on made
+# audio by contrast, by masked prediction and by self-distillation.
 #
 #     bash tools/gpu_run.sh [OUTPUT]
 #
@@ -48,20 +49,33 @@ run_all() {
     bench 120 finetune_base tools/bench_finetune.py --models base --precisions bf16 --batch 8 --seconds 10 \
         ${peer[@]+"${peer[@]}"}
     bench 120 infer_base tools/bench_infer.py --models base --precisions fp32 bf16 --seconds 10 60
-    pretrain_for_real
+    bench 300 objectives tools/bench_objectives.py --model base --batch 6 --seconds 14.6 --rounds 5
+    make_shards
+    pretrain_for_real 240 contrastive 200
+    pretrain_for_real 150 masked_prediction 100 --objective.units.fit_seconds 600
+    pretrain_for_real 150 self_distillation 100
 }
 
-# A quarter of an hour of base on made audio: throughput and the share of each update spent waiting for data.
-pretrain_for_real() {
+# Made audio as shards, and what each number of devices would make of it.
+make_shards() {
     local data=$output/data
     [ -d "$data/audio" ] || step 120 "made audio" "$python" tools/make_noise.py "$data/audio" --hours 4
     step 120 shards "$python" -m speechssl shard "$data/audio" "$data/shards"
-    printf 'model: base\n' >"$output/pretrain.yaml"
-    step 240 plan "$python" -m speechssl plan "$output/pretrain.yaml" "$data/shards" --devices 1 8 64 \
+    printf 'model: base\n' >"$output/plan.yaml"
+    step 240 plan "$python" -m speechssl plan "$output/plan.yaml" "$data/shards" --devices 1 8 64 \
         --output "$output/plan.json"
-    step 300 pretraining "$python" -m speechssl pretrain --config "$output/pretrain.yaml" --data.shards "$data/shards" \
-        --output "$output/pretrain" --data.num_streams 4 --data.num_workers 8 --training.max_updates 400 \
-        --training.checkpoint_every 400 --training.log_every 20 --health.on_failure warn
+}
+
+# Usage: pretrain_for_real SECONDS TASK UPDATES OPTION...
+# Base by one pretext task, as published: throughput and the share of each update spent waiting for data.
+pretrain_for_real() {
+    local seconds=$1 task=$2 updates=$3
+    shift 3
+    printf 'model: base\nobjective:\n  name: %s\n' "$task" >"$output/pretrain_$task.yaml"
+    step "$seconds" "pretraining, $task" "$python" -m speechssl pretrain --config "$output/pretrain_$task.yaml" \
+        --data.shards "$output/data/shards" --output "$output/pretrain_$task" --data.num_streams 4 \
+        --data.num_workers 8 --training.max_updates "$updates" --training.checkpoint_every "$updates" \
+        --training.log_every 20 --health.on_failure warn "$@"
 }
 
 run_all 2>&1 | tee "$output/log.txt"

@@ -58,7 +58,12 @@ recipe_option() {
     esac
 }
 
+finetune_amount() {
+    finetune_arm "train_$amount"
+}
+
 parse_arguments "$@"
+arms=$inits
 check_pretraining
 [ "$units" = log_mel ] || [ -z "$go_on_from" ] || usage_error "--go-on-from brings its units: no --units $units with it"
 if [ "$first_stage" -eq 0 ] && [ -z "$corpus" ]; then
@@ -99,28 +104,11 @@ if [[ " $inits " == *" pretrained "* ]] && stage 2 "pretraining, without transcr
 fi
 
 if stage 3 "fine-tuning of each arm"; then
-    for seed in $seeds; do
-        for amount in $labels; do
-            for init in $inits; do
-                finetune_arm "$seed" "$init" "$amount" "$shards" "$lists" "train_$amount"
-            done
-        done
-    done
+    for_every_arm finetune_amount
 fi
 
 if stage 4 "word error rates on the test set"; then
-    for seed in $seeds; do
-        for amount in $labels; do
-            for init in $inits; do
-                choose_arm "$seed" "$init" "$amount"
-                speechssl evaluate "$run" --data.shards "$shards/test" --output "$run/evaluate_test"
-            done
-        done
-    done
+    for_every_arm evaluate_arm test
 fi
 
-if stage 5 "report"; then
-    speechssl report "$exp" --recipe an4
-fi
-
-printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$exp"
+report_and_end "$exp"

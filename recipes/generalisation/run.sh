@@ -89,8 +89,4 @@ if stage 4 "word error rates on every set"; then
     sets=$(condition_sets)
     for_every_arm evaluate_sets
 fi
-if stage 5 "report"; then
-    speechssl report "$exp" --recipe "$(basename "$recipe")" --conditions "$conditions/conditions.json"
-fi
-
-printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$exp"
+report_and_end "$exp" --conditions "$conditions/conditions.json"

@@ -25,16 +25,18 @@ parse_arguments "$@"
 check_pretraining
 ensure_environment quickstart
 check_overrides
-corpus=$exp/data/corpus
+lists=$exp/data/corpus
+labels=5min
+arms="scratch pretrained"
 shards=$exp/data/shards
 
 if stage 0 "corpus"; then
-    "$PYTHON" "$recipe/local/make_corpus.py" "$corpus"
+    "$PYTHON" "$recipe/local/make_corpus.py" "$lists"
 fi
 
 if stage 1 "shards"; then
     for list in pretrain train dev test; do
-        speechssl shard "$corpus/$list.tsv" "$shards/$list"
+        speechssl shard "$lists/$list.tsv" "$shards/$list"
     done
 fi
 
@@ -45,24 +47,11 @@ if stage 2 "pretraining, without transcripts"; then
 fi
 
 if stage 3 "fine-tuning on five transcribed minutes, and the same from scratch"; then
-    for seed in $seeds; do
-        for init in scratch pretrained; do
-            finetune_arm "$seed" "$init" 5min "$shards" "$corpus" train
-        done
-    done
+    for_every_arm finetune_arm train
 fi
 
 if stage 4 "word error rates on the test set"; then
-    for seed in $seeds; do
-        for init in scratch pretrained; do
-            choose_arm "$seed" "$init" 5min
-            speechssl evaluate "$run" --data.shards "$shards/test" --output "$run/evaluate_test"
-        done
-    done
+    for_every_arm evaluate_arm test
 fi
 
-if stage 5 "report"; then
-    speechssl report "$exp" --recipe quickstart
-fi
-
-printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$exp"
+report_and_end "$exp"

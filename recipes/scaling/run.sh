@@ -159,8 +159,4 @@ fi
 if stage 4 "word error rates on the test set"; then
     for_every_arm evaluate_arm test
 fi
-if stage 5 "report"; then
-    speechssl report "$exp" --recipe "$(basename "$recipe")"
-fi
-
-printf '\nDone at %s; everything is in %s\n' "$(elapsed)" "$exp"
+report_and_end "$exp"

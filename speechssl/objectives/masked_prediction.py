@@ -13,12 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechssl.config import DropoutConfig, HealthConfig, MaskedPredictionConfig, ModelConfig, UnitsConfig
-from speechssl.errors import ConfigError
+from speechssl.config import DropoutConfig, HealthConfig, MaskedPredictionConfig, ModelConfig
 from speechssl.model.encoder import Encoder
 from speechssl.model.masking import equalize_mask, masked_positions, sample_channel_mask, sample_time_mask
 from speechssl.objectives.contrastive import gather_frames
-from speechssl.objectives.objective import PretextOutput, Symptom, at_chance, collapsed_codebooks, trivial_targets
+from speechssl.objectives.objective import (
+    PretextOutput,
+    Symptom,
+    at_chance,
+    collapsed_codebooks,
+    refuse_others,
+    trivial_targets,
+)
 from speechssl.objectives.units import Units
 
 LEAST_MASKED = 0.01
@@ -210,22 +216,15 @@ def continue_masked_prediction(
     Raises:
         ConfigError: others were asked for.
     """
-    given, default = config.units, UnitsConfig()
-    asked = [
-        (f"units.{name}", getattr(given, name), getattr(earlier.units, name), getattr(default, name))
-        for name in ("features", "layer", "clustering", "num_entries", "dim")
-    ]
-    asked.append(("cosine_dim", config.cosine_dim, earlier.cosine_dim, MaskedPredictionConfig.cosine_dim))
-    problems = [
-        f"objective.{name} is {own!r}, and {theirs!r} in the run of --init, which brings its units and heads; leave it "
-        "out"
-        for name, own, theirs, usual in asked
-        if own not in (theirs, usual)
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse_others(*map(in_the_weights, (config, earlier, MaskedPredictionConfig())))
     # Where the encoder of a layer lies now, if it was moved.
-    units = replace(earlier.units, checkpoint=given.checkpoint or earlier.units.checkpoint)
+    units = replace(earlier.units, checkpoint=config.units.checkpoint or earlier.units.checkpoint)
     is_open = config.temperature == MaskedPredictionConfig.temperature
     temperature = earlier.temperature if is_open else config.temperature
     return replace(config, units=units, cosine_dim=earlier.cosine_dim, temperature=temperature)
+
+
+def in_the_weights(config: MaskedPredictionConfig) -> dict[str, object]:
+    """What decides which weights a task has, or what they mean."""
+    names = ("features", "layer", "clustering", "num_entries", "dim")
+    return {f"units.{name}": getattr(config.units, name) for name in names} | {"cosine_dim": config.cosine_dim}

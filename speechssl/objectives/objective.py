@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from speechssl.config import HealthConfig
+from speechssl.errors import ConfigError
 from speechssl.model.encoder import Encoder
 
 _NEAR_ONE = 0.95  # accuracy that no speech gives honestly where the targets are one code
@@ -78,6 +79,26 @@ class Objective(Protocol):
 
     def symptoms(self, figures: Mapping[str, float], limits: HealthConfig) -> list[Symptom]:
         """What can be said of its health from means per target; nothing of what the figures lack."""
+
+
+def refuse_others(asked: Mapping[str, object], earlier: Mapping[str, object], usual: Mapping[str, object]) -> None:
+    """Refuse to go on with other values than the weights of ``init`` were made with; defaults count as left open.
+
+    Args:
+        asked: what decides which weights a task has, or what they mean, by its key below ``objective``.
+        earlier: the same of the run of ``init``.
+        usual: the defaults.
+
+    Raises:
+        ConfigError: names all that differs, with both values.
+    """
+    problems = [
+        f"objective.{name} is {value!r}, and {earlier[name]!r} in the run of --init, which brings its own; leave it out"
+        for name, value in asked.items()
+        if value not in (earlier[name], usual[name])
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def at_chance(figures: Mapping[str, float], limits: HealthConfig, *, text: str, advice: str) -> list[Symptom]:

@@ -14,12 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, HealthConfig, ModelConfig, SelfDistillationConfig
-from speechssl.errors import ConfigError
 from speechssl.model.encoder import Encoder, EncoderOutput
 from speechssl.model.masking import equalize_mask, masked_positions, sample_channel_mask, sample_time_mask
 from speechssl.objectives.contrastive import gather_frames
 from speechssl.objectives.masked_prediction import cross_entropies, nothing_masked, predict_units
-from speechssl.objectives.objective import PretextOutput, Symptom, at_chance, collapsed_codebooks, trivial_targets
+from speechssl.objectives.objective import (
+    PretextOutput,
+    Symptom,
+    at_chance,
+    collapsed_codebooks,
+    refuse_others,
+    trivial_targets,
+)
 from speechssl.objectives.online_codebooks import OnlineCodebooks
 from speechssl.objectives.teacher import Teacher
 from speechssl.objectives.units import Units
@@ -248,14 +254,7 @@ def continue_self_distillation(
     Raises:
         ConfigError: others were asked for.
     """
-    own, theirs, usual = (in_the_weights(task) for task in (config, earlier, SelfDistillationConfig()))
-    problems = [
-        f"objective.{name} is {value!r}, and {theirs[name]!r} in the run of --init, which brings its own; leave it out"
-        for name, value in own.items()
-        if value not in (theirs[name], usual[name])
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse_others(*map(in_the_weights, (config, earlier, SelfDistillationConfig())))
     weight = config.anchor.weight if config.anchor.weight and earlier.anchor.weight else earlier.anchor.weight
     return replace(
         config,

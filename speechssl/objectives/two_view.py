@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.config import DropoutConfig, HealthConfig, ModelConfig, TwoViewConfig
-from speechssl.errors import ConfigError
 from speechssl.model.encoder import Encoder
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
-from speechssl.objectives.objective import PretextOutput, Symptom, at_chance
+from speechssl.objectives.objective import PretextOutput, Symptom, at_chance, refuse_others
 
 LEAST_SPREAD = 0.1  # 1 is that of directions that are as far apart as they can be
 NEARLY_CHANCE = 0.98  # loss over that of equal guesses
@@ -248,11 +247,10 @@ def continue_two_view(config: TwoViewConfig, earlier: TwoViewConfig) -> TwoViewC
     Raises:
         ConfigError: another was asked for.
     """
-    problems = [
-        f"objective.{name} is {own}, and {theirs} in the run of --init, which brings its projection; leave it out"
-        for name in ("hidden_dim", "final_dim")
-        if (own := getattr(config, name)) not in (theirs := getattr(earlier, name), getattr(TwoViewConfig, name))
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse_others(*map(in_the_weights, (config, earlier, TwoViewConfig())))
     return replace(config, hidden_dim=earlier.hidden_dim, final_dim=earlier.final_dim)
+
+
+def in_the_weights(config: TwoViewConfig) -> dict[str, object]:
+    """What decides which weights a task has."""
+    return {"hidden_dim": config.hidden_dim, "final_dim": config.final_dim}

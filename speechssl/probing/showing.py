@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Picture
-from rich import box
 from rich.table import Table
 
 from speechssl.probing.results import Figure
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import new_picture, save, tidy
+from speechssl.report.tables import new_table
 
 
 class Measure(NamedTuple):
@@ -50,11 +48,8 @@ def best_of(figures: Sequence[Figure], measure: Measure) -> Figure | None:
 def make_table(figures: Sequence[Figure], title: str) -> Table:
     """A row for each measure and head, a column for each layer, the best one in bold; percent, spread over seeds."""
     layers = list(dict.fromkeys(figure.layer for figure in figures))
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("measure", no_wrap=True)
-    table.add_column("head", no_wrap=True)
-    for layer in layers:
-        table.add_column(layer.replace("_", "\n"), justify="right", no_wrap=True)
+    names = [layer.replace("_", "\n") for layer in layers]
+    table = new_table(("measure", "head", *names), left=("measure", "head"), title=title)
     for (task, name), measure in MEASURES.items():
         rows: dict[str, dict[str, Figure]] = {}
         for figure in figures:
@@ -89,8 +84,7 @@ def plot_probe(
     size = len(shown_groups) + (cka is not None)
     columns = min(4, max(size, 1))
     rows = -(-max(size, 1) // columns)
-    picture = Picture(figsize=(4.4 * columns, 3.9 * rows), layout="constrained")
-    FigureCanvasAgg(picture)
+    picture = new_picture(4.4 * columns, 3.9 * rows)
     every = picture.subplots(rows, columns, squeeze=False).flatten()
     for axes, (key, group) in zip(every, shown_groups.items(), strict=False):
         plot_measure(axes, group, MEASURES[key])

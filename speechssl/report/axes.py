@@ -11,10 +11,16 @@ from matplotlib.figure import Figure
 from speechssl.files import written_whole
 
 
+def new_picture(width: float, height: float, *, places_are_given: bool = False) -> Figure:
+    """An empty picture, in inches, whose parts are laid out by matplotlib unless their places are given."""
+    figure = Figure(figsize=(width, height), layout=None if places_are_given else "constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def eight_axes() -> tuple[Figure, Any]:
     """A picture of eight figures, and their axes, (2, 4)."""
-    figure = Figure(figsize=(17, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(17, 7.2)
     return figure, figure.subplots(2, 4)
 
 

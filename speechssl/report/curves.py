@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from speechssl.errors import DataError
 from speechssl.evaluation.curves import Amount, Needed, baseline_needs, mean_counts
 from speechssl.evaluation.intervals import wer_interval
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import new_picture, save, tidy
 from speechssl.report.plots import COLOURS, OTHER_COLOUR
 from speechssl.report.results import SCRATCH, Evaluated, order_of
 from speechssl.report.tables import PLATEAU
@@ -136,8 +134,7 @@ def name_amount(value: float, least: float, most: float) -> str:
 
 def plot_curves(curves: Sequence[Curves], recipe: str, path: Path) -> None:
     """Rates against labels, and the labels that scratch needs for the same, a row for each set, as one PNG."""
-    figure = Figure(figsize=(11, 4.4 * len(curves)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(11, 4.4 * len(curves))
     rows = figure.subplots(len(curves), 2, squeeze=False)
     for (left, right), item in zip(rows, curves, strict=True):
         plot_rates(left, item)

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from speechssl.evaluation.intervals import Estimate
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import new_picture, save, tidy
 from speechssl.report.generalisation import Compared
 from speechssl.report.plots import COLOURS, OTHER_COLOUR
 from speechssl.report.results import SCRATCH, order_of
@@ -20,8 +18,7 @@ def plot_generalisation(compared: Sequence[Compared], recipe: str, path: Path) -
     amounts = list(dict.fromkeys(item.labels_minutes for item in compared))
     kinds = list(dict.fromkeys(item.condition.family for item in compared if is_noise(item)))
     widths = [*(1.0 for _ in kinds), 2.0, 1.6]
-    figure = Figure(figsize=(4.2 * sum(widths), 6.2 * len(amounts)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(4.2 * sum(widths), 6.2 * len(amounts))
     grid = figure.subplots(len(amounts), len(widths), squeeze=False, width_ratios=widths)
     for row, minutes in zip(grid, amounts, strict=True):
         items = [item for item in compared if item.labels_minutes == minutes]

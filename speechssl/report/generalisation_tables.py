@@ -4,13 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
 
 from speechssl.evaluation.intervals import Estimate
 from speechssl.report.generalisation import Compared, Conditions, Elsewhere
 from speechssl.report.results import SCRATCH
-from speechssl.report.tables import PLATEAU, change
+from speechssl.report.tables import PLATEAU, change, new_table
 
 TITLE = "word error rates elsewhere"
 HEADER = (
@@ -88,9 +87,7 @@ def _count(estimates: Sequence[Estimate], equal: float) -> tuple[str, str]:
 
 def make_generalisation_table(recipe: str, compared: Sequence[Compared]) -> Table:
     """One row per amount of labels, condition and arm."""
-    table = Table(title=f"{recipe}: {TITLE}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("labels", *HEADER):
-        table.add_column(name, justify="left" if name in ("condition", "arm") else "right", no_wrap=True)
+    table = new_table(("labels", *HEADER), left=("condition", "arm"), title=f"{recipe}: {TITLE}")
     for item in compared:
         for row in rows_of([item]):
             table.add_row(f"{item.labels_minutes:.0f} min", *row)

@@ -7,13 +7,12 @@ import librosa
 import librosa.display
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from speechssl.ingest.shard_maker import clipped_share
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import new_picture, save, tidy
 from speechssl.report.exhibits import Exhibit
 from speechssl.report.ingest import IngestReport
 from speechssl.report.ingest_summary import headline
@@ -38,8 +37,7 @@ def plot_ingest(report: IngestReport, exhibits: Sequence[Exhibit], path: Path) -
         exhibits: samples of it to show.
         path: of the picture.
     """
-    figure = Figure(figsize=(13, 7.6))
-    FigureCanvasAgg(figure)
+    figure = new_picture(13, 7.6, places_are_given=True)
     figure.suptitle(headline(report), x=0.045, y=0.985, ha="left", fontsize="large")
     # Places are given: to let matplotlib find them takes as long as to draw everything.
     above = figure.add_gridspec(1, 2, left=0.045, right=0.985, top=0.89, bottom=0.54, wspace=0.16)

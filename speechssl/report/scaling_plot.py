@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from speechssl.evaluation.scaling import FittedLaw
-from speechssl.report.axes import save, tidy
+from speechssl.report.axes import new_picture, save, tidy
 from speechssl.report.scaling import Scaling, amount_of, name_amount
 
 MARKERS = "osD^v"
@@ -28,8 +26,7 @@ def plot_scaling(curves: Sequence[Scaling], recipe: str, path: Path) -> None:
     columns: list[str] = sorted({curve.axis for curve in curves})
     if any(point.probe_cer is not None for curve in curves for point in curve.points if curve.axis == "hours"):
         columns.append("probe")
-    figure = Figure(figsize=(6.2 * len(columns), 4.8 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(6.2 * len(columns), 4.8 * len(rows))
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for ((split, minutes), found), axes in zip(rows, grid, strict=True):
         for column, place in zip(columns, axes, strict=True):

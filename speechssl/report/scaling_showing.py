@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from speechssl.evaluation.intervals import Estimate
 from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Foretold
 from speechssl.report.scaling import Scaling, name_amount
-from speechssl.report.tables import change
+from speechssl.report.tables import change, new_table
 
 LEFT = ("set", "objective", "model or hours")
 COLUMNS = "set", "labels", *LEFT[1:], "audio", "encoder", "seeds", "WER", "interval", "probe CER"
@@ -92,11 +91,8 @@ def name_change(saved: Estimate) -> str:
 
 def scaling_table(curves: Sequence[Scaling]) -> Table:
     """One row per point of each curve."""
-    table = Table(
-        title="word error rates against untranscribed audio and model size", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    title = "word error rates against untranscribed audio and model size"
+    table = new_table(COLUMNS, left=LEFT, title=title)
     for curve in curves:
         for point in curve.points:
             table.add_row(

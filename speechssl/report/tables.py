@@ -1,6 +1,6 @@
 """Results as tables, records and sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich import box
@@ -16,11 +16,17 @@ PLATEAU = 0.99
 """Word error rate from which a model counts as not having begun to recognise."""
 
 
+def new_table(columns: Sequence[str], *, left: Collection[str], title: str | None = None) -> Table:
+    """An empty table; the columns of ``left`` hold words, the others numbers."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    return table
+
+
 def make_courses(lone: LoneRun) -> Table:
     """First, last and best of each figure, in training and on the dev set."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("set", "figure", "first", "last", "best", "at update"):
-        table.add_column(column, justify="left" if column in ("set", "figure") else "right", no_wrap=True)
+    table = new_table(("set", "figure", "first", "last", "best", "at update"), left=("set", "figure"))
     for name, lines in (("dev", lone.dev), ("train", lone.train)):
         groups = sorted({figure for line in lines for figure in line if figure.startswith("perplexity_")})
         figures = [(figure, figure not in ("wer", "cer", "probe_cer", "loss")) for figure in (*FIGURES, *groups)]
@@ -70,9 +76,8 @@ def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
     """One row per arm and seed."""
     units = sorted({record.interval_unit for record, _ in evaluated})
     title = f"{recipe}: word error rates (95% interval of each run over {' or '.join(units)})"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("init", "labels", "seed", "set", "WER", "interval", "CER", "updates", "time"):
-        table.add_column(name, justify="left" if name in ("init", "set") else "right", no_wrap=True)
+    columns = ("init", "labels", "seed", "set", "WER", "interval", "CER", "updates", "time")
+    table = new_table(columns, left=("init", "set"), title=title)
     for record, _ in evaluated:
         table.add_row(
             record.init,

@@ -35,7 +35,7 @@ from speechssl.training.meter import Meter
 from speechssl.training.non_finite import NonFinite
 from speechssl.training.optimizers import build_optimizer, learning_rate_scale
 from speechssl.training.processes import announce, is_broken_connection
-from speechssl.training.resume import RunData, check_same_run, describe_run
+from speechssl.training.resume import RunData, carry_on, check_same_run, describe_run
 from speechssl.training.run_log import SUMMARY_FILE, RunLog, show_figure
 from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
@@ -164,6 +164,7 @@ class Trainer:
         state = load_training_state(path)
         goes_on = checkpoint.update < self.training.max_updates
         check_same_run(self.config, checkpoint, now=self.fingerprint, before=state, goes_on=goes_on)
+        self.fingerprint = carry_on(self.fingerprint, state)
         load_weights(self.task.module, checkpoint.model_state, source=path)
         self.task.health.load_state_dict(state["health"])
         self.progress = Progress(checkpoint.update, state["wall_seconds"])

@@ -134,6 +134,14 @@ def check_same_run(
         say_what_is_unknown(checkpoint, now, before)
 
 
+def carry_on(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run takes down in its next checkpoints: ``now``, and of ``before`` the probe that it has left out.
+
+    The best checkpoint and what is remembered of the scores are still that probe's, and another one's do not compare.
+    """
+    return {**({"probe": before["probe"]} if "probe" in before else {}), **now}
+
+
 def field_problems(config: RunConfig, fields: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     """Fields of the configuration that differ and may not."""
     problems = []
@@ -161,7 +169,7 @@ def data_problems(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str
 
 
 def probe_problems(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """Another probe than that whose score the best checkpoint so far has; a run may take one up, or leave it."""
+    """Another probe than that whose score the best checkpoint so far has; a run may take one up, and leave it out."""
     problems = [f"probe.{name} was {was!r}, is {now['settings'][name]!r}"
                 for name, was in before["settings"].items() if was != now["settings"][name]]  # fmt: skip
     for name in ("train", "test"):

@@ -6,6 +6,8 @@ import numpy as np
 import soundfile
 
 from speechssl.audio.blocks import read_blocks
+from speechssl.audio.decoders import opened
+from speechssl.audio.findings import Finding
 
 RATE = 16000
 NUM_FRAMES = 4 * RATE + 37
@@ -38,3 +40,16 @@ def write(folder: Path, suffix: str, samples: np.ndarray, rate: int = RATE) -> P
 
 def all_blocks(path: Path, block_seconds: float = 30.0) -> np.ndarray:
     return np.concatenate(list(read_blocks(path, block_seconds)))
+
+
+def met(path: Path) -> tuple[np.ndarray, list[Finding]]:
+    """All of a file, and everything that is said of it."""
+    findings: list[Finding] = []
+    samples = np.concatenate(list(read_blocks(path, 1.0, findings=findings)))
+    with opened(path) as decoder:
+        return samples, decoder.findings + findings
+
+
+def untagged(mp3: bytes) -> bytes:
+    """An MP3 without the tag that says how long it is."""
+    return mp3.replace(b"Info", b"\0\0\0\0", 1).replace(b"Xing", b"\0\0\0\0", 1)

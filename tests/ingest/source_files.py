@@ -59,10 +59,24 @@ def ignored(found: Found) -> dict[str, int]:
     return dict(Counter(item.reason for item in found.ignored))
 
 
+def facts(found: Found) -> dict[str, tuple]:
+    """File, text and speaker by key."""
+    return {r.key: (Path(r.path).name, r.text, r.speaker) for r in found.recordings}
+
+
+def kinds(found: Found) -> list[str]:
+    return [note.kind for note in found.notes]
+
+
 def message(*where: Path | str) -> str:
     with pytest.raises(DataError) as caught:
         find(*where)
     return str(caught.value)
+
+
+def write_audio(folder: Path, *names: str) -> None:
+    for name in names:
+        write(folder / name)
 
 
 def write_tar(path: Path, samples: list[dict]) -> Path:

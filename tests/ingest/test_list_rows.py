@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from source_files import find, message, reasons, write, write_manifest
+from source_files import find, message, reasons, write, write_audio, write_manifest
 
 from speechssl.ingest.recordings import Found
-
-
-def write_audio(folder: Path, *names: str) -> None:
-    for name in names:
-        write(folder / name)
 
 
 def texts(found: Found) -> dict[str, str]:

@@ -5,51 +5,26 @@ from typing import Any
 
 import pytest
 import reference
+import small_objectives
 import torch
 import torch.nn.functional as F
 from changing import with_values
+from small_objectives import AUDIO, OBJECTIVES, draw_for, per_target, symptoms
 from torchaudio.models.wav2vec2.components import LogitGenerator
 
-from speechssl.config import (
-    ContextConfig,
-    DropoutConfig,
-    FeatureEncoderConfig,
-    HealthConfig,
-    MaskedPredictionConfig,
-    MaskingConfig,
-    ModelConfig,
-    UnitsConfig,
-)
-from speechssl.frames import num_frames
 from speechssl.objectives.masked_prediction import CosineHead, MaskedPredictionModel
-from speechssl.objectives.units import LogMelChunks, Units
-
-LAYERS = [(8, 400, 160), (8, 2, 2)]
-MODEL = ModelConfig(
-    feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS),
-    context=ContextConfig(num_layers=2, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
-)
-QUIET = DropoutConfig(hidden=0.0, attention=0.0, layer_drop=0.0)
-AUDIO = 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(1))
 
 
 def make(num_entries: list[int], **options: Any) -> MaskedPredictionModel:
-    masking = MaskingConfig(time_prob=0.5, time_length=3)
-    config = MaskedPredictionConfig(units=UnitsConfig(num_entries=num_entries, dim=4), masking=masking, **options)
-    torch.manual_seed(0)
-    units = Units(config.units, LogMelChunks(MODEL))
-    units.fit([0.1 * torch.randn(4, 32_000) for _ in range(2)], seed=0)
-    return MaskedPredictionModel(MODEL, config, QUIET, units)
-
-
-def draw_for(model: MaskedPredictionModel) -> Any:
-    return model.draw(2, num_frames(AUDIO.shape[1], LAYERS), torch.Generator().manual_seed(0), update=0)
+    values = {"units.num_entries": num_entries, **options}
+    model: MaskedPredictionModel = small_objectives.make(with_values(OBJECTIVES["masked prediction"], values))
+    return model
 
 
 @pytest.mark.parametrize("cosine_dim", [0, 6])
 def test_loss_and_gradients_agree_with_the_oracle(cosine_dim: int) -> None:
     model = make([3, 5], cosine_dim=cosine_dim, feature_penalty=0.0).double()
-    audio, draw = AUDIO.double(), draw_for(model)
+    audio, draw = AUDIO.double(), draw_for(model, AUDIO)
     output = model(audio, draw)
     context = model.encoder(audio, time_mask=draw.time_mask).context
     logits = [head(context) for head in model.heads]
@@ -68,7 +43,7 @@ def test_frames_that_are_not_masked_count_by_their_weight() -> None:
     plain = make([3], feature_penalty=0.0).double()
     weighted = make([3], feature_penalty=0.0, unmasked_weight=0.5).double()
     weighted.load_state_dict(plain.state_dict())
-    audio, draw = AUDIO.double(), draw_for(plain)
+    audio, draw = AUDIO.double(), draw_for(plain, AUDIO)
     logits = [plain.heads[0](plain.encoder(audio, time_mask=draw.time_mask).context)]
     others = reference.masked_prediction_loss(logits, plain.units(audio), ~draw.time_mask)
     torch.testing.assert_close(weighted(audio, draw).loss, plain(audio, draw).loss + 0.5 * others)
@@ -76,7 +51,7 @@ def test_frames_that_are_not_masked_count_by_their_weight() -> None:
 
 def test_targets_are_of_the_audio_before_augmentation() -> None:
     model = make([5], feature_penalty=0.0)
-    draw, noisy = draw_for(model), AUDIO + torch.randn(AUDIO.shape)
+    draw, noisy = draw_for(model, AUDIO), AUDIO + torch.randn(AUDIO.shape)
     model.heads[0].weight.data.zero_()
     model.heads[0].bias.data = torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0])
     in_first = (model.units(AUDIO)[..., 0] == 0)[draw.time_mask].sum()
@@ -102,7 +77,7 @@ def test_the_loss_of_hubert_is_that_of_torchaudio(unmasked_weight: float) -> Non
     theirs = LogitGenerator(16, 5, 6, skip_masked=False, skip_nomask=False).double()
     theirs.final_proj.load_state_dict(model.heads[0].projection.state_dict())
     theirs.label_embeddings.data = model.heads[0].embeddings.data
-    audio, draw = AUDIO.double(), draw_for(model)
+    audio, draw = AUDIO.double(), draw_for(model, AUDIO)
     encoded = model.encoder(audio, time_mask=draw.time_mask)
     # It labels every frame, masked or not, and gives logits of both kinds.
     both = theirs(encoded.context, model.units(audio)[..., 0], draw.time_mask, ~draw.time_mask)
@@ -113,16 +88,14 @@ def test_the_loss_of_hubert_is_that_of_torchaudio(unmasked_weight: float) -> Non
 
 def test_units_are_in_the_weights_and_take_no_gradient() -> None:
     model = make([3, 5])
-    model(AUDIO, draw_for(model)).loss.backward()
+    model(AUDIO, draw_for(model, AUDIO)).loss.backward()
     assert {"units.mean", "units.projection", "units.codebook_0", "units.codebook_1"} <= model.state_dict().keys()
     assert not [name for name, _ in model.named_parameters() if name.startswith("units.")]
     assert all(p.grad is not None for p in model.parameters())
 
 
 def judged(model: MaskedPredictionModel, **changes: float) -> dict[str, str]:
-    output = model(AUDIO, draw_for(model))
-    figures = {name: float(value) / max(1, output.num_targets) for name, value in output.figures.items()} | changes
-    return {item.name: item.text for item in model.symptoms(figures, HealthConfig()) if item.present}
+    return symptoms(model, per_target(model(AUDIO, draw_for(model, AUDIO))) | changes)
 
 
 def test_a_model_that_has_learned_nothing_is_at_chance() -> None:
@@ -150,7 +123,7 @@ def test_masks_that_hide_nothing_are_named() -> None:
     model = make([4])
     model.objective = with_values(model.objective, {"masking.time_prob": 0.0})
     assert "0.0% of the frames are masked" in judged(model)["nothing is masked"]
-    assert model(AUDIO, draw_for(model)).loss == 0
+    assert model(AUDIO, draw_for(model, AUDIO)).loss == 0
 
 
 def test_units_that_hardly_occur_are_named_by_their_codebook() -> None:

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 import reference
+import small_objectives
 import torch
+from changing import with_values
+from small_objectives import DISTILLATION, QUIET, draw_for, per_target, symptoms
 from torch import Tensor
 
 from speechssl.config import (
     AnchorConfig,
     ContextConfig,
     DropoutConfig,
-    FeatureEncoderConfig,
-    HealthConfig,
     MaskingConfig,
     ModelConfig,
     OnlineCodebookConfig,
@@ -22,36 +23,17 @@ from speechssl.config import (
     UnitsConfig,
 )
 from speechssl.config.limits import problems_of
-from speechssl.frames import num_frames
-from speechssl.objectives.build import build_objective
 from speechssl.objectives.online_codebooks import OnlineCodebooks
-from speechssl.objectives.self_distillation import SelfDistillationDraw, SelfDistillationModel
+from speechssl.objectives.self_distillation import SelfDistillationModel
 from speechssl.objectives.teacher import decay_at
 
-LAYERS = [(8, 400, 160), (8, 2, 2)]
-MODEL = ModelConfig(
-    feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS),
-    context=ContextConfig(num_layers=3, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
-)
-QUIET = DropoutConfig(hidden=0.0, attention=0.0, layer_drop=0.0)
-AUDIO = 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(1))
-TEACHER = TeacherConfig(decay_start=0.8, decay_end=0.9, ramp_updates=10, top_layers=2)
-SIX = OnlineCodebookConfig(num_entries=6)
+AUDIO = small_objectives.AUDIO[:2]
+MODEL = with_values(small_objectives.MODEL, {"context.num_layers": 3})  # one more than there are targets
 
 
 def make(model: ModelConfig = MODEL, dropout: DropoutConfig = QUIET, **options: Any) -> SelfDistillationModel:
-    masking = MaskingConfig(time_prob=0.5, time_length=3)
-    config = SelfDistillationConfig(**{"teacher": TEACHER, "masking": masking, "codebook": SIX, **options})
-    torch.manual_seed(0)
-    made = build_objective(model, config, dropout)
-    assert isinstance(made, SelfDistillationModel)
-    if made.units is not None:
-        made.units.fit([0.1 * torch.randn(4, 32_000) for _ in range(2)], seed=0)
-    return made.train()
-
-
-def draw_for(model: SelfDistillationModel, seed: int = 0) -> SelfDistillationDraw:
-    return model.draw(2, num_frames(AUDIO.shape[1], LAYERS), torch.Generator().manual_seed(seed), update=0)
+    made: SelfDistillationModel = small_objectives.make(with_values(DISTILLATION, options), model, dropout)
+    return made
 
 
 def said_by_teacher(model: SelfDistillationModel, audio: Tensor) -> list[Tensor]:
@@ -72,7 +54,7 @@ def said_by_teacher(model: SelfDistillationModel, audio: Tensor) -> list[Tensor]
 def test_regression_agrees_with_the_oracle(beta: float, norm_first: bool) -> None:
     context = ContextConfig(3, 16, 32, 2, norm_first, pos_conv_kernel=8, pos_conv_groups=2)
     model = make(ModelConfig(feature_encoder=MODEL.feature_encoder, context=context), smooth_l1_beta=beta).double()
-    audio, draw = AUDIO.double(), draw_for(model)
+    audio, draw = AUDIO.double(), draw_for(model, AUDIO)
     for _ in range(3):
         model.after_update(0)
     output = model(audio, draw)
@@ -106,6 +88,7 @@ def test_the_teacher_moves_as_the_oracle_says_and_shares_positions() -> None:
     for name, value in model.teacher.context.named_parameters():
         torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-12)
     assert float(model.teacher.movement) > 0
+    assert not any(parameter.requires_grad for parameter in model.teacher.parameters())
 
 
 def test_the_rate_is_a_pure_function_of_the_update() -> None:
@@ -136,7 +119,7 @@ def test_codebooks_move_as_the_oracle_says() -> None:
 
 
 def test_codebooks_stay_while_held_out_audio_is_scored() -> None:
-    books = OnlineCodebooks(1, 3, SIX)
+    books = OnlineCodebooks(1, 3, DISTILLATION.codebook)
     before = books.entries
     books.eval()(torch.randn(1, 9, 3))
     books.move()
@@ -149,7 +132,7 @@ def test_codebooks_stay_while_held_out_audio_is_scored() -> None:
 @pytest.mark.parametrize("predict_from", ["last", "same"])
 def test_codebook_loss_agrees_with_the_oracle(predict_from: str) -> None:
     model = make(targets="codebook", predict_from=predict_from).double()
-    audio, draw = AUDIO.double(), draw_for(model)
+    audio, draw = AUDIO.double(), draw_for(model, AUDIO)
     model(audio, draw)
     model.after_update(0)
     said = [reference.data2vec_target([layer]) for layer in said_by_teacher(model, audio)]
@@ -174,29 +157,10 @@ def test_codebook_loss_agrees_with_the_oracle(predict_from: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("targets", ["regression", "codebook"])
-def test_micro_batches_are_one_large_one(targets: str) -> None:
-    whole, parts = (make(targets=targets).double() for _ in range(2))
-    audio, draw = AUDIO.double(), draw_for(whole)
-    expected = whole(audio, draw)
-    expected.loss.backward()
-    for row in range(2):
-        part = SelfDistillationDraw(draw.time_mask[row : row + 1], draw.positions[row : row + 1], None)
-        parts(audio[row : row + 1], part).loss.backward()
-    for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):
-        assert (a.grad is None) == (b.grad is None) == name.startswith("teacher.")
-        if a.grad is not None:
-            torch.testing.assert_close(b.grad, a.grad, rtol=1e-8, atol=1e-12, msg=name)
-    for model in (whole, parts):
-        model.after_update(0)
-    for (name, a), b in zip(whole.named_buffers(), parts.buffers(), strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12, msg=name)
-
-
 def test_the_teacher_hears_clean_audio_without_masks_and_noise() -> None:
     noisy = AUDIO + 0.3 * torch.randn(AUDIO.shape)
     model = make(dropout=DropoutConfig(hidden=0.5, attention=0.5, layer_drop=0.5))
-    draw = draw_for(model)
+    draw = draw_for(model, AUDIO)
     plain, denoising, deaf = (
         model(heard, draw, clean=clean).figures["target_deviation"]
         for heard, clean in ((AUDIO, None), (noisy, AUDIO), (noisy, None))
@@ -209,32 +173,10 @@ def test_the_teacher_hears_clean_audio_without_masks_and_noise() -> None:
     torch.testing.assert_close(targets, reference.data2vec_target(said_by_teacher(model, AUDIO)), rtol=1e-3, atol=1e-3)
 
 
-def test_teacher_and_codebooks_are_in_the_weights() -> None:
-    model = make(targets="codebook")
-    state = model.state_dict()
-    assert {"teacher.context.blocks.2.ffn_out.weight", "teacher.movement", "codebooks.sums"} <= state.keys()
-    model(AUDIO, draw_for(model))
-    model.after_update(0)
-    other = make(targets="codebook")
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(other(AUDIO, draw_for(other)).loss, model(AUDIO, draw_for(model)).loss)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("targets", ["regression", "codebook"])
-def test_the_forward_pass_is_one_graph(targets: str) -> None:
-    model = make(targets=targets)
-    torch._dynamo.reset()
-    with torch.autocast("cpu", torch.bfloat16):
-        found = torch._dynamo.explain(model)(AUDIO, draw_for(model))
-    assert (found.graph_count, found.graph_break_count) == (1, 0), [reason.reason for reason in found.break_reasons]
-    assert model.codebooks is None or model.codebooks.seen is not None
-
-
 def test_an_anchor_adds_masked_prediction_over_the_same_pass() -> None:
     anchor = AnchorConfig(weight=0.5, units=UnitsConfig(num_entries=[3, 5], dim=4))
     model = make(anchor=anchor, targets="codebook").double()
-    audio, draw = AUDIO.double(), draw_for(model)
+    audio, draw = AUDIO.double(), draw_for(model, AUDIO)
     passes: list[int] = []
     hook = model.encoder.register_forward_hook(lambda *_: passes.append(1))
     output = model(audio, draw)
@@ -251,16 +193,14 @@ def test_an_anchor_adds_masked_prediction_over_the_same_pass() -> None:
 
 
 def judged(model: SelfDistillationModel) -> set[str]:
-    output = model(AUDIO, draw_for(model))
-    figures = {name: float(value) / max(1, output.num_targets) for name, value in output.figures.items()}
-    limits = HealthConfig(min_accuracy_over_chance=1.3)
-    return {item.name for item in model.symptoms(figures, limits) if item.present}
+    found = per_target(model(AUDIO, draw_for(model, AUDIO)))
+    return set(symptoms(model, found, min_accuracy_over_chance=1.3))
 
 
 def learn(model: SelfDistillationModel, updates: int, rate: float = 3e-3) -> SelfDistillationModel:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate, betas=(0.9, 0.98))
     for update in range(updates):
-        output = model(AUDIO, draw_for(model, seed=update))
+        output = model(AUDIO, draw_for(model, AUDIO, seed=update))
         optimizer.zero_grad()
         (output.loss / output.num_targets).backward()
         optimizer.step()
@@ -302,7 +242,7 @@ def test_entries_that_no_frame_reaches_are_named() -> None:
 def test_masks_that_hide_nothing_are_named() -> None:
     model = make(masking=MaskingConfig(time_prob=0.0))
     assert "nothing is masked" in judged(model)
-    assert model(AUDIO, draw_for(model)).loss == 0
+    assert model(AUDIO, draw_for(model, AUDIO)).loss == 0
 
 
 def test_what_cannot_work_is_named() -> None:

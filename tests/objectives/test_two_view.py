@@ -5,46 +5,29 @@ from typing import Any
 
 import pytest
 import reference
+import small_objectives
 import torch
+from changing import with_values
+from small_objectives import OBJECTIVES, draw_for, per_target, symptoms
 from torch import Tensor
 
-from speechssl.config import (
-    ContextConfig,
-    DropoutConfig,
-    FeatureEncoderConfig,
-    HealthConfig,
-    MaskingConfig,
-    ModelConfig,
-    TwoViewConfig,
-)
+from speechssl.config import MaskingConfig, TwoViewConfig
 from speechssl.errors import ConfigError
-from speechssl.frames import num_frames
 from speechssl.objectives.two_view import TwoViewModel, UpdateViews, continue_two_view, pool
 
-LAYERS = [(8, 400, 160), (8, 2, 2)]
-MODEL = ModelConfig(
-    feature_encoder=FeatureEncoderConfig(conv_layers=LAYERS),
-    context=ContextConfig(num_layers=2, dim=16, ffn_dim=32, num_heads=2, pos_conv_kernel=8, pos_conv_groups=2),
-)
-QUIET = DropoutConfig(hidden=0.0, attention=0.0, layer_drop=0.0)
 RECORDINGS = [7, 3, 7, 9]
 AUDIO = 0.1 * torch.randn(2, len(RECORDINGS), 8_000, generator=torch.Generator().manual_seed(1))
-LIMITS = HealthConfig()
 
 
 def make(**options: Any) -> TwoViewModel:
-    torch.manual_seed(0)
-    return TwoViewModel(MODEL, TwoViewConfig(hidden_dim=12, final_dim=6, **options), QUIET)
-
-
-def draw_for(model: TwoViewModel, rows: int) -> Any:
-    return model.draw(rows, num_frames(AUDIO.shape[-1], LAYERS), torch.Generator().manual_seed(0), update=0)
+    model: TwoViewModel = small_objectives.make(with_values(OBJECTIVES["two views"], options))
+    return model
 
 
 def run(model: TwoViewModel, pairs: slice = slice(None), audio: Tensor = AUDIO, **options: Any) -> Any:
     chosen = audio[:, pairs].flatten(0, 1).to(model.encoder.mask_embedding.dtype)
     recordings = torch.tensor(RECORDINGS[pairs])
-    return model(chosen, draw_for(model, len(chosen)), recordings=recordings, **options)
+    return model(chosen, draw_for(model, chosen), recordings=recordings, **options)
 
 
 def gradients(model: TwoViewModel, loss: Tensor) -> list[Tensor]:
@@ -52,19 +35,15 @@ def gradients(model: TwoViewModel, loss: Tensor) -> list[Tensor]:
     return [torch.zeros(()) if gradient is None else gradient for gradient in found]
 
 
-def per_target(output: Any) -> dict[str, float]:
-    return {name: float(value) / output.num_targets for name, value in output.figures.items()}
-
-
 def names(model: TwoViewModel, figures: dict[str, float]) -> set[str]:
-    return {symptom.name for symptom in model.symptoms(figures, LIMITS) if symptom.present}
+    return set(symptoms(model, figures))
 
 
 def test_loss_and_gradients_agree_with_the_oracle() -> None:
     model = make(temperature=0.3).double()
     output = run(model)
     rows = AUDIO.double().flatten(0, 1)
-    context = model.encoder(rows, time_mask=draw_for(model, len(rows)).time_mask).context
+    context = model.encoder(rows, time_mask=draw_for(model, rows).time_mask).context
     views = model.projection(pool(context)).unflatten(0, (2, -1))
     expected = reference.two_view_loss(views, RECORDINGS, 0.3)
     torch.testing.assert_close(output.loss, expected, rtol=1e-10, atol=0)
@@ -101,8 +80,8 @@ def test_pooled_frames_are_their_mean_and_deviation() -> None:
 
 
 def test_masks_hide_frames_of_either_view() -> None:
-    assert not draw_for(make(), 8).time_mask.any()
-    mask = draw_for(make(masking=MaskingConfig(time_prob=0.5, time_length=3)), 8).time_mask
+    assert not draw_for(make(), AUDIO.flatten(0, 1)).time_mask.any()
+    mask = draw_for(make(masking=MaskingConfig(time_prob=0.5, time_length=3)), AUDIO.flatten(0, 1)).time_mask
     assert mask.any(1).all()
     assert not torch.equal(mask[:4], mask[4:])
 

@@ -94,6 +94,13 @@ def train(argv: list[str], ranks: int = 1, strategy: str = "auto") -> str:
     return ended.text
 
 
+def refused(argv: list[str]) -> str:
+    """What a command prints that is refused, in one line."""
+    ended = run_ranks(argv, 1)
+    assert ended.statuses == [2], ended.text
+    return " ".join(ended.text.split())
+
+
 def run_as_user(argv: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command as a user starts it; Fabric starts the processes beyond the first."""
     return subprocess.run([*SPEECHSSL, *argv], capture_output=True, text=True, timeout=180, check=False)

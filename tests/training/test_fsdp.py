@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from forked_ranks import run_ranks
+from objective_runs import TASKS, straight_run
 from small_runs import (
     CONSTANT,
     FINETUNE,
@@ -28,23 +29,10 @@ from speechssl.model.context import ContextNetwork
 from speechssl.training.processes import ReplicatedStrategy, build_strategy
 from speechssl.training.sharding import ShardedStrategy, SharedLayerDrop
 
-SCORED = changed(SKIPPING, dev={"max_batch_seconds": 8})
+SCORED = TASKS["contrastive"]
 TUNED = changed(FINETUNE, dropout={"layer_drop": 0.6}, freeze_context_updates=3, schedule=CONSTANT)
 
 CONTEXT = ContextConfig(num_layers=6, dim=8, ffn_dim=8, num_heads=2, pos_conv_kernel=4, pos_conv_groups=2)
-
-
-@pytest.fixture(scope="module")
-def pretrained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pretraining run of one process."""
-    output = tmp_path_factory.mktemp("one") / "run"
-    train(command("pretrain", SCORED, output, shards))
-    return output
-
-
-def test_shards_learn_what_one_process_does(shards: Path, pretrained: Path, tmp_path: Path) -> None:
-    train(command("pretrain", SCORED, tmp_path / "run", shards), ranks=2, strategy="fsdp")
-    check_same_learning(pretrained, tmp_path / "run")
 
 
 def train_in_parts(shards: Path, output: Path, parts: Iterable[tuple[int, int, str]]) -> None:
@@ -55,13 +43,13 @@ def train_in_parts(shards: Path, output: Path, parts: Iterable[tuple[int, int, s
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_spread_in_another_way(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_spread_in_another_way(shards: Path, tmp_path: Path) -> None:
     train_in_parts(shards, tmp_path / "run", [(2, 2, "ddp"), (4, 2, "fsdp"), (6, 1, "auto")])
-    check_same_checkpoint(pretrained, tmp_path / "run")
+    check_same_checkpoint(straight_run("contrastive", shards), tmp_path / "run")
 
 
-def test_shards_are_finetuned_as_one_process_does(shards: Path, pretrained: Path, tmp_path: Path) -> None:
-    init = ("--init", str(pretrained))
+def test_shards_are_finetuned_as_one_process_does(shards: Path, tmp_path: Path) -> None:
+    init = ("--init", str(straight_run("contrastive", shards)))
     train(command("finetune", TUNED, tmp_path / "one", shards, *init))
     # Interrupted while the encoder is frozen and has no optimiser state.
     for updates in ("3", "6"):
@@ -149,21 +137,24 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_shards_of_any_number_learn_what_one_process_does(
-    shards: Path, pretrained: Path, tmp_path: Path, variant: str, ranks: int
+    shards: Path, tmp_path: Path, variant: str, ranks: int
 ) -> None:
     verb, options = VARIANTS[variant]
     if verb == "pretrain":
         config = changed(SCORED, data={"num_streams": 6})
     else:
         config = changed(TUNED, train={"num_streams": 6})
-        config |= {"model": SCORED["model"]} if variant == "from scratch" else {"init": str(pretrained)}
+        if variant == "from scratch":
+            config["model"] = SCORED["model"]
+        else:
+            config["init"] = str(straight_run("contrastive", shards))
     train(command(verb, config, tmp_path / "one", shards, *options))
     train(command(verb, config, tmp_path / "shards", shards, *options), ranks=ranks, strategy="fsdp")
     check_same_learning(tmp_path / "one", tmp_path / "shards")
 
 
 @pytest.mark.slow
-def test_a_run_that_changes_its_strategy_at_every_checkpoint(shards: Path, pretrained: Path, tmp_path: Path) -> None:
+def test_a_run_that_changes_its_strategy_at_every_checkpoint(shards: Path, tmp_path: Path) -> None:
     spreads = ((2, "fsdp"), (1, "auto"), (4, "fsdp"), (2, "ddp"), (2, "fsdp"), (4, "ddp"))
     train_in_parts(shards, tmp_path / "run", [(i, *how) for i, how in enumerate(spreads, start=1)])
-    check_same_checkpoint(pretrained, tmp_path / "run")
+    check_same_checkpoint(straight_run("contrastive", shards), tmp_path / "run")

@@ -1,63 +1,37 @@
-"""Masked prediction from end to end: units fitted once, the same on any number of processes, kept by a resumed run."""
+"""Masked prediction from end to end: where its units come from, who keeps them, and what is refused."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from forked_ranks import run_ranks
+from objective_runs import TASKS, UNITS, straight_run
 from small_runs import (
-    CONSTANT,
     PRETRAIN,
     changed,
     check_same_learning,
     command,
     newest,
     newest_weights,
-    run_as_user,
+    refused,
     shards_of_which_the_second_rank_fails,
     train,
 )
 
 from speechssl.training.checkpoints import load_checkpoint
 
-UNITS = {"num_entries": [3, 5], "dim": 6}
-OBJECTIVE = {
-    "objective": {
-        "name": "masked_prediction",
-        "units": UNITS,
-        "masking": {"time_prob": 0.5, "time_length": 3},
-    }
-}
-CONFIG = changed({**PRETRAIN, **OBJECTIVE}, data={"num_streams": 2}, schedule=CONSTANT)
+CONFIG = TASKS["masked_prediction"]
 
 
-@pytest.fixture(scope="module")
-def one(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def one(shards: Path) -> Path:
     """A run of one process."""
-    output = tmp_path_factory.mktemp("masked") / "one"
-    train(command("pretrain", CONFIG, output, shards))
-    return output
+    return straight_run("masked_prediction", shards)
 
 
 def units_of(run: Path) -> dict[str, torch.Tensor]:
     return {name: value for name, value in newest_weights(run).items() if name.startswith("units.")}
-
-
-def test_two_processes_have_the_units_of_one_and_learn_the_same(shards: Path, one: Path, tmp_path: Path) -> None:
-    text = train(command("pretrain", CONFIG, tmp_path / "two", shards), ranks=2)
-    assert text.count("fitting 3 and 5 units") == 1
-    check_same_learning(one, tmp_path / "two")
-
-
-def test_a_resumed_run_ends_bit_equal_and_keeps_its_units(shards: Path, one: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(command("pretrain", CONFIG, run, shards, "--training.max_updates", "3"))
-    before = units_of(run)
-    text = train(command("pretrain", CONFIG, run, shards))
-    assert "fitting" not in text
-    for name, value in newest_weights(one).items():
-        assert torch.equal(newest_weights(run)[name], value), name
-    assert all(torch.equal(value, before[name]) for name, value in units_of(run).items())
 
 
 def test_units_of_a_layer_of_an_earlier_run_are_all_that_a_run_needs_of_it(
@@ -90,12 +64,11 @@ def test_units_of_cepstra_are_the_same_on_two_processes(shards: Path, tmp_path: 
 
 def test_a_layer_that_is_not_there_is_named(shards: Path, one: Path, tmp_path: Path) -> None:
     config = changed(CONFIG, objective={"units": {"features": "layer", "checkpoint": str(one), "layer": 3}})
-    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards))
-    assert ended.returncode == 2
-    assert "objective.units.layer is 3" in ended.stderr
+    assert "objective.units.layer is 3" in refused(command("pretrain", config, tmp_path / "run", shards))
     config = changed(CONFIG, objective={"units": {"features": "layer"}})
-    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards))
-    assert "give --objective.units.checkpoint RUN and --objective.units.layer" in " ".join(ended.stderr.split())
+    assert "give --objective.units.checkpoint RUN and --objective.units.layer" in refused(
+        command("pretrain", config, tmp_path / "run", shards)
+    )
 
 
 def test_a_run_goes_on_elsewhere_with_its_units(shards: Path, one: Path, tmp_path: Path) -> None:
@@ -106,25 +79,24 @@ def test_a_run_goes_on_elsewhere_with_its_units(shards: Path, one: Path, tmp_pat
 
 
 def test_another_task_does_not_go_on_from_it(shards: Path, one: Path, tmp_path: Path) -> None:
-    ended = run_as_user(command("pretrain", PRETRAIN, tmp_path / "run", shards, "--init", str(one)))
-    assert ended.returncode == 2
-    message = " ".join(ended.stderr.split())
-    assert "was pretrained by masked_prediction, and objective.name is contrastive" in message
+    assert "was pretrained by masked_prediction, and objective.name is contrastive" in refused(
+        command("pretrain", PRETRAIN, tmp_path / "run", shards, "--init", str(one))
+    )
 
 
 def test_its_encoder_is_fine_tuned_and_exported(shards: Path, one: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the transformers package (speechssl[interop])")
-    ended = run_as_user(["export", str(one), str(tmp_path / "hf"), "--to", "huggingface"])
-    assert ended.returncode == 0, ended.stderr
-    assert "other frameworks have no masked_prediction" in ended.stdout
+    ended = run_ranks(["export", str(one), str(tmp_path / "hf"), "--to", "huggingface"], 1)
+    assert ended.statuses == [0], ended.text
+    assert "other frameworks have no masked_prediction" in ended.text
     assert load_checkpoint(newest(one)).config["objective"]["name"] == "masked_prediction"
 
 
 def test_other_units_than_those_of_init_are_refused(shards: Path, one: Path, tmp_path: Path) -> None:
     config = changed(CONFIG, objective={"units": {"num_entries": [4], "dim": 6}})
-    ended = run_as_user(command("pretrain", config, tmp_path / "run", shards, "--init", str(one)))
-    assert ended.returncode == 2
-    assert "objective.units.num_entries is [4], and [3, 5] in the run of --init" in " ".join(ended.stderr.split())
+    assert "objective.units.num_entries is [4], and [3, 5] in the run of --init" in refused(
+        command("pretrain", config, tmp_path / "run", shards, "--init", str(one))
+    )
 
 
 def test_units_are_fitted_around_damaged_samples_that_a_run_admits(tmp_path: Path) -> None:

@@ -201,6 +201,18 @@ def test_another_probe_is_refused_and_none_is_not(shards: Path, probed_run: Path
     pretrain.run(with_values(config, {"probe": TrainingProbeConfig()}))
 
 
+def test_a_probe_that_is_left_out_for_a_while_is_still_the_only_one(shards: Path, tmp_path: Path) -> None:
+    """The best checkpoint and what is remembered of the scores are still its own."""
+    config = with_values(probe_config(shards, tmp_path / "run", max_updates=4), {"training.keep_checkpoints": 3})
+    pretrain.run(config)
+    set_back(config.output)
+    pretrain.run(with_values(config, {"probe": TrainingProbeConfig()}))
+    assert [update for update, _ in probes(config.output)] == [2], "update 4 was written without a probe"
+    with pytest.raises(ConfigError, match=r"probe\.seconds was 8\.0, is 9\.0"):
+        pretrain.run(with_values(config, {"probe.seconds": 9.0}))
+    pretrain.run(config)
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [

@@ -46,12 +46,6 @@ def one(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_two_processes_learn_what_one_does(shards: Path, one: Path, tmp_path: Path) -> None:
-    text = train(command("pretrain", SCORED, tmp_path / "two", shards), ranks=2)
-    assert text.count("2 process(es)") == 1
-    check_same_learning(one, tmp_path / "two")
-
-
 def test_tasks_of_srun_on_two_machines_are_one_run(shards: Path, one: Path, tmp_path: Path) -> None:
     ended = run_ranks(
         command("pretrain", SCORED, tmp_path / "two", shards, "--training.devices", "auto"), 2, launcher=as_srun
