@@ -17,6 +17,15 @@ EVALUATION_FILES = {
 }
 """Files of an evaluation, and how to know those of an earlier one."""
 
+SCORE_FILE = "score.json"
+UTTERANCES_FILES = ("utterances.jsonl", "other_utterances.jsonl")
+"""Of one system and of another."""
+SCORE_FILES = {
+    SCORE_FILE: has_json("systems", "notes"),
+    **dict.fromkeys(UTTERANCES_FILES, has_json_lines("id", "reference", "hypothesis", "substitutions")),
+}
+"""Files of a score, likewise."""
+
 
 class Utterance(NamedTuple):
     """One line of ``hypotheses.jsonl``."""
