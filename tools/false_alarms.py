@@ -51,7 +51,7 @@ def draw(rng: np.random.Generator, num_speakers: int, taste: float) -> Sides:
             before = wrong[:, place - 1] if place else np.zeros(len(speakers), bool)
             wrong[:, place] = rng.random(len(speakers)) < rates * np.where(before, AGAIN, 1)
         sides.append(align(references, [hypothesis(row, rng) for row in wrong]))
-    return Sides(*sides, [f"s{i}" for i in speakers])
+    return Sides(sides[0], sides[1], [f"s{i}" for i in speakers])
 
 
 def hypothesis(wrong: np.ndarray, rng: np.random.Generator) -> str:

@@ -26,7 +26,8 @@ class EvaluateConfig(Section):
     data: EvaluationSetConfig
     """Transcribed audio."""
     output: Path
-    """Folder for hypotheses.jsonl and metrics.json; an evaluation of the same weights and data in it is left alone."""
+    """Folder for hypotheses.jsonl, score.json (rates by speaker, language and length, confusions, the worst utterances)
+    and metrics.json; an evaluation of the same weights and data in it is left alone."""
     bootstrap_samples: Size = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
     decoding: GreedyConfig = GreedyConfig()
