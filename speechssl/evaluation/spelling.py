@@ -9,6 +9,8 @@ from speechssl.text.normalisation import Case, clean_text, normalize_text
 
 MUCH = 0.1
 """Share of the errors from which it is said."""
+LONG_WORD = 12
+"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 def prepare(texts: Mapping[str, str], case: Case) -> dict[str, str]:
@@ -46,6 +48,15 @@ def differences_of_spelling(references: Mapping[str, str], hypotheses: Mapping[s
             "take it out of both sides, or leave it in both"
         )
     return found
+
+
+def words_without_spaces(references: Mapping[str, str]) -> list[str]:
+    """What is said of references whose words are whole clauses, as in Chinese, Japanese or Thai."""
+    words = [word for text in references.values() for word in text.split()]
+    mean = sum(map(len, words)) / max(len(words), 1)
+    if mean <= LONG_WORD:
+        return []
+    return [f"the words of the references have {mean:.0f} characters on average: without spaces, go by the CER"]
 
 
 def _num_errors(references: Sequence[str], hypotheses: Sequence[str], change: Callable[[str], str]) -> int:

@@ -10,7 +10,7 @@ from speechssl.evaluation.comparison import Difference, SegmentTest, matched_pai
 from speechssl.evaluation.confusions import Confusions, Worst, find_confusions, find_worst
 from speechssl.evaluation.error_rates import ErrorRates, ScoredSet, align_set, rates_of_set
 from speechssl.evaluation.intervals import RelativeReduction, relative_reduction
-from speechssl.evaluation.spelling import differences_of_spelling
+from speechssl.evaluation.spelling import differences_of_spelling, words_without_spaces
 
 
 class Output(NamedTuple):
@@ -87,7 +87,7 @@ def detail(
         find_confusions(scored.words),
         find_confusions(scored.characters),
         find_worst(scored),
-        differences_of_spelling(references, hypotheses, num_errors),
+        [*words_without_spaces(references), *differences_of_spelling(references, hypotheses, num_errors)],
     )
 
 

@@ -7,7 +7,7 @@ from speechssl.errors import DataError
 from speechssl.evaluation.breakdown import Breakdown, break_down, worst_first
 from speechssl.evaluation.confusions import Confusion, find_confusions, find_worst
 from speechssl.evaluation.error_rates import ScoredSet, align_set, error_rates
-from speechssl.evaluation.spelling import differences_of_spelling
+from speechssl.evaluation.spelling import differences_of_spelling, words_without_spaces
 
 NUM = 60
 
@@ -127,3 +127,10 @@ def test_errors_of_spelling_are_named(reference: str, hypothesis: str, expected:
 def test_errors_of_recognition_are_none_of_spelling() -> None:
     assert differences_of_spelling({"a": "one two"}, {"a": "six ten"}, 2) == []
     assert differences_of_spelling({"a": "one"}, {"a": "one"}, 0) == []
+
+
+def test_words_without_spaces_are_told_to_be_none() -> None:
+    assert words_without_spaces({"a": "今天天气很好我们去公园散步吧", "b": ""}) == [
+        "the words of the references have 14 characters on average: without spaces, go by the CER"
+    ]
+    assert words_without_spaces({"a": "Donaudampfschifffahrt ist ein Wort", "b": ""}) == []

@@ -12,8 +12,17 @@ from speechssl.evaluation.transcripts.gathering import Gathered, gather
 from speechssl.evaluation.transcripts.reading import read_transcripts
 from speechssl.evaluation.transcripts.spoken import Side
 
-TEXTS = {"s1-u1": "ONE TWO", "s1-u2": "", "s2-u3": "ÇOK GÜZEL", "s2-u4": "一二 三"}
-"""With silence, and letters of other scripts."""
+TEXTS = {
+    "s1-u1": "ONE TWO",
+    "s1-u2": "",
+    "s2-u3": "ÇOK GÜZEL İŞ",
+    "s2-u4": "一二 三",
+    "s3-u5": "مرحبا بالعالم",
+    "s3-u6": "สวัสดี ครับ",
+    "s4-u7": "नमस्ते क्\u200dष",
+    "s4-u8": "می\u200cخواهم (بله)",
+}
+"""With silence, letters of other scripts, joiners that change a word, and brackets."""
 STM = """;; comment
 a 1 bob 0.0 2.0 <o,f0,male> THE CAT SAT
 a 1 bob 3.0 5.0 <o,f0,male> ON THE MAT
