@@ -19,6 +19,7 @@ _KINDS: dict[str, Kind] = {
     "delete": "deletion",
     "insert": "insertion",
 }
+_HEADS = ("REF: ", "HYP: ", "     ")
 _MARKS: dict[Kind, str] = {"hit": "", "substitution": "S", "deletion": "D", "insertion": "I"}
 
 
@@ -98,12 +99,20 @@ def _edits(chunks: Sequence[jiwer.AlignmentChunk]) -> Edits:
     return Edits(counts["hit"], counts["substitution"], counts["deletion"], counts["insertion"])
 
 
-def show_aligned(aligned: Aligned) -> list[str]:
-    """Reference, output and marks of errors, a line each; columns are as wide as a terminal shows their words."""
-    rows: list[list[str]] = [["REF: "], ["HYP: "], ["     "]]
+def show_aligned(aligned: Aligned, width: int = 100) -> list[str]:
+    """Reference, output and marks of errors, a line each; columns are as wide as a terminal shows their words.
+
+    Args:
+        aligned: utterance.
+        width: of a terminal; what does not fit goes on in three more lines.
+    """
+    lines: list[str] = []
+    rows = list(_HEADS)
     for pair in aligned.pairs:
-        width = max(cell_len(pair.reference), cell_len(pair.hypothesis), 1)
-        cells = (pair.reference or "*" * width, pair.hypothesis or "*" * width, _MARKS[pair.kind])
-        for row, cell in zip(rows, cells, strict=True):
-            row.append(cell + " " * (width - cell_len(cell) + 1))
-    return ["".join(row).rstrip() for row in rows]
+        column = max(cell_len(pair.reference), cell_len(pair.hypothesis), 1)
+        if cell_len(rows[0]) + column > width and rows != list(_HEADS):
+            lines += rows
+            rows = list(_HEADS)
+        cells = (pair.reference or "*" * column, pair.hypothesis or "*" * column, _MARKS[pair.kind])
+        rows = [row + cell + " " * (column - cell_len(cell) + 1) for row, cell in zip(rows, cells, strict=True)]
+    return [line.rstrip() for line in (*lines, *rows)]

@@ -43,7 +43,7 @@ class Worst:
     errors: int
     num_words: int
     aligned: list[str]
-    """Reference, output and marks, a line each."""
+    """Reference, output and marks, a line each; three more for each piece of a long one."""
 
 
 def find_confusions(items: Sequence[Aligned]) -> Confusions:

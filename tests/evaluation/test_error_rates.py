@@ -94,6 +94,17 @@ def test_aligned_text_is_in_columns_of_any_width() -> None:
         "HYP: a one 東   two ***",
         "     I     S        D",
     ]
+    assert show_aligned(aligned, width=14) == [
+        "REF: * one",
+        "HYP: a one",
+        "     I",
+        "REF: 東京 two",
+        "HYP: 東   two",
+        "     S",
+        "REF: six",
+        "HYP: ***",
+        "     D",
+    ]
 
 
 def test_utterances_are_matched_by_id_not_by_order() -> None:
