@@ -2,7 +2,7 @@
 """How often the tests of ``speechssl score`` find a difference between two systems that are as good as each other.
 
 A made-up test set has speakers who are easier or harder for both systems, and, with "tastes", for one of them; errors
-come in runs, as those of recognisers do. A test at 5% should cry wolf in 5% of the sets. Some six minutes on one core.
+come in runs, as those of recognisers do. A test at 5% should cry wolf in 5% of the sets. Some four minutes on one core.
 
     python tools/false_alarms.py [--trials 1000]
 """

@@ -68,7 +68,8 @@ class ScoreConfig(Section):
     reference_format: Literal["auto", "json", "table", "trn", "text", "ctm", "stm"] = "auto"
     """Format of the references; "auto" goes by what is in them, "text" is an id and words."""
     hypothesis_format: Literal["auto", "json", "table", "trn", "text", "ctm", "stm"] = "auto"
-    """Format of all outputs."""
+    """Format of all outputs. Words of a CTM go to the segments of an STM by their middles, as in sclite, and to other
+    references by file and channel."""
     bootstrap_samples: Size = 10_000
     """Resamples behind intervals and p-values: of speakers if all are known, and at least 10; else of utterances."""
     show: CountOrZero = 10
