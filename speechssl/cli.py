@@ -61,6 +61,7 @@ VERBS = {
     "pretrain": Verb(config.PretrainConfig, "speechssl.verbs.pretrain", when_interrupted=_GOES_ON, trains=True),
     "finetune": Verb(config.FinetuneConfig, "speechssl.verbs.finetune", when_interrupted=_GOES_ON, trains=True),
     "evaluate": Verb(config.EvaluateConfig, "speechssl.verbs.evaluate", positionals=("checkpoint",)),
+    "score": Verb(config.ScoreConfig, "speechssl.verbs.score", positionals=("reference", "hypothesis", "other")),
     "transcribe": Verb(
         config.TranscribeConfig,
         "speechssl.verbs.transcribe",

@@ -22,6 +22,7 @@ WORK = {
     "pretrain": "speechssl.verbs.pretrain.train",
     "finetune": "speechssl.verbs.finetune.train",
     "evaluate": "speechssl.verbs.evaluate.evaluate",
+    "score": "speechssl.verbs.score.show_score",
     "transcribe": "speechssl.verbs.transcribe.transcribe",
     "probe": "speechssl.verbs.probe.score_layers",
     "embed": "speechssl.verbs.embed.write_parts",
@@ -61,6 +62,8 @@ def commands(
     """Options with which each verb begins its work."""
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16000) * 0.1) / 10, 16000)
     output, audio, data = str(tmp_path / "out"), str(tmp_path / "a.wav"), str(shards)
+    for name in ("r.trn", "h.trn"):
+        (tmp_path / name).write_text("ONE (u1)\nTWO (u2)\n")
     (tmp_path / "run.yaml").write_text("data: {num_streams: 2}\n")
     return {
         "shard": {"sources": audio, "output": output},
@@ -75,6 +78,7 @@ def commands(
             "masking.channel_length": "8",
         },
         "evaluate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
+        "score": {"reference": str(tmp_path / "r.trn"), "hypothesis": str(tmp_path / "h.trn"), "output": output},
         "transcribe": {"checkpoint": str(finetuned), "audio": audio, "accelerator": "cpu"},
         "probe": {"checkpoint": str(finetuned), "train.shards": data, "test.shards": data, "output": output},
         "embed": {"checkpoint": str(finetuned), "shards": data, "output": output, "accelerator": "cpu"},

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from speechssl.config import (
     EvaluateConfig,
     EvaluationSetConfig,
+    ScoreConfig,
     ShardConfig,
     TranscribeConfig,
 )
@@ -23,6 +24,7 @@ from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
 from speechssl.verbs import evaluate, transcribe
+from speechssl.verbs import score as verb_score
 from speechssl.verbs import shard as ingest
 
 
@@ -52,6 +54,13 @@ def test_speakers_of_the_shards_reach_the_evaluation(
     assert [line["speaker"] for line in lines] == [f"voice{i // 2}" for i in range(20)]
     assert (rates.interval_unit, rates.num_speakers) == ("speakers", 10)
     assert "95% interval over 10 speakers" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "score.json").read_text())
+    [system] = content["systems"]
+    assert set(system["breakdown"]) == {"length", "speaker"}
+    assert system["outputs"][0]["wer"] == rates.wer
+    [again] = verb_score.run(ScoreConfig(tmp_path / "out"))
+    assert again.outputs[0].rates == rates
+    assert [len(item.groups) for item in again.details.breakdowns] == [1, 10]
 
 
 def test_a_whole_evaluation_of_the_same_is_not_repeated(
@@ -86,6 +95,11 @@ def test_a_whole_evaluation_of_the_same_is_not_repeated(
     (tmp_path / "out" / "hypotheses.jsonl").unlink()
     evaluate.run(config)
     assert len(scored) == 7
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    del metrics["mer"]  # as those of earlier versions
+    (tmp_path / "out" / "metrics.json").write_text(json.dumps(metrics))
+    evaluate.run(config)
+    assert len(scored) == 8
 
 
 def test_an_evaluation_counts_every_sample_and_foreign_character(

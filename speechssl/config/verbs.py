@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from speechssl.config.limits import Amount, AmountOrZero, Count, FactorOrZero, Section, Size
+from speechssl.config.limits import Amount, AmountOrZero, Count, CountOrZero, FactorOrZero, Section, Size
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
 
 
@@ -26,7 +26,8 @@ class EvaluateConfig(Section):
     data: EvaluationSetConfig
     """Transcribed audio."""
     output: Path
-    """Folder for hypotheses.jsonl and metrics.json; an evaluation of the same weights and data in it is left alone."""
+    """Folder for hypotheses.jsonl, score.json (rates by speaker, language and length, confusions, the worst utterances)
+    and metrics.json; an evaluation of the same weights and data in it is left alone."""
     bootstrap_samples: Size = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
     decoding: GreedyConfig = GreedyConfig()
@@ -39,6 +40,40 @@ class EvaluateConfig(Section):
     def problems(self) -> Iterator[str]:
         if not self.data.shards:
             yield f"data.shards {NO_SHARDS}"
+
+
+@dataclass(frozen=True)
+class ScoreConfig(Section):
+    """Score the output of any recogniser against references, and compare two systems in pairs."""
+
+    reference: Path
+    """References: JSON lines, a table with a header (id or path, text, speaker ...), TRN, STM, Kaldi's text, or the
+    folder of an evaluation."""
+    hypothesis: list[Path] = field(default_factory=list)
+    """Outputs of a system in any of these formats or CTM; as --hypothesis FILE ... one for each of its seeds. None: the
+    references' file holds them too, as hypothesis or pred_text."""
+    other: list[Path] = field(default_factory=list)
+    """Outputs of a second system, likewise, which is compared with the first utterance by utterance."""
+    output: Path | None = None
+    """Folder for score.json, and for each system's first outputs with their errors in utterances.jsonl or
+    other_utterances.jsonl."""
+    case: Literal["keep", "lower", "upper"] = "keep"
+    """What becomes of the letters of both sides."""
+    by: list[str] = field(default_factory=list)
+    """Columns of the references to break the error rates down by, and "length" for their words; all that have few
+    values if absent."""
+    speakers: Path | None = None
+    """File with an utterance id and its speaker on each line, for references that do not tell; utt2spk beside Kaldi's
+    text is read anyway."""
+    reference_format: Literal["auto", "json", "table", "trn", "text", "ctm", "stm"] = "auto"
+    """Format of the references; "auto" goes by what is in them, "text" is an id and words."""
+    hypothesis_format: Literal["auto", "json", "table", "trn", "text", "ctm", "stm"] = "auto"
+    """Format of all outputs. Words of a CTM go to the segments of an STM by their middles, as in sclite, and to other
+    references by file and channel."""
+    bootstrap_samples: Size = 10_000
+    """Resamples behind intervals and p-values: of speakers if all are known, and at least 10; else of utterances."""
+    show: CountOrZero = 10
+    """Confusions of each kind, and groups of speakers, on the terminal; a third as many of the worst utterances."""
 
 
 @dataclass(frozen=True)

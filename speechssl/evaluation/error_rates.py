@@ -2,16 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jiwer
 import numpy as np
 
 from speechssl.errors import DataError
+from speechssl.evaluation.aligned import Aligned, Edits, align
 from speechssl.evaluation.intervals import Interval, Unit, WordCounts, num_speakers, unit_of, wer_interval
 from speechssl.text.characters import glyph
 from speechssl.text.foreign import Foreign
+
+MAX_NAMED = 10
+"""Ids that a message names."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,18 @@ class ErrorRates:
     """Lower end of the 95% interval."""
     wer_high: float
     cer: float
+    """Spaces are characters."""
+    mer: float
+    """Match error rate: errors among all that was aligned, at most 1 (Morris et al. 2004, "From WER and RIL to MER and
+    WIL")."""
+    wil: float
+    """Word information lost (ibid.): 1 less the product of the shares of reference words and of output words that are
+    hits."""
     num_utterances: int
+    num_wrong: int
+    """Utterances with an error."""
     num_words: int
+    num_characters: int
     substitutions: int
     deletions: int
     insertions: int
@@ -32,6 +47,16 @@ class ErrorRates:
     """0 unless all are known."""
     interval_unit: Unit = "utterances"
     """What was resampled for the interval."""
+
+
+class ScoredSet(NamedTuple):
+    """Utterances in order of their ids."""
+
+    ids: list[str]
+    words: list[Aligned]
+    characters: list[Aligned]
+    counts: WordCounts
+    """Of words, with speakers."""
 
 
 def error_rates(
@@ -45,54 +70,98 @@ def error_rates(
     """Score hypotheses against references of the same ids.
 
     Args:
-        references: transcript by utterance id; none may be empty.
+        references: transcript by utterance id; an empty one is silence, in which each word is an insertion.
         hypotheses: output by utterance id.
         speakers: by utterance id, of those that are known; the interval resamples speakers if all are.
         bootstrap_samples: resamples behind the interval; 0 gives an interval of no width.
         seed: of the resamples.
 
     Raises:
-        DataError: the ids differ, or a reference is empty.
+        DataError: the ids differ, or no reference has a word.
+    """
+    return rates_of_set(align_set(references, hypotheses, speakers), bootstrap_samples=bootstrap_samples, seed=seed)
+
+
+def align_set(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], speakers: Mapping[str, str] | None = None
+) -> ScoredSet:
+    """Align the utterances of a set, for all figures that are made of it.
+
+    Raises:
+        DataError: the ids differ, or no reference has a word.
     """
     ids = matched_ids(references, hypotheses)
-    reference_list = [references[i] for i in ids]
-    hypothesis_list = [hypotheses[i] for i in ids]
-    words = jiwer.process_words(reference_list, hypothesis_list)
-    characters = jiwer.process_characters(reference_list, hypothesis_list)
-    counts = count_words(references, hypotheses, speakers)
-    interval = Interval(words.wer, words.wer)
-    if bootstrap_samples:
-        interval = wer_interval(counts, bootstrap_samples, seed)
+    texts = [references[i] for i in ids], [hypotheses[i] for i in ids]
+    words = align(*texts)
+    return ScoredSet(ids, words, align(*texts, of="characters"), make_counts(ids, references, words, speakers))
+
+
+def rates_of_set(scored: ScoredSet, *, bootstrap_samples: int = 10_000, seed: int = 0) -> ErrorRates:
+    """Error rates of aligned utterances, as ``error_rates`` gives them."""
+    words, characters = sum_edits(scored.words), sum_edits(scored.characters)
+    wer = words.errors / words.in_reference
+    interval = wer_interval(scored.counts, bootstrap_samples, seed) if bootstrap_samples else Interval(wer, wer)
     return ErrorRates(
-        wer=words.wer,
+        wer=wer,
         wer_low=interval.low,
         wer_high=interval.high,
-        cer=characters.cer,
-        num_utterances=len(ids),
-        num_words=int(counts.words.sum()),
+        cer=characters.errors / characters.in_reference,
+        mer=words.errors / (words.in_reference + words.insertions),
+        wil=information_lost(words),
+        num_utterances=len(scored.ids),
+        num_wrong=sum(item.edits.errors > 0 for item in scored.words),
+        num_words=words.in_reference,
+        num_characters=characters.in_reference,
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
-        num_speakers=num_speakers(counts),
-        interval_unit=unit_of(counts),
+        num_speakers=num_speakers(scored.counts),
+        interval_unit=unit_of(scored.counts),
     )
+
+
+def sum_edits(items: Sequence[Aligned]) -> Edits:
+    """Edits of several utterances."""
+    return Edits(*(sum(column) for column in zip(*(item.edits for item in items), strict=True)))
+
+
+def information_lost(edits: Edits) -> float:
+    """Word information lost; all of it if nothing was written."""
+    written = edits.hits + edits.substitutions + edits.insertions
+    return 1 - edits.hits**2 / (edits.in_reference * written) if written else 1.0
 
 
 def matched_ids(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> list[str]:
     """Ids in order.
 
     Raises:
-        DataError: some are on one side only, or a reference is empty.
+        DataError: some are on one side only, or no reference has a word, of which there would be no rate.
     """
-    problems = [f"{i}: no hypothesis" for i in sorted(references.keys() - hypotheses.keys())]
-    problems += [f"{i}: no reference" for i in sorted(hypotheses.keys() - references.keys())]
-    problems += [f"{i}: empty reference" for i, text in sorted(references.items()) if not text.split()]
+    problems = [
+        f"{len(ids)} of {len(known)} utterances have no {what}: {name_some(ids)}"
+        for what, known, ids in (
+            ("hypothesis", references, sorted(references.keys() - hypotheses.keys())),
+            ("reference", hypotheses, sorted(hypotheses.keys() - references.keys())),
+        )
+        if ids
+    ]
     if not references:
         problems.append("no utterances to score")
+    elif not problems and not any(text.split() for text in references.values()):
+        inserted = sum(len(text.split()) for text in hypotheses.values())
+        problems.append(
+            f"none of the {len(references)} references has a word, so there is no error rate; the outputs hold "
+            f"{inserted} words, all of them insertions"
+        )
     if problems:
-        more = f"\nand {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError("\n".join(problems[:10]) + more)
+        raise DataError("\n".join(problems))
     return sorted(references)
+
+
+def name_some(ids: Sequence[str]) -> str:
+    """The first of some ids, and how many more there are."""
+    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+    return ", ".join(ids[:MAX_NAMED]) + more
 
 
 def count_words(
@@ -100,13 +169,20 @@ def count_words(
 ) -> WordCounts:
     """Per-utterance counts, in order of id."""
     ids = matched_ids(references, hypotheses)
-    edits, words = [], []
-    for i in ids:
-        result = jiwer.process_words(references[i], hypotheses[i])
-        edits.append(result.substitutions + result.deletions + result.insertions)
-        words.append(len(references[i].split()))
+    return make_counts(ids, references, align([references[i] for i in ids], [hypotheses[i] for i in ids]), speakers)
+
+
+def make_counts(
+    ids: Sequence[str],
+    references: Mapping[str, str],
+    words: Sequence[Aligned],
+    speakers: Mapping[str, str] | None,
+) -> WordCounts:
+    """Counts of aligned utterances."""
     digest = hashlib.sha256(json.dumps([(i, references[i]) for i in ids]).encode()).hexdigest()
-    return WordCounts(np.array(edits), np.array(words), numbered([(speakers or {}).get(i) for i in ids]), digest)
+    edits = np.array([item.edits.errors for item in words])
+    lengths = np.array([item.edits.in_reference for item in words])
+    return WordCounts(edits, lengths, numbered([(speakers or {}).get(i) for i in ids]), digest)
 
 
 def numbered(speakers: list[str | None]) -> np.ndarray | None:

@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechssl.data.corpus import SampleRef
 from speechssl.data.transcribed import Transcribed
-from speechssl.evaluation.error_rates import diagnose, error_rates, respelled_wer
+from speechssl.decoding.hypothesis import Hypothesis
+from speechssl.evaluation.error_rates import diagnose, respelled_wer
 from speechssl.evaluation.scoring import Scored
 from speechssl.evaluation.stored import Utterance
+from speechssl.evaluation.system import System, detail, plain_score, score_output
 from speechssl.text.characters import show_character
 from speechssl.text.foreign import Foreign
 
@@ -19,30 +23,51 @@ class Figures(NamedTuple):
     metrics: dict[str, Any]
     utterances: list[Utterance]
     """In order of their keys."""
+    score: dict[str, Any]
+    """What the errors are, as ``speechssl score`` says it."""
 
 
-def make_figures(checked: Transcribed, scored: Scored, foreign: Foreign, *, bootstrap_samples: int) -> Figures:
+def make_figures(
+    output: Path, checked: Transcribed, scored: Scored, foreign: Foreign, *, bootstrap_samples: int
+) -> Figures:
     """Error rates with their intervals, what was not scored, and what the model cannot write of the references."""
     hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
     refs = map(checked.corpus.__getitem__, range(len(checked.corpus)))
-    speakers = {ref.key: ref.speaker for ref in refs if ref.key in scored.references and ref.speaker}
-    rates = error_rates(scored.references, hypotheses, speakers=speakers, bootstrap_samples=bootstrap_samples)
+    known = {ref.key: ref for ref in refs if ref.key in scored.references}
+    speakers = {key: ref.speaker for key, ref in known.items() if ref.speaker}
+    found = score_output(output, scored.references, hypotheses, speakers, bootstrap_samples)
+    utterances = [
+        make_utterance(ref, checked.corpus.sample_rate, scored.references[key], scored.hypotheses[key])
+        for key, ref in sorted(known.items())
+    ]
+    columns = {item.id: item.columns for item in utterances}
+    details = detail(found.scored, scored.references, hypotheses, columns)
     unusual = [reason for reason in checked.counts() if reason != "no transcript"]
     metrics = {
-        **asdict(rates),
+        **asdict(found.rates),
         "skipped": dict(Counter(scored.skipped.values())),
         "skipped_ids": sorted(scored.skipped),
         # Scored, though no model could be right.
         "unusual": {reason: checked.counts()[reason] for reason in unusual},
         "unusual_ids": {reason: checked.keys(reason) for reason in unusual},
         "characters": describe_characters(foreign, scored.references, hypotheses),
-        "warning": diagnose(scored.references, hypotheses, rates.wer, foreign),
+        "notes": details.notes,
+        "warning": diagnose(scored.references, hypotheses, found.rates.wer, foreign),
     }
-    utterances = [
-        Utterance(key, text, hypotheses[key], scored.hypotheses[key].confidence, speakers.get(key))
-        for key, text in sorted(scored.references.items())
-    ]
-    return Figures(metrics, utterances)
+    return Figures(metrics, utterances, plain_score(output, "keep", [System([found], details)], None, []))
+
+
+def make_utterance(ref: SampleRef, sample_rate: int, reference: str, hypothesis: Hypothesis) -> Utterance:
+    """A line of ``hypotheses.jsonl``."""
+    return Utterance(
+        id=ref.key,
+        reference=reference,
+        hypothesis=hypothesis.text,
+        confidence=hypothesis.confidence,
+        speaker=ref.speaker or None,
+        language=ref.language or None,
+        seconds=round(ref.num_samples / sample_rate, 3),
+    )
 
 
 def describe_characters(

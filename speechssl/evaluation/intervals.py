@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 from speechssl.errors import DataError
 
@@ -68,6 +68,8 @@ class RelativeReduction:
     num_units: int
     covers_seeds: bool
     """Whether it expects other seeds too. Without two seeds of each model their spread is not known."""
+    p_value: float
+    """Two-sided: how likely so large a reduction or increase is where there is none; of the same t as the interval."""
 
 
 def num_speakers(counts: WordCounts) -> int:
@@ -163,6 +165,7 @@ def relative_reduction(
     if covers_seeds:
         parts += [(squared_error_of_mean(arm.sum(0)), arm.shape[1] - 1) for arm in arms]
     centre = float(log_ratio(*(arm.mean(1).sum() for arm in arms)))
+    error, freedom = spread_of(parts)
     margin = t_margin(parts)
     return RelativeReduction(
         reduction=float(1 - np.exp(centre)),
@@ -171,6 +174,7 @@ def relative_reduction(
         unit=unit_of(units),
         num_units=num_units,
         covers_seeds=covers_seeds,
+        p_value=float(2 * stdtr(freedom, -abs(centre) / error)) if error else float(centre == 0),
     )
 
 
@@ -198,9 +202,14 @@ def squared_error_of_mean(edits: np.ndarray) -> float:
 
 
 def t_margin(parts: Sequence[tuple[float, int]]) -> float:
-    """Half the width of a 95% interval from a sum of variances, each with its degrees of freedom (Satterthwaite)."""
+    """Half the width of a 95% interval from a sum of variances, each with its degrees of freedom."""
+    error, freedom = spread_of(parts)
+    return float(stdtrit(freedom, UPPER) * error)
+
+
+def spread_of(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Standard error, and its degrees of freedom, from variances with theirs (Satterthwaite)."""
     total = sum(variance for variance, _ in parts)
     if total == 0:
-        return 0.0
-    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-    return float(stdtrit(freedom, UPPER) * np.sqrt(total))
+        return 0.0, 1.0
+    return float(np.sqrt(total)), total**2 / sum(variance**2 / degrees for variance, degrees in parts)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.intervals import name_units
-from speechssl.evaluation.stored import HYPOTHESES_FILE
+from speechssl.evaluation.stored import HYPOTHESES_FILE, SCORE_FILE
 from speechssl.text.foreign import times
 
 MAX_SHOWN = 5
@@ -26,13 +26,16 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
     rates = rates_of(metrics)
     units = name_units(rates.interval_unit, rates.num_speakers, rates.num_utterances)
     lines = [
-        f"WER {rates.wer:.1%} ({rates.wer_low:.1%} to {rates.wer_high:.1%}), CER {rates.cer:.1%}",
+        f"WER {rates.wer:.1%} ({rates.wer_low:.1%} to {rates.wer_high:.1%}), CER {rates.cer:.1%}, "
+        f"{rates.num_wrong / rates.num_utterances:.1%} of the utterances with an error",
         f"95% interval over {units}",
         f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
         f"{rates.deletions} deletions, {rates.insertions} insertions",
     ]
-    lines.append(f"transcripts: {output / HYPOTHESES_FILE}")
-    lines += shown_samples(metrics) + shown_characters(metrics)
+    lines.append(
+        f"transcripts: {output / HYPOTHESES_FILE}; rates by speaker and length, confusions: {output / SCORE_FILE}"
+    )
+    lines += metrics["notes"] + shown_samples(metrics) + shown_characters(metrics)
     if metrics["warning"]:
         lines.append(f"WER is about 1: {metrics['warning']}")
     if note:

@@ -1,21 +1,33 @@
-"""The files of an evaluation: ``hypotheses.jsonl``, one object per utterance, and ``metrics.json``, written last."""
+"""The files of an evaluation: ``hypotheses.jsonl``, one object per utterance, ``score.json``, what its errors are, and
+``metrics.json``, written last."""
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechssl.evaluation.error_rates import count_words
+from speechssl.evaluation.error_rates import ErrorRates, count_words
 from speechssl.evaluation.intervals import WordCounts
 from speechssl.outputs import has_json, has_json_lines, write_json, write_whole
 
 METRICS_FILE = "metrics.json"
 HYPOTHESES_FILE = "hypotheses.jsonl"
+SCORE_FILE = "score.json"
+UTTERANCES_FILES = ("utterances.jsonl", "other_utterances.jsonl")
+"""Of a score, of one system and of another."""
+_IS_SCORE = has_json("systems", "notes")
 EVALUATION_FILES = {
     METRICS_FILE: has_json("wer", "cer"),
     HYPOTHESES_FILE: has_json_lines("id", "reference", "hypothesis"),
+    SCORE_FILE: _IS_SCORE,
 }
 """Files of an evaluation, and how to know those of an earlier one."""
+SCORE_FILES = {
+    SCORE_FILE: _IS_SCORE,
+    **dict.fromkeys(UTTERANCES_FILES, has_json_lines("id", "reference", "hypothesis", "substitutions")),
+}
+"""Files of a score, likewise."""
 
 
 class Utterance(NamedTuple):
@@ -27,14 +39,27 @@ class Utterance(NamedTuple):
     confidence: float
     speaker: str | None
     """None if the shards do not know."""
+    language: str | None
+    """Likewise."""
+    seconds: float
+    """Length of its audio."""
+
+    @property
+    def columns(self) -> dict[str, str | float]:
+        """What error rates can be broken down by."""
+        known = {"speaker": self.speaker, "language": self.language, "seconds": self.seconds}
+        return {name: value for name, value in known.items() if value is not None}
 
 
-def write_evaluation(folder: Path, utterances: Iterable[Utterance], metrics: Mapping[str, Any]) -> None:
-    """Write both files, whole or not at all; figures are there only beside the transcripts that they are of."""
+def write_evaluation(
+    folder: Path, utterances: Iterable[Utterance], score: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> None:
+    """Write the files, whole or not at all; figures are there only beside the transcripts that they are of."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS_FILE).unlink(missing_ok=True)
     lines = (json.dumps(utterance._asdict(), ensure_ascii=False) + "\n" for utterance in utterances)
     write_whole(folder / HYPOTHESES_FILE, "".join(lines))
+    write_json(folder / SCORE_FILE, score)
     write_json(folder / METRICS_FILE, metrics)
 
 
@@ -47,6 +72,11 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict) or not (folder / HYPOTHESES_FILE).is_file():
         return None
     return {"decoding": {"name": "greedy"}, **content}  # earlier versions knew no other way, and do not say so
+
+
+def lacks_figures(metrics: Mapping[str, Any]) -> bool:
+    """Whether figures of an earlier version are without some that are shown now."""
+    return not {"notes", *(item.name for item in fields(ErrorRates))} <= metrics.keys()
 
 
 def read_counts(folder: Path) -> WordCounts:

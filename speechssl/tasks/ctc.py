@@ -15,6 +15,7 @@ from speechssl.data.streams import StreamPlan
 from speechssl.decoding.decoder import build_decoder
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
+from speechssl.evaluation.spelling import LONG_WORD
 from speechssl.frames import num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
@@ -24,9 +25,6 @@ from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
-
-LONG_WORD = 12
-"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 class FinetuneTask:

@@ -20,7 +20,7 @@ from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.figures import make_figures
 from speechssl.evaluation.scoring import score
 from speechssl.evaluation.showing import rates_of, show_metrics
-from speechssl.evaluation.stored import EVALUATION_FILES, read_metrics, write_evaluation
+from speechssl.evaluation.stored import EVALUATION_FILES, lacks_figures, read_metrics, write_evaluation
 from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: EvaluateConfig) -> ErrorRates:
-    """Transcribe, score, write ``hypotheses.jsonl`` and ``metrics.json``; what is there of the same is left alone.
+    """Transcribe, score, and write the files of an evaluation; what is there of the same is left alone.
 
     Raises:
         ConfigError: no shards are named.
@@ -54,7 +54,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     origin = describe(config, recogniser, corpus)
     metrics = read_metrics(config.output)
     note = "evaluated before, with the same weights and data; nothing was repeated"
-    if metrics is None or any(metrics.get(name) != value for name, value in origin.items()):
+    if metrics is None or lacks_figures(metrics) or any(metrics.get(name) != origin[name] for name in origin):
         metrics, note = evaluate(config, recogniser, corpus, origin), ""
     show_metrics(config.output, metrics, note)
     return rates_of(metrics)
@@ -84,7 +84,7 @@ def describe(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus) -> 
 
 
 def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, origin: dict[str, Any]) -> dict[str, Any]:
-    """Check, transcribe and score; writes both files, and returns the content of ``metrics.json``."""
+    """Check, transcribe and score; writes the files, and returns the content of ``metrics.json``."""
     vocabulary = recogniser.vocabulary
     checked = check_transcripts(
         corpus,
@@ -104,7 +104,7 @@ def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, ori
         device=recogniser.model.head.weight.device,
         progress=lambda batches: track(batches, description="evaluating", console=Console(stderr=True)),
     )
-    figures = make_figures(checked, scored, foreign, bootstrap_samples=config.bootstrap_samples)
+    figures = make_figures(config.output, checked, scored, foreign, bootstrap_samples=config.bootstrap_samples)
     metrics = figures.metrics | origin
-    write_evaluation(config.output, figures.utterances, metrics)
+    write_evaluation(config.output, figures.utterances, figures.score, metrics)
     return metrics

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from speechssl.errors import DataError
+from speechssl.evaluation.aligned import align, show_aligned
 from speechssl.evaluation.error_rates import diagnose, error_rates, respelled_wer
 from speechssl.text.foreign import find_foreign
 
@@ -42,6 +43,70 @@ def test_rates_agree_with_the_edit_distance() -> None:
     assert rates.wer_low < rates.wer < rates.wer_high
 
 
+def test_alignments_of_a_thousand_pairs_are_whole_and_have_the_fewest_errors() -> None:
+    draws = np.random.default_rng(7)
+    words = ["A", "B", "C", "D", "AA"]
+    pairs = [[" ".join(draws.choice(words, draws.integers(0, 6))) for _ in range(2)] for _ in range(1000)]
+    references, hypotheses = zip(*pairs, strict=True)
+    for reference, hypothesis, aligned in zip(references, hypotheses, align(references, hypotheses), strict=True):
+        found = list(aligned.pairs)
+        assert [pair.reference for pair in found if pair.reference] == reference.split()
+        assert [pair.hypothesis for pair in found if pair.hypothesis] == hypothesis.split()
+        kinds = [pair.kind for pair in found]
+        assert aligned.edits == tuple(map(kinds.count, ("hit", "substitution", "deletion", "insertion")))
+        assert all((pair.reference == pair.hypothesis) == (pair.kind == "hit") for pair in found)
+        assert aligned.edits.errors == edit_distance(reference.split(), hypothesis.split())
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "wer", "mer", "wil"),
+    [
+        # H, S, D, I are 1, 0, 0, 0; then 1, 0, 0, 3; 1, 1, 1, 0; 0, 1, 0, 0; 0, 1, 0, 1 by the formulas of Morris et
+        # al. (2004): (S + D + I) / (H + S + D), (S + D + I) / (H + S + D + I), 1 - H H / ((H + S + D) (H + S + I)).
+        ("x", "x", 0, 0, 0),
+        ("x", "x x y y", 3, 3 / 4, 3 / 4),
+        ("x y x", "x z", 2 / 3, 2 / 3, 5 / 6),
+        ("x", "y", 1, 1, 1),
+        ("x", "y z", 2, 1, 1),
+        ("x y", "", 1, 1, 1),
+        ("hello world", "hello duck", 0.5, 0.5, 0.75),  # that of jiwer's documentation
+        ("hi how are you today", "hey are you in today", 0.6, 3 / 6, 1 - 9 / 25),  # and of the JRTk's: 60% errors
+    ],
+)
+def test_rates_of_worked_examples(reference: str, hypothesis: str, wer: float, mer: float, wil: float) -> None:
+    rates = error_rates({"a": reference}, {"a": hypothesis}, bootstrap_samples=0)
+    assert (rates.wer, rates.mer, rates.wil) == pytest.approx((wer, mer, wil))
+    assert rates.num_wrong == (wer > 0)
+
+
+def test_words_in_silence_are_insertions() -> None:
+    references, hypotheses = {"a": "ONE TWO", "b": "", "c": ""}, {"a": "ONE TWO", "b": "SIX SIX", "c": ""}
+    rates = error_rates(references, hypotheses, bootstrap_samples=100)
+    assert (rates.wer, rates.insertions, rates.num_words, rates.num_wrong) == (1.0, 2, 2, 1)
+    assert rates.mer == 0.5
+    assert 0 <= rates.wer_low <= rates.wer_high < float("inf")
+
+
+def test_aligned_text_is_in_columns_of_any_width() -> None:
+    [aligned] = align(["one 東京 two six"], ["a one 東 two"])
+    assert show_aligned(aligned) == [
+        "REF: * one 東京 two six",
+        "HYP: a one 東   two ***",
+        "     I     S        D",
+    ]
+    assert show_aligned(aligned, width=14) == [
+        "REF: * one",
+        "HYP: a one",
+        "     I",
+        "REF: 東京 two",
+        "HYP: 東   two",
+        "     S",
+        "REF: six",
+        "HYP: ***",
+        "     D",
+    ]
+
+
 def test_utterances_are_matched_by_id_not_by_order() -> None:
     references = {"a": "ONE", "b": "TWO"}
     assert error_rates(references, {"b": "TWO", "a": "ONE"}, bootstrap_samples=10).wer == 0
@@ -50,9 +115,9 @@ def test_utterances_are_matched_by_id_not_by_order() -> None:
 @pytest.mark.parametrize(
     ("references", "hypotheses", "message"),
     [
-        ({"a": "ONE"}, {}, "a: no hypothesis"),
-        ({"a": "ONE"}, {"a": "ONE", "b": "TWO"}, "b: no reference"),
-        ({"a": " "}, {"a": "ONE"}, "a: empty reference"),
+        ({"a": "ONE"}, {}, "1 of 1 utterances have no hypothesis: a"),
+        ({"a": "ONE"}, {"a": "ONE", "b": "TWO"}, "1 of 2 utterances have no reference: b"),
+        ({"a": " "}, {"a": "ONE TWO"}, "none of the 1 references has a word.*hold 2 words, all of them insertions"),
         ({}, {}, "no utterances"),
     ],
 )

@@ -287,7 +287,7 @@ def test_the_card_says_what_is_known(transformers: Any, tmp_path: Path, capsys: 
         ("evaluate_cut", {"wer": 0.5}),
         ("evaluate_old", figures | {"update": 1}),
     ):
-        write_evaluation(tmp_path / "ours" / name, [], content)
+        write_evaluation(tmp_path / "ours" / name, [], {}, content)
     assert run_verb("export", tmp_path / "ours", tmp_path / "out" / "mine", "--license", "cc-by-4.0") == 0
     card = (tmp_path / "out" / "mine" / "README.md").read_text()
     assert "license: cc-by-4.0" in card
