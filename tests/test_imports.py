@@ -13,6 +13,7 @@ LAYERS = (
     {"data"},
     {"objectives"},
     {"training", "decoding", "evaluation"},
+    {"transcripts"},
     {"embedder", "embedding", "recogniser"},
     {"tasks", "report", "interop"},
     {"probing"},
