@@ -1,6 +1,6 @@
 """A fine-tuned model from its checkpoint, which transcribes recordings of any length."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +102,11 @@ def load_recogniser(path: Path | str, device: torch.device | str = "auto") -> Re
 
 @torch.no_grad()
 def transcribe_recordings(
-    recogniser: Recogniser, recordings: Iterable[Recording], config: TranscribeConfig, problems: list[str]
+    recogniser: Recogniser,
+    recordings: Iterable[Recording],
+    config: TranscribeConfig,
+    problems: list[str],
+    passed: Callable[[float], None] = lambda seconds: None,
 ) -> Generator[Transcript, None, None]:
     """Transcribe in batches of windows of like lengths, yield in order, each when it is done.
 
@@ -114,10 +118,12 @@ def transcribe_recordings(
         recordings: to hear.
         config: how.
         problems: appended to, by file.
+        passed: is told of the audio that was heard, in seconds, as it goes on.
     """
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     decoder = build_decoder(config.decoding, recogniser.vocabulary)
     clock, calibration = Clock(recogniser.config), recogniser.calibration(config.decoding.name)
+    frames_per_second = recogniser.frames_of(1000.0) / 1000
     running: dict[int, RunningDecoder] = {}  # by the recording's id: it lives until it is yielded
 
     def take(heard: Heard[Tensor], log_probs: Tensor) -> None:
@@ -125,6 +131,7 @@ def transcribe_recordings(
         if key not in running:
             running[key] = RunningDecoder(decoder, recogniser.vocabulary, recogniser.frames_of(PART_SECONDS))
         running[key].add(log_probs)
+        passed(len(log_probs) / frames_per_second)
 
     found = hear(
         recordings,

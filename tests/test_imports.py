@@ -14,7 +14,7 @@ LAYERS = (
     {"objectives"},
     {"training", "decoding", "evaluation"},
     {"transcripts"},
-    {"embedder", "embedding", "recogniser"},
+    {"embedder", "embedding", "recogniser", "live"},
     {"tasks", "report", "interop"},
     {"probing"},
     {"verbs"},

@@ -22,7 +22,7 @@ from speechssl.outputs import (
     whole_file,
 )
 from speechssl.training.run_folder import check_run_folder
-from speechssl.verbs import transcribe
+from speechssl.transcripts.writing import check_lines
 
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -358,7 +358,7 @@ def test_no_other_text_is_replaced(recordings: Path, tmp_path: Path, content: st
     output = tmp_path / "text"
     output.write_text(content.replace("RECORDINGS", str(recordings)))
     with pytest.raises(ConfigError, match="holds no transcripts of these recordings alone"):
-        transcribe.check_output(output, [recordings / "a.wav", recordings / "b.wav"])
+        check_lines(output, [recordings / "a.wav", recordings / "b.wav"])
 
 
 def test_json_goes_to_a_link_or_a_pipe_and_does_not_take_its_place(tmp_path: Path) -> None:

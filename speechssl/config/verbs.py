@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from speechssl.config.limits import Amount, AmountOrZero, Count, FactorOrZero, Section, Size
+from speechssl.config.limits import Amount, AmountOrZero, Count, FactorOrZero, SampleRate, Section, Size
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+
+TranscriptFormat = Literal["text", "jsonl", "srt", "vtt", "ctm", "textgrid"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,21 @@ class EvaluateConfig(Section):
 
 @dataclass(frozen=True)
 class TranscribeConfig(Section):
-    """Transcribe audio files of any format, rate and channel count."""
+    """Transcribe audio files of any format, rate and channel count, or a live stream."""
 
     checkpoint: Path
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
-    audio: list[Path]
-    """Audio files, or folders of them: after CHECKPOINT, or as --audio FILE ..."""
+    audio: list[Path] = field(default_factory=list)
+    """Audio files, or folders of them: after CHECKPOINT, or as --audio FILE ...; - is a file on standard input."""
     output: Path | None = None
-    """File for the result; standard output if absent."""
-    format: Literal["text", "jsonl"] = "text"
-    """"text": path, a tab and the transcript per line; "jsonl": with seconds and confidence."""
+    """File for the result, or a folder for a file for each recording (srt, vtt, textgrid); standard output if absent.
+    What is there is replaced if it is an earlier result of these recordings, unchanged."""
+    format: Literal["auto", "text", "jsonl", "srt", "vtt", "ctm", "textgrid"] = "auto"
+    """"text": path, a tab and the transcript per line; "jsonl": with words, their times and confidence; "srt", "vtt":
+    subtitles; "ctm": a line per word; "textgrid": for Praat; "auto": by the suffix of output, else text."""
+    stream: SampleRate | None = None
+    """Transcribe raw audio on standard input as it comes, at this many samples a second: signed 16 bit, little-endian,
+    one channel. With --format jsonl a line a second says what is heard so far, and the last one all."""
     max_batch_seconds: Amount | None = None
     """Padded audio per batch, in seconds; absent: 80, and 40 on a CPU, which takes less memory and as much time."""
     window_seconds: Amount = 30.0
@@ -65,6 +72,10 @@ class TranscribeConfig(Section):
     """Device kind."""
 
     def problems(self) -> Iterator[str]:
+        if self.stream is not None and self.audio:
+            yield "stream is what standard input brings; give it or audio"
+        if self.audio.count(Path("-")) > 1:
+            yield "audio holds - twice, and there is one standard input"
         if self.window_seconds <= 2 * self.margin_seconds:
             yield (
                 f"window_seconds is {self.window_seconds:g}, expected more than twice margin_seconds, "

@@ -54,14 +54,13 @@ class RunningDecoder:
             waiting = torch.cat(self._waiting)
             cut = self.find_cut(waiting)
             if cut is not None:
-                self._decode(waiting[: cut.frame])
-                self._is_inside_word = not cut.is_between_words
+                self.decode(waiting[: cut.frame], ends_word=cut.is_between_words)
                 self._waiting = [waiting[cut.frame :].clone()]
 
     def finish(self) -> Hypothesis:
         """The transcript of all that came."""
         if self._waiting:
-            self._decode(torch.cat(self._waiting))
+            self.decode(torch.cat(self._waiting), ends_word=True)
             self._waiting = []
         words = tuple(self.words)
         confidence = math.exp(self._log_confidence / self.num_frames) if self.num_frames else 0.0
@@ -85,8 +84,8 @@ class RunningDecoder:
         is_between, _, _, frame = max(found)
         return Cut(frame, is_between)
 
-    def _decode(self, log_probs: Tensor) -> None:
-        """Decode the frames behind those that are decoded."""
+    def decode(self, log_probs: Tensor, *, ends_word: bool) -> None:
+        """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         words = [
             word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
@@ -96,6 +95,7 @@ class RunningDecoder:
             begin, end = self.words.pop(), words.pop(0)
             confidence = begin.confidence * end.confidence
             words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
+        self._is_inside_word = not ends_word
         self.words += words
         self.num_frames += len(log_probs)
         self._log_confidence += math.log(max(part.confidence, 1e-30)) * len(log_probs)
