@@ -10,7 +10,7 @@ from torch import Tensor
 from speechssl.config import TranscribeConfig
 from speechssl.decoding.decoder import build_decoder
 from speechssl.decoding.long_form import Window, shape_of
-from speechssl.decoding.running import Cut, RunningDecoder
+from speechssl.decoding.running import Cut
 from speechssl.errors import DataError
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples
 from speechssl.recogniser import Recogniser
@@ -49,22 +49,24 @@ class LiveTranscriber:
         )
         decoder = build_decoder(config.decoding, recogniser.vocabulary)
         self._decoder = decoder
-        self._running = RunningDecoder(decoder, recogniser.vocabulary, self._shape.kept_frames)
+        self._running = recogniser.running_decoder(decoder)
         self._samples = np.empty(0, np.float32)
         self._begin = 0  # frame of the stream at which they begin
         self._num_samples = 0
+        self._most_samples = max(self._shape.margin_frames * hop_samples(layers), model.sample_rate)
         self._num_told = 0  # of the settled words
 
     def hear(self, samples: np.ndarray) -> Progress:
         """Go on by some samples at the model's rate, float32 (S,)."""
-        self._take(samples)
-        partial = ""
-        log_probs = self._emissions()
-        if len(log_probs):
-            if len(log_probs) >= self._shape.kept_frames + self._shape.margin_frames:
+        log_probs = torch.empty(0, 0)
+        for start in range(0, len(samples), self._most_samples):  # what came at once may be longer than a window
+            self._take(samples[start : start + self._most_samples])
+            log_probs = self._emissions()
+            if len(log_probs) >= self._shape.kept_frames:
                 log_probs = self._settle(log_probs)
-            [found] = self._decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
-            partial = found.text
+        partial = ""
+        if len(log_probs):
+            partial = self._decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
         new, self._num_told = self._running.words[self._num_told :], len(self._running.words)
         settled = " ".join(word.text for word in new)
         return Progress(self._num_samples / self._recogniser.config.sample_rate, settled, partial)

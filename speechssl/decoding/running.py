@@ -6,8 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from speechssl.decoding.alignment import best_path
 from speechssl.decoding.decoder import Decoder
 from speechssl.decoding.hypothesis import Hypothesis, Word
+from speechssl.decoding.words import spelling_probabilities
+from speechssl.errors import DataError
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -30,11 +33,17 @@ class RunningDecoder:
         decoder: of each part.
         vocabulary: of the model.
         max_frames: that are kept; more only where there is no pause.
+        pause_frames: no word has such a pause inside, where words have spaces between them: a model that has heard one
+            sentence at a time says no space between two. None leaves words as they are.
     """
 
-    def __init__(self, decoder: Decoder, vocabulary: Vocabulary, max_frames: int) -> None:
+    def __init__(
+        self, decoder: Decoder, vocabulary: Vocabulary, max_frames: int, pause_frames: int | None = None
+    ) -> None:
         self.decoder = decoder
+        self.vocabulary = vocabulary
         self.max_frames = max_frames
+        self.pause_frames = pause_frames
         self.words: list[Word] = []
         """Of what is decoded, in frames of the recording."""
         self.num_frames = 0
@@ -87,9 +96,16 @@ class RunningDecoder:
     def decode(self, log_probs: Tensor, *, ends_word: bool) -> None:
         """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        found = list(part.words)
+        if self.pause_frames is not None and len(found) > 1:
+            found = [
+                piece
+                for word in found
+                for piece in split_at_pauses(word, log_probs, self.vocabulary, self.pause_frames)
+            ]
         words = [
             word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
-            for word in part.words
+            for word in found
         ]
         if self._is_inside_word and self.words and words:
             begin, end = self.words.pop(), words.pop(0)
@@ -99,3 +115,34 @@ class RunningDecoder:
         self.words += words
         self.num_frames += len(log_probs)
         self._log_confidence += math.log(max(part.confidence, 1e-30)) * len(log_probs)
+
+
+def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:
+    """A word as several where so many frames between two of its letters are blank.
+
+    Args:
+        word: in frames of the emissions.
+        log_probs: emissions, (T, labels).
+        vocabulary: of the labels; a word that single characters do not spell stays as it is.
+        pause_frames: shortest pause.
+    """
+    if word.stop_frame - word.first_frame < pause_frames + 2:
+        return [word]
+    frames = log_probs[word.first_frame : word.stop_frame]
+    try:
+        labels = vocabulary.encode(word.text)
+        path = best_path(frames, labels, blank=vocabulary.blank)
+    except (DataError, ValueError):
+        return [word]
+    said = (path >= 0).nonzero()[:, 0]
+    pauses = (said[1:] - said[:-1] > pause_frames).nonzero()[:, 0].tolist()
+    edges = [-1, *pauses, len(said) - 1]
+    spans, spellings, found = [], [], []
+    for before, last in zip(edges[:-1], edges[1:], strict=True):
+        first, stop = int(said[before + 1]), int(said[last]) + 1
+        start, end = int(path[said[before + 1]]), int(path[said[last]]) + 1
+        spans.append((first, stop))
+        spellings.append(labels[start:end])
+        found.append(Word(word.text[start:end], word.first_frame + first, word.first_frame + stop))
+    probabilities = spelling_probabilities(frames, spans, spellings, blank=vocabulary.blank)
+    return [piece._replace(confidence=p) for piece, p in zip(found, probabilities, strict=True)]

@@ -54,3 +54,14 @@ def test_frames_without_a_pause_wait() -> None:
     assert [word[:3] for word in running.finish().words] == [("A", 0, 50)]
     empty = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, 10).finish()
     assert (empty.text, empty.confidence, empty.words) == ("", 0.0, ())
+
+
+def test_no_word_goes_on_behind_a_pause() -> None:
+    path = [2, 0, 3, 1, 2, 0, 0, 0, 0, 3, 0, 0, 0, 2, 2]
+    log_probs = torch.full((len(path), 4), -9.0).scatter(1, torch.tensor(path)[:, None], -0.01)
+    running = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, 100, pause_frames=4)
+    running.add(log_probs)
+    assert [word[:3] for word in running.finish().words] == [("AB", 0, 3), ("A", 4, 5), ("BA", 9, 15)]
+    running = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, 100, pause_frames=4)
+    running.add(log_probs[4:])
+    assert running.finish().text == "ABA", "without another space, words may have none between them"
