@@ -1,5 +1,6 @@
 """Decoding while a recording is heard: what is decoded is let go, and the parts together are the whole."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -138,7 +139,7 @@ def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause
     pauses = (said[1:] - said[:-1] > pause_frames).nonzero()[:, 0].tolist()
     edges = [-1, *pauses, len(said) - 1]
     spans, spellings, found = [], [], []
-    for before, last in zip(edges[:-1], edges[1:], strict=True):
+    for before, last in itertools.pairwise(edges):
         first, stop = int(said[before + 1]), int(said[last]) + 1
         start, end = int(path[said[before + 1]]), int(path[said[last]]) + 1
         spans.append((first, stop))
