@@ -23,6 +23,8 @@ WORK = {
     "finetune": "speechssl.verbs.finetune.train",
     "evaluate": "speechssl.verbs.evaluate.evaluate",
     "transcribe": "speechssl.verbs.transcribe.transcribe",
+    "align": "speechssl.verbs.align.align_recordings",
+    "calibrate": "speechssl.verbs.calibrate.judge_set",
     "probe": "speechssl.verbs.probe.score_layers",
     "embed": "speechssl.verbs.embed.write_parts",
     "import": "speechssl.verbs.import_.prove",
@@ -76,6 +78,8 @@ def commands(
         },
         "evaluate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "transcribe": {"checkpoint": str(finetuned), "audio": audio, "accelerator": "cpu"},
+        "align": {"checkpoint": str(finetuned), "sources": audio, "output": output, "accelerator": "cpu"},
+        "calibrate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "probe": {"checkpoint": str(finetuned), "train.shards": data, "test.shards": data, "output": output},
         "embed": {"checkpoint": str(finetuned), "shards": data, "output": output, "accelerator": "cpu"},
         "import": {"checkpoint": str(exported), "output": output},
@@ -146,7 +150,9 @@ def test_the_commands_are_right_but_for_the_values(verb: str, commands: dict[str
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
-@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "transcribe", "embed", "plan"])
+@pytest.mark.parametrize(
+    "verb", ["pretrain", "finetune", "evaluate", "transcribe", "align", "calibrate", "embed", "plan"]
+)
 def test_a_device_that_is_not_there_is_one_line(
     verb: str,
     kind: str,

@@ -28,9 +28,9 @@ def _read(path: Path, _modified: int, _size: int) -> dict[str, str]:
     """The same for each of a million recordings."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        key, _, rest = line.partition("\t")
+        key, reason, *_ = [*line.split("\t"), ""]
         if key.strip() and key != "key":
-            found[key.strip()] = f"{path.name} names it{f': {rest}' if rest else ''}"
+            found[key.strip()] = f"{path.name} names it{f': {reason}' if reason else ''}"
     if not found:
         raise DataError(f"leave_out is {path}, which names no recording; expected a key in the first column of a line")
     return found

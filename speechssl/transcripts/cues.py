@@ -36,7 +36,9 @@ def make_cues(words: Sequence[TimedWord], seconds: float) -> list[Cue]:
     """
     groups = list(_groups([part for word in words for part in _parts(word)]))
     begins = [group[0].start_seconds for group in groups]
-    cues = []
+    cues: list[Cue] = []
+    if not groups:
+        return cues
     for group, following in zip(groups, [*begins[1:], max(seconds, 0.0)], strict=True):
         lines = _lines([word.text for word in group])
         start, end = group[0].start_seconds, group[-1].stop_seconds

@@ -5,13 +5,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from speechssl.config import TranscribeConfig, TranscriptFormat
 from speechssl.errors import ConfigError
-from speechssl.outputs import Lines, check_output_file, check_output_folder, has_json_lines, whole_file, write_whole
+from speechssl.outputs import Lines, check_output_file, check_output_folder, whole_file, write_whole
 from speechssl.transcripts.formats import (
     ONE_FILE_EACH,
     SUFFIXES,
@@ -145,7 +145,7 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
     Raises:
         ConfigError: it cannot be written, or files in it are of another origin, or were changed since.
     """
-    check_output_folder(folder, ours={LEDGER: has_json_lines("path", "file", "sha256")})
+    check_output_folder(folder, ours={LEDGER: lambda path: bool(read_ledger(path.parent))})
     known = read_ledger(folder)
     foreign = [
         name
@@ -163,14 +163,25 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
 def read_ledger(folder: Path) -> dict[str, set[str]]:
     """Digests of what was written, by the name of the file."""
     known: dict[str, set[str]] = {}
+    for content in ledger_entries(folder):
+        known.setdefault(content["file"], set()).add(content["sha256"])
+    return known
+
+
+def ledger_entries(folder: Path) -> list[dict[str, Any]]:
+    """What the ledger of a folder holds; without the line that a kill has cut off."""
+    found = []
     if (folder / LEDGER).is_file():
         for line in (folder / LEDGER).read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
-            try:
+            with suppress(ValueError):
                 content = json.loads(line)
-                known.setdefault(content["file"], set()).add(content["sha256"])
-            except (ValueError, KeyError, TypeError):
-                continue  # cut off
-    return known
+                if isinstance(content, dict) and {"path", "file", "sha256"} <= content.keys():
+                    found.append(content)
+    return found
+
+
+def _is_as_written(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_of(path.read_bytes()) == digest
 
 
 def digest_of(data: bytes) -> str:
@@ -231,6 +242,9 @@ class FolderWriter:
         self._folder = folder
         self._names = names
         self._kind = kind
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [x for x in ledger_entries(folder) if _is_as_written(folder / x["file"], x["sha256"])]
+        write_whole(folder / LEDGER, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in kept))
 
     def write(self, item: Transcript) -> None:
         """As of :class:`Writer`."""
