@@ -1,6 +1,7 @@
 """``speechssl transcribe``: audio of any format, rate, channel count and length, or a live stream, to text."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ from speechssl.transcripts.progress import shown_progress
 from speechssl.transcripts.transcript import Transcript
 from speechssl.transcripts.writing import opened_writer, plan_output
 
+logger = logging.getLogger(__name__)
+
 STDIN = Path("-")
 STREAM_SECONDS = 1.0
 """A stream is heard again when so much more of it has come."""
@@ -44,6 +47,8 @@ def run(config: TranscribeConfig) -> None:
     encoder = recogniser.model.encoder
     for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):
         release_after_new_shapes(module)
+    if plan.format in ("jsonl", "ctm") and recogniser.calibration(config.decoding.name).num_words == 0:
+        logger.info("the confidence of words is as the model has it; `speechssl calibrate` makes it exact")
     problems: list[str] = []
     with opened_writer(plan) as writer:
         if config.stream is not None:

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,27 @@ def test_a_line_stays_one_line_whatever_the_name() -> None:
     assert text_line(item) == "a\\tb\\nc\\u2028.wav\tWORD"
     assert "\n" not in json_line(item)
     assert json.loads(json_line(item))["path"] == "a\tb\nc\u2028.wav"
+
+
+SCRIPTS = {
+    "Arabic": "مَرْحَبًا بِالعَالَم",
+    "Thai": "สวัสดีชาวโลกที่น่ารักและสวยงามที่สุดในจักรวาลนี้เลยทีเดียวนะครับ",
+    "Chinese": "你好世界" * 15,
+    "Hindi": "नमस्ते दुनिया क्‍या",
+    "Turkish": "İSTANBUL'DA IŞIK ığdır",
+}
+
+
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
+def test_no_script_loses_a_letter(text: str) -> None:
+    words = text.split(" ")
+    item = transcript(*((word, 4.0 * i, 4.0 * i + 3.5) for i, word in enumerate(words)))
+    bare = text.replace(" ", "")
+    head = r"WEBVTT\n|\d+\n(?=\d\d:)|\S+ --> \S+"
+    for subtitles in (srt(item), vtt(item)):
+        assert re.sub(r"\s(?<!\u200d)", "", re.sub(head, "", subtitles)) == bare
+    assert "".join(x.text for x in read_text_grid(text_grid(99.0, {"w": word_intervals(item.words)}))["w"]) == bare
+    assert [line.split(" ")[4] for line in ctm_lines("a", item.words)] == words
+    assert json.loads(json_line(item))["text"] == text
+    for line in (line for cue in make_cues(item.words, 99.0) for line in cue.lines):
+        assert not unicodedata.category(line[0]).startswith("M"), "no mark without its letter"
