@@ -70,12 +70,18 @@ def _parts(word: TimedWord) -> Iterator[TimedWord]:
 
 def _pieces(text: str) -> Iterator[str]:
     """A text cut where a line is full, never before a mark that belongs to the letter before it."""
-    piece = ""
+    letters: list[str] = []  # each with its marks
     for character in text:
-        if columns(piece + character) > LINE_COLUMNS and not unicodedata.category(character).startswith("M"):
+        if letters and unicodedata.category(character).startswith("M"):
+            letters[-1] += character
+        else:
+            letters.append(character)
+    piece = ""
+    for letter in letters:
+        if piece and columns(piece + letter) > LINE_COLUMNS:
             yield piece
             piece = ""
-        piece += character
+        piece += letter
     yield piece
 
 

@@ -106,13 +106,13 @@ def test_a_pause_ends_a_cue() -> None:
     assert [cue.lines for cue in make_cues(item.words, 9.0)] == [("A B",), ("C",)]
 
 
-@pytest.mark.parametrize(("word", "parts"), [("字" * 50, 3), ("ก็" * 50, 2), ("A" * 100, 3)])
+@pytest.mark.parametrize(("word", "parts"), [("字" * 50, 3), ("ก็" * 50, 2), ("A" * 100, 3), ("क" + "का" * 30, 2)])
 def test_words_without_spaces_are_cut_between_letters(word: str, parts: int) -> None:
     cues = make_cues(transcript((word, 0.0, 12.0)).words, 20.0)
     lines = [line for cue in cues for line in cue.lines]
     assert "".join(lines) == word
     assert len(lines) == parts
-    assert all(columns(line) <= LINE_COLUMNS and line[0] in "字กA" for line in lines)
+    assert all(columns(line) <= LINE_COLUMNS and line[0] in "字กAक" for line in lines)
 
 
 def test_ctm_has_six_columns() -> None:
