@@ -67,7 +67,8 @@ def run(config: CalibrateConfig) -> dict[str, Any]:
     say(content)
     if config.output is not None:
         write_json(config.output / RESULT_FILE, content)
-        plot_reliability({key: measured[key] for key in list(measured)[-2:]}, config.output / PLOT_FILE)
+        names = ("as the model has it", "calibrated")
+        plot_reliability(dict(zip(names, list(measured.values())[-2:], strict=True)), config.output / PLOT_FILE)
     return content
 
 
