@@ -69,6 +69,8 @@ VERBS = {
         when_interrupted="what was transcribed is above, or with --output in .partial_ and its name",
         ends_at_once=True,
     ),
+    "align": Verb(config.AlignConfig, "speechssl.verbs.align", positionals=("checkpoint", "sources", "output")),
+    "calibrate": Verb(config.CalibrateConfig, "speechssl.verbs.calibrate", positionals=("checkpoint",)),
     "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
     "embed": Verb(
         config.EmbedConfig,

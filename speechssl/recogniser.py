@@ -1,46 +1,39 @@
 """A fine-tuned model from its checkpoint, which transcribes recordings of any length."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TranscribeConfig
 from speechssl.config.reading import from_dict
-from speechssl.data.cells import round_up
+from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, emissions
+from speechssl.decoding.hearing import Heard, Windows, hear, pad
 from speechssl.decoding.long_form import Audio, Recording, Window, open_recording
+from speechssl.decoding.running import RunningDecoder
 from speechssl.errors import CheckpointError, DataError
-from speechssl.frames import frame_seconds
+from speechssl.frames import hop_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import NoRandomWeights, load_weights
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 from speechssl.training.machine import resolve_device
+from speechssl.transcripts.aligned import Aligned, align_transcript
+from speechssl.transcripts.sources import Transcribed
+from speechssl.transcripts.transcript import Clock, Transcript, make_transcript
 
-
-class TimedWord(NamedTuple):
-    """A word, and when it was said."""
-
-    text: str
-    start_seconds: float
-    stop_seconds: float
-
-
-class Transcript(NamedTuple):
-    """What was said in a recording."""
-
-    path: Path | None
-    """None of an array."""
-    text: str
-    words: tuple[TimedWord, ...]
-    """Those of the text."""
-    confidence: float
-    """0 to 1, as of :class:`Hypothesis`."""
-    seconds: float
-    """Length of the recording."""
+PART_SECONDS = 60.0
+"""A longer recording is decoded in parts, from pause to pause."""
+PAUSE_SECONDS = 0.5
+"""A word does not go on behind a longer pause. Of AN4's dev utterances one after the other 27.3% of words are then
+wrong, and 30.0% without; of the utterances by themselves no word changes."""
+BATCHES_PER_POOL = 4
+"""Enough to sort the windows of short files by length, and little enough for transcripts to come early."""
 
 
 class Recogniser(NamedTuple):
@@ -69,6 +62,47 @@ class Recogniser(NamedTuple):
             raise DataError(problems[0])
         return found[0]
 
+    def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Aligned:
+        """Say when each word and character of a known transcript was said, as ``speechssl align`` does.
+
+        Args:
+            audio: as of ``transcribe``.
+            text: the transcript, with punctuation and in whatever case: what the recogniser cannot write is passed
+                over. Of an hour with 50,000 characters it takes 55 MB for emissions and search, but for the audio.
+            sample_rate: as of ``transcribe``.
+
+        Raises:
+            ConfigError: as of ``transcribe``.
+            DataError: the audio cannot be heard, or the transcript has nothing to align, or more than fits.
+        """
+        item = Transcribed(open_recording(audio, sample_rate, self.config), text)
+        [(_, found)] = align_recordings(self, [item])
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    @torch.no_grad()
+    def emissions(self, windows: list[Window]) -> list[Tensor]:
+        """Log probabilities of labels in the frames that are kept of each window, float32 (T, labels), on the CPU."""
+        device = self.model.head.weight.device
+        audio, lengths = pad(windows)
+        logits = self.model(audio.to(device), None if lengths is None else lengths.to(device)).logits
+        rows = zip(windows, emissions(logits), strict=True)
+        return [row[window.first_frame : window.stop_frame].clone() for window, row in rows]
+
+    def calibration(self, decoder: str) -> Calibration:
+        """Of the confidence of words as a decoder finds them."""
+        return calibration_of(self.checkpoint.calibration, decoder)
+
+    def running_decoder(self, decoder: Decoder) -> RunningDecoder:
+        """For a recording of any length."""
+        pause_frames = max(1, self.frames_of(PAUSE_SECONDS))
+        return RunningDecoder(decoder, self.vocabulary, self.frames_of(PART_SECONDS), pause_frames)
+
+    def frames_of(self, seconds: float) -> int:
+        """Frames that the model gives for so many seconds."""
+        return round(seconds * self.config.sample_rate / hop_samples(self.config.feature_encoder.conv_layers))
+
 
 def load_recogniser(path: Path | str, device: torch.device | str = "auto") -> Recogniser:
     """Load a fine-tuning run's best checkpoint, or one checkpoint, in evaluation mode.
@@ -96,67 +130,86 @@ def load_recogniser(path: Path | str, device: torch.device | str = "auto") -> Re
     return Recogniser(model.to(device).eval(), vocabulary, config, checkpoint)
 
 
-class Piece(NamedTuple):
-    """A window, of a long recording or all of a short one."""
-
-    recording: Recording
-    window: Window
-
-
-def transcribe_recordings(
-    recogniser: Recogniser, recordings: Iterable[Recording], config: TranscribeConfig, problems: list[str]
-) -> Iterator[Transcript]:
-    """Transcribe in batches of neighbours, yield in order, each when it is done; problems are appended by file."""
-    on_cpu = recogniser.model.head.weight.device.type == "cpu"
-    max_samples = (config.max_batch_seconds or (40.0 if on_cpu else 80.0)) * recogniser.config.sample_rate
-    decoder = build_decoder(config.decoding, recogniser.vocabulary)
-    waiting: list[Piece] = []
-    for recording in recordings:
-        try:
-            for window in recording.windows(recogniser.config, config.window_seconds, config.margin_seconds):
-                longest = padded_length([window, *(piece.window for piece in waiting)])
-                if waiting and longest * (len(waiting) + 1) > max_samples:
-                    yield from transcribe_batch(recogniser, decoder, waiting)
-                    waiting = []
-                waiting.append(Piece(recording, window))
-        except DataError as error:
-            problems.append(str(error))
-            waiting = [piece for piece in waiting if piece.recording is not recording]
-    if waiting:
-        yield from transcribe_batch(recogniser, decoder, waiting)
-
-
 @torch.no_grad()
-def transcribe_batch(recogniser: Recogniser, decoder: Decoder, pieces: list[Piece]) -> list[Transcript]:
-    """One padded batch; returns the transcripts of the recordings that end in it."""
-    device = recogniser.model.head.weight.device
-    windows = [piece.window for piece in pieces]
-    lengths = torch.tensor([len(window.samples) for window in windows])
-    audio = torch.zeros(len(windows), padded_length(windows))
-    for row, window in zip(audio, windows, strict=True):
-        row[: len(window.samples)] = torch.from_numpy(window.samples)
-    log_probs = emissions(recogniser.model(audio.to(device), lengths.to(device)).logits)  # (B, T, labels)
-    done = []
-    for (recording, window), row in zip(pieces, log_probs, strict=True):
-        # A copy, without the margins: 21 MB an hour for 30 labels at 50 Hz.
-        recording.outputs.append(row[window.first_frame : window.stop_frame].clone())
-        if window.is_last:
-            done.append(read_transcript(recording, recogniser.config, decoder))
-    return done
+def transcribe_recordings(
+    recogniser: Recogniser,
+    recordings: Iterable[Recording],
+    config: TranscribeConfig,
+    problems: list[str],
+    passed: Callable[[float], None] = lambda seconds: None,
+) -> Generator[Transcript, None, None]:
+    """Transcribe in batches of windows of like lengths, yield in order, each when it is done.
+
+    Recordings are read in another thread, some batches ahead. What was heard is decoded and let go, so that memory does
+    not grow with a recording, but for its words.
+
+    Args:
+        recogniser: transcribes.
+        recordings: to hear.
+        config: how.
+        problems: appended to, by file.
+        passed: is told of the audio that was heard, in seconds, as it goes on.
+    """
+    on_cpu = recogniser.model.head.weight.device.type == "cpu"
+    decoder = build_decoder(config.decoding, recogniser.vocabulary)
+    clock, calibration = Clock(recogniser.config), recogniser.calibration(config.decoding.name)
+    frames_per_second = recogniser.frames_of(1000.0) / 1000
+    running: dict[int, RunningDecoder] = {}  # by the recording's id: it lives until it is yielded
+
+    def take(heard: Heard[Tensor], log_probs: Tensor) -> None:
+        key = id(heard.recording)
+        if key not in running:
+            running[key] = recogniser.running_decoder(decoder)
+        running[key].add(log_probs)
+        passed(len(log_probs) / frames_per_second)
+
+    found = hear(
+        recordings,
+        recogniser.config,
+        recogniser.emissions,
+        max_batch_seconds=config.max_batch_seconds or (40.0 if on_cpu else 80.0),
+        windows=Windows(config.window_seconds, config.margin_seconds),
+        batches_per_pool=BATCHES_PER_POOL,
+        take=take,
+    )
+    with closing(found):
+        for heard in found:
+            decoding = running.pop(id(heard.recording), None)
+            if heard.problem or decoding is None:
+                problems.append(heard.problem)
+            else:
+                seconds = heard.recording.num_samples / recogniser.config.sample_rate
+                yield make_transcript(heard.recording.path, decoding.finish(), clock, calibration, seconds)
 
 
-def read_transcript(recording: Recording, model: ModelConfig, decoder: Decoder) -> Transcript:
-    """Transcript of a recording that was heard to its end."""
-    log_probs = torch.cat(recording.outputs)  # (T, labels)
-    [found] = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+def align_recordings(
+    recogniser: Recogniser, items: Iterable[Transcribed], max_batch_seconds: float | None = None
+) -> Generator[tuple[Transcribed, Aligned | DataError], None, None]:
+    """Align transcripts with recordings, in order; what cannot be aligned comes with what is wrong.
 
-    def edge(frame: int) -> float:
-        return frame_seconds(frame - 0.5, model.feature_encoder.conv_layers, model.sample_rate)
+    Args:
+        recogniser: hears them.
+        items: read as ``transcribe_recordings`` does.
+        max_batch_seconds: padded audio per batch, in seconds; 80 if absent, and 40 on a CPU.
+    """
+    on_cpu = recogniser.model.head.weight.device.type == "cpu"
+    clock, rate = Clock(recogniser.config), recogniser.config.sample_rate
+    opened: deque[Transcribed] = deque()
 
-    words = tuple(TimedWord(word.text, edge(word.first_frame), edge(word.stop_frame)) for word in found.words)
-    return Transcript(recording.path, found.text, words, found.confidence, recording.num_samples / model.sample_rate)
+    def recordings() -> Iterator[Recording]:
+        for item in items:
+            opened.append(item)
+            yield item.recording
 
-
-def padded_length(windows: Sequence[Window]) -> int:
-    """Samples that each window takes up in a batch; few lengths, so that few kernels have to be prepared."""
-    return int(round_up(np.array([len(window.samples) for window in windows])).max())
+    seconds = max_batch_seconds or (40.0 if on_cpu else 80.0)
+    with closing(hear(recordings(), recogniser.config, recogniser.emissions, max_batch_seconds=seconds)) as found:
+        for heard in found:
+            item = opened.popleft()
+            try:
+                if heard.problem:
+                    raise DataError(heard.problem)
+                length = heard.recording.num_samples / rate
+                log_probs = torch.cat(heard.in_order())
+                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length)
+            except DataError as error:
+                yield item, error

@@ -24,6 +24,8 @@ WORK = {
     "evaluate": "speechssl.verbs.evaluate.evaluate",
     "score": "speechssl.verbs.score.show_score",
     "transcribe": "speechssl.verbs.transcribe.transcribe",
+    "align": "speechssl.verbs.align.align_recordings",
+    "calibrate": "speechssl.verbs.calibrate.judge_set",
     "probe": "speechssl.verbs.probe.score_layers",
     "embed": "speechssl.verbs.embed.write_parts",
     "import": "speechssl.verbs.import_.prove",
@@ -80,6 +82,8 @@ def commands(
         "evaluate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "score": {"reference": str(tmp_path / "r.trn"), "hypothesis": str(tmp_path / "h.trn"), "output": output},
         "transcribe": {"checkpoint": str(finetuned), "audio": audio, "accelerator": "cpu"},
+        "align": {"checkpoint": str(finetuned), "sources": audio, "output": output, "accelerator": "cpu"},
+        "calibrate": {"checkpoint": str(finetuned), "data.shards": data, "output": output, "accelerator": "cpu"},
         "probe": {"checkpoint": str(finetuned), "train.shards": data, "test.shards": data, "output": output},
         "embed": {"checkpoint": str(finetuned), "shards": data, "output": output, "accelerator": "cpu"},
         "import": {"checkpoint": str(exported), "output": output},
@@ -150,7 +154,9 @@ def test_the_commands_are_right_but_for_the_values(verb: str, commands: dict[str
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
-@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "transcribe", "embed", "plan"])
+@pytest.mark.parametrize(
+    "verb", ["pretrain", "finetune", "evaluate", "transcribe", "align", "calibrate", "embed", "plan"]
+)
 def test_a_device_that_is_not_there_is_one_line(
     verb: str,
     kind: str,

@@ -88,6 +88,8 @@ VERBS = {
     "finetune": ("--train.shards", "shards", "--dev.shards", "shards", "--output", "run"),
     "evaluate": ("run", "--data.shards", "shards", "--output", "scores"),
     "transcribe": ("run", "a.wav"),
+    "align": ("run", "audio", "out"),
+    "calibrate": ("run", "--data.shards", "shards"),
     "probe": ("run", "--train.shards", "shards", "--test.shards", "shards", "--output", "scores"),
     "embed": ("run", "features", "--audio", "a.wav"),
     "import": ("model", "run"),

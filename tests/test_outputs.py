@@ -22,7 +22,7 @@ from speechssl.outputs import (
     whole_file,
 )
 from speechssl.training.run_folder import check_run_folder
-from speechssl.verbs import transcribe
+from speechssl.transcripts.writing import check_lines
 
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -201,6 +201,8 @@ IMPOSSIBLE = {
     "evaluate": ["evaluate", "RUN", "--data.shards", "SHARDS", "--output", "OUT"],
     "score": ["score", "RUN", "--output", "OUT"],
     "transcribe": ["transcribe", "RUN", "AUDIO", "--output", "OUT/out.txt"],
+    "align": ["align", "RUN", "AUDIO", "OUT"],
+    "calibrate": ["calibrate", "RUN", "--data.shards", "SHARDS", "--output", "OUT"],
     "plan": ["plan", "published/pretrain_base", "SHARDS", "--output", "OUT/plan.json"],
     "import": ["import", "torchaudio:WAV2VEC2_BASE", "OUT/model"],
     "export": ["export", "RUN", "OUT/model"],
@@ -212,6 +214,8 @@ WORK = [
     ("speechssl.verbs.evaluate", "load_recogniser"),
     ("speechssl.verbs.score", "gather"),
     ("speechssl.verbs.transcribe", "load_recogniser"),
+    ("speechssl.verbs.align", "load_recogniser"),
+    ("speechssl.verbs.calibrate", "load_recogniser"),
     ("speechssl.verbs.plan", "load_corpus"),
     ("speechssl.verbs.import_", "read_model"),
     ("speechssl.verbs.export", "load_checkpoint"),
@@ -360,7 +364,7 @@ def test_no_other_text_is_replaced(recordings: Path, tmp_path: Path, content: st
     output = tmp_path / "text"
     output.write_text(content.replace("RECORDINGS", str(recordings)))
     with pytest.raises(ConfigError, match="holds no transcripts of these recordings alone"):
-        transcribe.check_output(output, [recordings / "a.wav", recordings / "b.wav"])
+        check_lines(output, [recordings / "a.wav", recordings / "b.wav"])
 
 
 def test_json_goes_to_a_link_or_a_pipe_and_does_not_take_its_place(tmp_path: Path) -> None:

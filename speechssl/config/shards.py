@@ -78,6 +78,9 @@ class ShardConfig(Section):
     """Leave out and count recordings without a transcript."""
     text_case: Literal["upper", "lower", "keep"] = "upper"
     """Case of the stored transcripts."""
+    leave_out: Path | None = None
+    """List of recordings that are left out and counted, by their keys in its first column, as left_out.tsv of
+    `speechssl align`."""
     deduplicate: bool = True
     """Leave out and count recordings whose audio is that of another one, sample for sample."""
     min_level_db: Annotated[float, Limit(-1_000, 100)] = -90.0

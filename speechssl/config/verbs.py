@@ -5,8 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from speechssl.config.limits import Amount, AmountOrZero, Count, CountOrZero, FactorOrZero, Section, Size
+from speechssl.config.limits import (
+    Amount,
+    AmountOrZero,
+    Count,
+    CountOrZero,
+    FactorOrZero,
+    SampleRate,
+    Section,
+    Share,
+    Size,
+)
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+
+TranscriptFormat = Literal["text", "jsonl", "srt", "vtt", "ctm", "textgrid"]
 
 
 @dataclass(frozen=True)
@@ -78,16 +90,21 @@ class ScoreConfig(Section):
 
 @dataclass(frozen=True)
 class TranscribeConfig(Section):
-    """Transcribe audio files of any format, rate and channel count."""
+    """Transcribe audio files of any format, rate and channel count, or a live stream."""
 
     checkpoint: Path
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
-    audio: list[Path]
-    """Audio files, or folders of them: after CHECKPOINT, or as --audio FILE ..."""
+    audio: list[Path] = field(default_factory=list)
+    """Audio files, or folders of them: after CHECKPOINT, or as --audio FILE ...; - is a file on standard input."""
     output: Path | None = None
-    """File for the result; standard output if absent."""
-    format: Literal["text", "jsonl"] = "text"
-    """"text": path, a tab and the transcript per line; "jsonl": with seconds and confidence."""
+    """File for the result, or a folder for a file for each recording (srt, vtt, textgrid); standard output if absent.
+    What is there is replaced if it is an earlier result of these recordings, unchanged."""
+    format: Literal["auto", "text", "jsonl", "srt", "vtt", "ctm", "textgrid"] = "auto"
+    """"text": path, a tab and the transcript per line; "jsonl": with words, their times and confidence; "srt", "vtt":
+    subtitles; "ctm": a line per word; "textgrid": for Praat; "auto": by the suffix of output, else text."""
+    stream: SampleRate | None = None
+    """Transcribe raw audio on standard input as it comes, at this many samples a second: signed 16 bit, little-endian,
+    one channel. With --format jsonl a line a second says what is heard so far, and the last one all."""
     max_batch_seconds: Amount | None = None
     """Padded audio per batch, in seconds; absent: 80, and 40 on a CPU, which takes less memory and as much time."""
     window_seconds: Amount = 30.0
@@ -100,11 +117,63 @@ class TranscribeConfig(Section):
     """Device kind."""
 
     def problems(self) -> Iterator[str]:
+        if self.stream is not None and self.audio:
+            yield "stream is what standard input brings; give it or audio"
+        if self.audio.count(Path("-")) > 1:
+            yield "audio holds - twice, and there is one standard input"
         if self.window_seconds <= 2 * self.margin_seconds:
             yield (
                 f"window_seconds is {self.window_seconds:g}, expected more than twice margin_seconds, "
                 f"{2 * self.margin_seconds:g}: the margins of a window are not kept"
             )
+
+
+@dataclass(frozen=True)
+class AlignConfig(Section):
+    """Say when each word of known transcripts was said, and find transcripts that are wrong."""
+
+    checkpoint: Path
+    """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
+    sources: list[str]
+    """Transcribed audio as `speechssl shard` takes it: lists, corpora, folders with transcripts, tars."""
+    output: Path
+    """Folder for alignment.jsonl, scores.tsv (the worst first) and left_out.tsv."""
+    formats: list[Literal["ctm", "textgrid"]] = field(default_factory=list)
+    """Others to write beside alignment.jsonl: alignment.ctm, or a TextGrid of words and characters for each recording
+    in textgrids/."""
+    leave_out: Share = 0.05
+    """Share of the recordings, those of the worst scores, that left_out.tsv names, beside those that cannot be aligned;
+    `speechssl shard --leave_out` makes shards without them."""
+    max_batch_seconds: Amount | None = None
+    """Padded audio per batch, in seconds; absent: 80, and 40 on a CPU."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""
+
+    def problems(self) -> Iterator[str]:
+        if not self.sources:
+            yield "sources is empty; name lists, folders or tars of transcribed audio"
+
+
+@dataclass(frozen=True)
+class CalibrateConfig(Section):
+    """Fit the confidence of words on held-out speech, and say how far it can be trusted."""
+
+    checkpoint: Path
+    """Fine-tuning run folder (its best checkpoint) or one checkpoint, which keeps what was fitted."""
+    data: EvaluationSetConfig
+    """Transcribed audio that was not trained on, as the dev set."""
+    check: EvaluationSetConfig = EvaluationSetConfig()
+    """Other transcribed audio on which the error is measured too, as the test set."""
+    output: Path | None = None
+    """Folder for calibration.json and reliability.png, which are of check if that names shards, else of data."""
+    decoding: GreedyConfig = GreedyConfig()
+    """How transcripts are found; each way has a calibration of its own."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device kind."""
+
+    def problems(self) -> Iterator[str]:
+        if not self.data.shards:
+            yield f"data.shards {NO_SHARDS}"
 
 
 @dataclass(frozen=True)

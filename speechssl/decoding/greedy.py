@@ -1,12 +1,11 @@
 """Best label per frame, repeats collapsed, blanks removed (Graves et al. 2006, "best path decoding")."""
 
 import math
-import re
 
-import torch
 from torch import Tensor
 
-from speechssl.decoding.hypothesis import Hypothesis, Word
+from speechssl.decoding.hypothesis import Hypothesis
+from speechssl.decoding.words import words_of_path
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -22,18 +21,14 @@ class GreedyDecoder:
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
         """Arguments as of :class:`Decoder`."""
-        best, labels = log_probs.max(-1)
-        return [self.read(labels[row, :stop], best[row, :stop]) for row, stop in enumerate(lengths.tolist())]
+        return [self.read(row[:stop]) for row, stop in zip(log_probs, lengths.tolist(), strict=True)]
 
-    def read(self, labels: Tensor, log_probs: Tensor) -> Hypothesis:
-        """Transcript of an utterance from its path: a label (T,) and its log probability (T,) per frame."""
-        runs, counts = torch.unique_consecutive(labels, return_counts=True)
-        edges = [0, *counts.cumsum(0).tolist()]  # of the runs, in frames
-        spelt = self.vocabulary.spell(runs.tolist())
-        owners = [run for run, text in enumerate(spelt) for _ in text]  # of each character
-        words = tuple(
-            Word(found[0], edges[owners[found.start()]], edges[owners[found.end() - 1] + 1])
-            for found in re.finditer(r"\S+", "".join(spelt))
-        )
-        confidence = math.exp(float(log_probs.sum()) / len(labels)) if len(labels) else 0.0
+    def read(self, log_probs: Tensor) -> Hypothesis:
+        """Transcript of the emissions of an utterance, (T, labels).
+
+        Its path is the best of all, and so the best that spells this transcript: a forced alignment gives no other.
+        """
+        best, path = log_probs.max(-1)
+        words = words_of_path(path, log_probs, self.vocabulary)
+        confidence = math.exp(float(best.sum()) / len(best)) if len(best) else 0.0
         return Hypothesis(" ".join(word.text for word in words), confidence, words)

@@ -19,7 +19,6 @@ from speechssl.remote.failures import ShardError
 from speechssl.remote.waiting import heed, result_of
 
 BATCHES_PER_POOL = 16
-"""So much audio is sorted by length at a time, and as much is read meanwhile."""
 
 Output = TypeVar("Output")
 Item = TypeVar("Item")
@@ -36,16 +35,24 @@ class Heard(Generic[Output]):
     """Read so far."""
     is_read: bool = False
     outputs: dict[int, Output] = field(default_factory=dict)
-    """Of its windows, by their numbers."""
+    """Of its windows, by their numbers; but for those that were taken."""
+    num_taken: int = 0
+    """Windows whose output was taken as soon as it was its turn."""
 
     @property
     def is_done(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.is_read and (bool(self.problem) or len(self.outputs) == self.num_windows)
+        return self.is_read and (bool(self.problem) or len(self.outputs) + self.num_taken == self.num_windows)
 
     def in_order(self) -> list[Output]:
         """What the model gave for its windows."""
         return [self.outputs[number] for number in range(self.num_windows)]
+
+    def let_take(self, take: Callable[["Heard[Output]", Output], None]) -> None:
+        """Give away, in order, what nothing before it is waited for."""
+        while self.num_taken in self.outputs:
+            take(self, self.outputs.pop(self.num_taken))
+            self.num_taken += 1
 
 
 class Piece(NamedTuple):
@@ -54,6 +61,17 @@ class Piece(NamedTuple):
     heard: Heard
     number: int
     window: Window
+
+
+class Windows(NamedTuple):
+    """How long recordings are cut."""
+
+    seconds: float = TranscribeConfig.window_seconds
+    """Length, margins included."""
+    margin_seconds: float = TranscribeConfig.margin_seconds
+
+
+USUAL_WINDOWS = Windows()
 
 
 class Pool(NamedTuple):
@@ -78,6 +96,9 @@ def hear(
     represent: Callable[[list[Window]], Sequence[Output]],
     *,
     max_batch_seconds: float,
+    windows: Windows = USUAL_WINDOWS,
+    batches_per_pool: int = BATCHES_PER_POOL,
+    take: Callable[[Heard[Output], Output], None] | None = None,
 ) -> Generator[Heard[Output], None, None]:
     """Let a model hear recordings in the windows of ``speechssl transcribe``.
 
@@ -88,6 +109,9 @@ def hear(
         model: that hears them.
         represent: gives the model's output for each window of a batch.
         max_batch_seconds: padded audio per batch; a longer window is a batch of its own.
+        windows: that longer recordings are heard in.
+        batches_per_pool: so much audio is sorted by length at a time, and as much is read meanwhile.
+        take: is given the outputs of each recording's windows in order, which are then not kept.
 
     Yields:
         Every recording, in order, as soon as it and those before it are done; what cannot be read has a problem.
@@ -97,17 +121,21 @@ def hear(
     """
     max_samples = max_batch_seconds * model.sample_rate
     open_recordings: deque[Heard] = deque()
-    for pool in ahead(read_pools(recordings, model, BATCHES_PER_POOL * max_samples)):
+    for pool in ahead(read_pools(recordings, model, windows, batches_per_pool * max_samples)):
         open_recordings += pool.begun
         for batch in cut_batches(pool.pieces, max_samples):
             for piece, output in zip(batch, represent([piece.window for piece in batch]), strict=True):
                 piece.heard.outputs[piece.number] = output
+                if take is not None:
+                    piece.heard.let_take(take)
             while open_recordings and open_recordings[0].is_done:
                 yield open_recordings.popleft()
     yield from open_recordings
 
 
-def read_pools(recordings: Iterable[Recording], model: ModelConfig, max_samples: float) -> Iterator[Pool]:
+def read_pools(
+    recordings: Iterable[Recording], model: ModelConfig, windows: Windows, max_samples: float
+) -> Iterator[Pool]:
     """Read windows until they have so many samples; what they are of is read on in the next pool."""
     pool = Pool([], [])
     num_samples = 0
@@ -115,7 +143,7 @@ def read_pools(recordings: Iterable[Recording], model: ModelConfig, max_samples:
         heard: Heard = Heard(recording)
         pool.begun.append(heard)
         try:
-            for window in recording.windows(model, TranscribeConfig.window_seconds, TranscribeConfig.margin_seconds):
+            for window in recording.windows(model, windows.seconds, windows.margin_seconds):
                 pool.pieces.append(Piece(heard, heard.num_windows, window))
                 heard.num_windows += 1
                 num_samples += len(window.samples)

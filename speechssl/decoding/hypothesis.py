@@ -11,6 +11,9 @@ class Word(NamedTuple):
     """Of its first letter."""
     stop_frame: int
     """The one after the last of its last letter."""
+    confidence: float = 0.0
+    """Probability of this spelling in these frames, 0..1, as :func:`speechssl.decoding.words.spelling_probabilities`
+    has it."""
 
 
 class Hypothesis(NamedTuple):

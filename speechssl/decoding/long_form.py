@@ -4,14 +4,13 @@ A window hears a margin on both sides of what is kept of it: next to a cut a fra
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.reading import ARRAY, read_array
@@ -54,8 +53,6 @@ class Recording:
     """Its samples in order at the model's rate, float32 (block,) each."""
     num_samples: int = 0
     """Read so far."""
-    outputs: list[Tensor] = field(default_factory=list)
-    """What the model gave for its windows so far, of the frames that are kept."""
 
     def windows(self, model: ModelConfig, window_seconds: float, margin_seconds: float) -> Iterator[Window]:
         """Its windows, while it is read; a short one is one window.

@@ -23,6 +23,7 @@ CHOSEN_REASONS = frozenset(
         "listed twice",
         "listed twice, with another transcript",
         "not listed",
+        "left out by a list",
     }
 )
 """Why sound recordings are left out: options say so, or the lists of their corpus, or they are copies. Those with any

@@ -24,6 +24,7 @@ from speechssl.audio.inspection import AudioInfo, Choice, Inspection, inspect
 from speechssl.audio.segmentation import Cuts, cut, resolve_method
 from speechssl.config import ShardConfig
 from speechssl.errors import DataError, UserError
+from speechssl.ingest.left_out import read_left_out
 from speechssl.ingest.recordings import Member, Note, Recording, Rejected
 from speechssl.ingest.spans import span_of
 from speechssl.text.normalisation import normalize_text
@@ -102,6 +103,8 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
     """
     text = normalize_text(recording.text, config.text_case)
     try:
+        if config.leave_out is not None and (why := read_left_out(config.leave_out).get(recording.key)) is not None:
+            raise AudioError(why, "left out by a list")
         if config.require_text and not text:
             raise AudioError("none is given for it", "no transcript")
         return _scan(recording, text, config)

@@ -24,6 +24,7 @@ from speechssl.errors import DataError
 from speechssl.ingest.accounting import check_bad_share, settle
 from speechssl.ingest.clips import Clip, Scanned, audio_hash, scan, split_duplicates
 from speechssl.ingest.engines import Engine
+from speechssl.ingest.left_out import read_left_out
 from speechssl.ingest.packing import ShardPlan, plan_shards
 from speechssl.ingest.recordings import Found, Member, Note, Recording, Rejected, file_size
 from speechssl.ingest.set_folder import prepare_folder
@@ -60,6 +61,10 @@ class Made(NamedTuple):
 def make_fingerprint(found: Found, config: ShardConfig) -> str:
     """Digest of the recordings, with the sizes of their files, and of the options that shape the shards."""
     options = {name: value for name, value in to_dict(config).items() if name not in FREE_OPTIONS}
+    if config.leave_out is not None:
+        options["leave_out"] = read_left_out(config.leave_out)
+    else:
+        del options["leave_out"]  # so that sets from before there was the option are what they were
     digest = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
     sizes: dict[str, int] = {}
     for recording in found.recordings:

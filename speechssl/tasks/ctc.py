@@ -13,6 +13,7 @@ from speechssl.data.batches import Batch
 from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.decoding.decoder import build_decoder
+from speechssl.evaluation.calibration import fit_calibration, judge_words
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
 from speechssl.evaluation.spelling import LONG_WORD
@@ -32,6 +33,7 @@ class FinetuneTask:
 
     kind: CheckpointKind = "ctc"
     teacher: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     score: Score | None = Score("wer", lower_is_better=True)
     scores_start = False
     enough = ""
@@ -110,6 +112,8 @@ class FinetuneTask:
             autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
             device=device,
         )
+        words = judge_words(scored.references, scored.hypotheses)
+        self.calibration = {GreedyConfig.name: fit_calibration(words).to_dict()}
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
         empty = sum(not text for text in hypotheses.values())

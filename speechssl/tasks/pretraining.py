@@ -94,6 +94,7 @@ class PretrainTask:
     """
 
     kind: CheckpointKind = "pretrain"
+    calibration: dict[str, Any] | None = None
     vocabulary: dict[str, Any] | None = None
 
     def __init__(

@@ -84,6 +84,10 @@ class Vocabulary:
             known = "".join(character for character in self._ids if character != " ")
             raise DataError(f"transcript {text!r}: {unknown} not in the vocabulary ({known})") from None
 
+    def label_of(self, character: str) -> int | None:
+        """The label of one character, or of the space between words; None if it has none."""
+        return self._ids.get(character)
+
     def spell(self, ids: Iterable[int]) -> list[str]:
         """What each label stands for: nothing for the blank, a space for the word boundary."""
         return [self._texts[i] for i in ids]

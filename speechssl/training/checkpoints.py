@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -61,6 +61,8 @@ class Checkpoint:
     """Where a model came from that was made elsewhere: its family, format and name."""
     teacher: dict[str, Any] | None = None
     """The ``model`` section of an earlier encoder that the pretext task learns from, whose weights are its own."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """How the confidence of a recogniser's words was calibrated, by the names of decoders."""
 
     @property
     def encoder_state(self) -> dict[str, torch.Tensor]:
@@ -116,8 +118,10 @@ def save_checkpoint(
     return final
 
 
-def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
-    """Give the checkpoint of an update its figures, atomically.
+def set_metrics(
+    run: Path, update: int, metrics: Mapping[str, float], calibration: Mapping[str, Any] | None = None
+) -> None:
+    """Give the checkpoint of an update its figures, and how sure it may be of words, atomically.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or cannot be written.
@@ -126,7 +130,20 @@ def set_metrics(run: Path, update: int, metrics: Mapping[str, float]) -> None:
     with read_errors_named(path):
         description = _describe(path)
     description["metrics"] = _finite_or_none(metrics)
+    description["calibration"] = dict(calibration or {})
     _replace_text(path / _DESCRIPTION, _to_json(description))
+
+
+def set_calibration(checkpoint: Path, calibration: Mapping[str, Any]) -> None:
+    """Say in a checkpoint folder how sure it may be of words, by the names of decoders; others keep what they have.
+
+    Raises:
+        CheckpointError: It is damaged, or cannot be written.
+    """
+    with read_errors_named(checkpoint):
+        description = _describe(checkpoint)
+    description["calibration"] = {**description.get("calibration", {}), **calibration}
+    _replace_text(checkpoint / _DESCRIPTION, _to_json(description))
 
 
 def prune_checkpoints(run: Path, keep: int, best_update: int | None) -> None:
@@ -270,6 +287,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             version=description["version"],
             origin=description.get("origin"),
             teacher=description.get("teacher"),
+            calibration=description.get("calibration", {}),
         )
 
 

@@ -86,7 +86,7 @@ class Saver:
     def add_scores(self, scores: Mapping[str, float]) -> None:
         """Give the newest checkpoint its scores, and keep it if they are the best."""
         if scores and self.fabric.is_global_zero:
-            set_metrics(self.config.output, self.newest.update, scores)
+            set_metrics(self.config.output, self.newest.update, scores, self.task.calibration)
         self.keep_best(scores)
         self.newest = Saved(self.newest.update)
 

@@ -57,6 +57,8 @@ class Task(Protocol):
     vocabulary: dict[str, Any] | None
     teacher: dict[str, Any] | None
     """The ``model`` section of an earlier encoder that is part of the module, for its checkpoints."""
+    calibration: dict[str, Any] | None
+    """Of the confidence of words on held-out data when that was last scored, by decoder; None of other tasks."""
     score: Score | None
     """None keeps the newest checkpoints alone."""
 

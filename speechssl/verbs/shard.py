@@ -12,6 +12,7 @@ from speechssl.config.limits import check
 from speechssl.errors import DataError
 from speechssl.ingest.accounting import check_bad_share
 from speechssl.ingest.engines import make_engine
+from speechssl.ingest.left_out import check_left_out
 from speechssl.ingest.pipeline import VERSION, make_fingerprint, make_set
 from speechssl.ingest.recordings import Found
 from speechssl.ingest.set_folder import check_output, finish, is_whole
@@ -35,6 +36,8 @@ def run(config: ShardConfig) -> IngestReport:
     check_output(config.output, config.sources)
     console = Console(stderr=True)
     found = find_recordings(config.sources, config.output)
+    if config.leave_out is not None:
+        check_left_out(config.leave_out, found)
     fingerprint = make_fingerprint(found, config)
     existing = read_report(config.output)
     if existing is not None:

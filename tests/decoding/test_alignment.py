@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from speechssl.decoding.alignment import align_labels
+from speechssl.decoding import alignment
+from speechssl.decoding.alignment import _narrow_path, align_labels, best_path
 
 
 def oracle(log_probs: list[list[float]], labels: list[int], blank: int, max_reach: int) -> list[int]:
@@ -49,3 +50,41 @@ def test_a_frame_between_two_labels_goes_to_the_earlier_one_and_far_ones_to_none
     log_probs[:, 0] = 0
     log_probs[2], log_probs[4] = torch.tensor([-9.0, 0, -9]), torch.tensor([-9.0, -9, 0])
     assert align_labels(log_probs, [1, 2], blank=0, max_reach=2).positions.tolist() == [0, 0, 0, 0, 1, 1, 1, -1, -1]
+
+
+def spoken(num_labels: int, seed: int) -> tuple[torch.Tensor, list[int], list[int]]:
+    """Emissions in which labels are said in known frames, none clearly; the labels; the frames."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(1, 6, (num_labels,), generator=generator)
+    frames = 2 * torch.randint(1, 4, (num_labels,), generator=generator).cumsum(0)
+    scores = torch.randn(int(frames[-1]) + 5, 6, generator=generator)
+    scores[:, 0] += 3
+    scores[frames, labels] += 12
+    return scores.log_softmax(-1), labels.tolist(), frames.tolist()
+
+
+@pytest.mark.parametrize("max_states", [40, 64, 10_000])
+def test_a_narrow_search_finds_the_path_of_the_whole_one(max_states: int) -> None:
+    log_probs, labels, frames = spoken(150, seed=0)
+    whole = best_path(log_probs, labels, blank=0)
+    assert [int((whole == i).nonzero()[0, 0]) for i in range(150)] == frames
+    assert _narrow_path(log_probs, labels, 0, max_states).tolist() == whole.tolist()
+
+
+def test_a_path_is_settled_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_probs, labels, _ = spoken(300, seed=1)
+    monkeypatch.setattr(alignment, "_SETTLED_FRAMES", 100)
+    assert _narrow_path(log_probs, labels, 0, 50).tolist() == best_path(log_probs, labels, blank=0).tolist()
+
+
+def test_a_narrow_search_comes_to_the_end_of_what_was_not_said() -> None:
+    log_probs = torch.full((400, 3), -5.0)
+    log_probs[:, 0] = -0.1
+    path = _narrow_path(log_probs, [1, 2] * 90, 0, 30)
+    assert torch.unique_consecutive(path[path >= 0]).tolist() == list(range(180))
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 labels do not fit into 3 frames"):
+        best_path(torch.zeros(3, 2), [1, 1, 1], blank=0)
+    assert best_path(torch.zeros(3, 2), [], blank=0).tolist() == [-1, -1, -1]

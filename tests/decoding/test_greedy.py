@@ -9,7 +9,7 @@ from reference import words_of_path
 
 from speechssl.config import GreedyConfig
 from speechssl.decoding.decoder import build_decoder, emissions
-from speechssl.decoding.hypothesis import Hypothesis, Word
+from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of_characters(["A", "B"])  # ids: blank 0, boundary 1, A 2, B 3
@@ -31,14 +31,14 @@ def decode(
 def test_repeats_collapse_unless_a_blank_parts_them() -> None:
     found = decode([2, 2, 0, 2, 3, 3, 1, 1, 0, 3], [0, 2, 1, 0, 1, 3])
     assert [hypothesis.text for hypothesis in found] == ["AAB B", "A B"]
-    assert found[0].words == (Word("AAB", 0, 6), Word("B", 9, 10))
-    assert found[1].words == (Word("A", 1, 2), Word("B", 5, 6))
+    assert [word[:3] for word in found[0].words] == [("AAB", 0, 6), ("B", 9, 10)]
+    assert [word[:3] for word in found[1].words] == [("A", 1, 2), ("B", 5, 6)]
 
 
 def test_frames_past_the_length_are_ignored() -> None:
     found = decode([2, 3, 2, 2], lengths=[2])
     assert found[0].text == "AB"
-    assert found[0].words == (Word("AB", 0, 2),)
+    assert [word[:3] for word in found[0].words] == [("AB", 0, 2)]
 
 
 def test_silence_and_nothing() -> None:
@@ -59,4 +59,4 @@ def test_words_are_those_of_the_text_where_they_were_read(vocabulary: Vocabulary
     paths = [draws.integers(0, 4, 30).repeat(draws.integers(1, 4, 30)).tolist() for _ in range(50)]
     for path, found in zip(paths, decode(*paths, vocabulary=vocabulary), strict=True):
         assert found.text == vocabulary.decode(torch.unique_consecutive(torch.tensor(path)).tolist())
-        assert list(found.words) == words_of_path(path, vocabulary.labels, vocabulary.blank)
+        assert [word[:3] for word in found.words] == words_of_path(path, vocabulary.labels, vocabulary.blank)

@@ -1,0 +1,149 @@
+"""Decoding while a recording is heard: what is decoded is let go, and the parts together are the whole."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from speechssl.decoding.alignment import best_path
+from speechssl.decoding.decoder import Decoder
+from speechssl.decoding.hypothesis import Hypothesis, Word
+from speechssl.decoding.words import spelling_probabilities
+from speechssl.errors import DataError
+from speechssl.text.vocabulary import Vocabulary
+
+
+class Cut(NamedTuple):
+    """A frame before which emissions are decoded by themselves."""
+
+    frame: int
+    is_between_words: bool
+    """Whether a space stands there; else what is on both sides is one word."""
+
+
+class RunningDecoder:
+    """Decodes emissions that come piece by piece.
+
+    From ``max_frames`` on, what came so far is cut in the middle of its longest pause and decoded up to there. So
+    memory does not grow with the recording, but for its words. Greedy decoding gives the same words as it does of all
+    frames at once; a language model begins anew behind each pause.
+
+    Args:
+        decoder: of each part.
+        vocabulary: of the model.
+        max_frames: that are kept; more only where there is no pause.
+        pause_frames: no word has such a pause inside, where words have spaces between them: a model that has heard one
+            sentence at a time says no space between two. None leaves words as they are.
+    """
+
+    def __init__(
+        self, decoder: Decoder, vocabulary: Vocabulary, max_frames: int, pause_frames: int | None = None
+    ) -> None:
+        self.decoder = decoder
+        self.vocabulary = vocabulary
+        self.max_frames = max_frames
+        self.pause_frames = pause_frames
+        self.words: list[Word] = []
+        """Of what is decoded, in frames of the recording."""
+        self.num_frames = 0
+        """That are decoded."""
+        spelt = vocabulary.spell(range(len(vocabulary)))
+        self._is_letter = torch.tensor([bool(text.strip()) for text in spelt])
+        self._is_space = torch.tensor([bool(text) and text.isspace() for text in spelt])
+        self._begins_word = torch.tensor([text[:1].isspace() for text in spelt])
+        self._waiting: list[Tensor] = []
+        self._log_confidence = 0.0
+        self._is_inside_word = False
+
+    def add(self, log_probs: Tensor) -> None:
+        """Take the next emissions, float32 (T, labels)."""
+        self._waiting.append(log_probs)
+        if sum(map(len, self._waiting)) >= self.max_frames:
+            waiting = torch.cat(self._waiting)
+            cut = self.find_cut(waiting)
+            if cut is not None:
+                self.decode(waiting[: cut.frame], ends_word=cut.is_between_words)
+                self._waiting = [waiting[cut.frame :].clone()]
+
+    def finish(self) -> Hypothesis:
+        """The transcript of all that came."""
+        if self._waiting:
+            self.decode(torch.cat(self._waiting), ends_word=True)
+            self._waiting = []
+        words = tuple(self.words)
+        confidence = math.exp(self._log_confidence / self.num_frames) if self.num_frames else 0.0
+        return Hypothesis(" ".join(word.text for word in words), confidence, words)
+
+    def find_cut(self, log_probs: Tensor) -> Cut | None:
+        """The middle of a pause: one between two words before one inside of one, one in the second half before others,
+        and the longest of these. None without any: each frame but at both ends is a letter's."""
+        best = log_probs.argmax(-1)
+        is_letter = self._is_letter[best]
+        kinds, counts = torch.unique_consecutive(is_letter, return_counts=True)
+        stops = counts.cumsum(0).tolist()
+        found = []
+        for kind, first, stop in list(zip(kinds.tolist(), [0, *stops], stops, strict=False))[1:-1]:
+            if not kind:
+                is_between = bool(self._is_space[best[first:stop]].any() or self._begins_word[best[stop]])
+                middle = (first + stop) // 2
+                found.append((is_between, 2 * middle >= len(best), stop - first, middle))
+        if not found:
+            return None
+        is_between, _, _, frame = max(found)
+        return Cut(frame, is_between)
+
+    def decode(self, log_probs: Tensor, *, ends_word: bool) -> None:
+        """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
+        [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        found = list(part.words)
+        if self.pause_frames is not None and len(found) > 1:
+            found = [
+                piece
+                for word in found
+                for piece in split_at_pauses(word, log_probs, self.vocabulary, self.pause_frames)
+            ]
+        words = [
+            word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
+            for word in found
+        ]
+        if self._is_inside_word and self.words and words:
+            begin, end = self.words.pop(), words.pop(0)
+            confidence = begin.confidence * end.confidence
+            words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
+        self._is_inside_word = not ends_word
+        self.words += words
+        self.num_frames += len(log_probs)
+        self._log_confidence += math.log(max(part.confidence, 1e-30)) * len(log_probs)
+
+
+def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:
+    """A word as several where so many frames between two of its letters are blank.
+
+    Args:
+        word: in frames of the emissions.
+        log_probs: emissions, (T, labels).
+        vocabulary: of the labels; a word that single characters do not spell stays as it is.
+        pause_frames: shortest pause.
+    """
+    if word.stop_frame - word.first_frame < pause_frames + 2:
+        return [word]
+    frames = log_probs[word.first_frame : word.stop_frame]
+    try:
+        labels = vocabulary.encode(word.text)
+        path = best_path(frames, labels, blank=vocabulary.blank)
+    except (DataError, ValueError):
+        return [word]
+    said = (path >= 0).nonzero()[:, 0]
+    pauses = (said[1:] - said[:-1] > pause_frames).nonzero()[:, 0].tolist()
+    edges = [-1, *pauses, len(said) - 1]
+    spans, spellings, found = [], [], []
+    for before, last in itertools.pairwise(edges):
+        first, stop = int(said[before + 1]), int(said[last]) + 1
+        start, end = int(path[said[before + 1]]), int(path[said[last]]) + 1
+        spans.append((first, stop))
+        spellings.append(labels[start:end])
+        found.append(Word(word.text[start:end], word.first_frame + first, word.first_frame + stop))
+    probabilities = spelling_probabilities(frames, spans, spellings, blank=vocabulary.blank)
+    return [piece._replace(confidence=p) for piece, p in zip(found, probabilities, strict=True)]

@@ -1,0 +1,112 @@
+"""Transcribing audio while it comes, in memory that does not grow with it but for the words."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechssl.config import TranscribeConfig
+from speechssl.decoding.decoder import build_decoder
+from speechssl.decoding.long_form import Window, shape_of
+from speechssl.decoding.running import Cut
+from speechssl.errors import DataError
+from speechssl.frames import hop_samples, num_frames, receptive_field_samples
+from speechssl.recogniser import Recogniser
+from speechssl.transcripts.transcript import Clock, Transcript, make_transcript
+
+
+class Progress(NamedTuple):
+    """What is known of a stream so far."""
+
+    seconds: float
+    """Heard."""
+    settled: str
+    """Words that will not change any more, since those of the last time."""
+    partial: str
+    """Words behind them, which more audio may change."""
+
+
+class LiveTranscriber:
+    """A stream is heard in a window that grows until it is as long as one of ``speechssl transcribe``. Then it is
+    decoded up to its longest pause, no nearer to its end than a margin; these words are settled, and their audio is
+    forgotten but for a margin.
+
+    Args:
+        recogniser: transcribes.
+        config: how.
+    """
+
+    def __init__(self, recogniser: Recogniser, config: TranscribeConfig) -> None:
+        model = recogniser.config
+        layers = model.feature_encoder.conv_layers
+        self._recogniser = recogniser
+        self._config = config
+        self._layers = layers
+        self._shape = shape_of(
+            config.window_seconds, config.margin_seconds, model.sample_rate, layers, squeeze=model.context.squeeze
+        )
+        decoder = build_decoder(config.decoding, recogniser.vocabulary)
+        self._decoder = decoder
+        self._running = recogniser.running_decoder(decoder)
+        self._samples = np.empty(0, np.float32)
+        self._begin = 0  # frame of the stream at which they begin
+        self._num_samples = 0
+        self._most_samples = max(self._shape.margin_frames * hop_samples(layers), model.sample_rate)
+        self._num_told = 0  # of the settled words
+
+    def hear(self, samples: np.ndarray) -> Progress:
+        """Go on by some samples at the model's rate, float32 (S,)."""
+        log_probs = torch.empty(0, 0)
+        for start in range(0, len(samples), self._most_samples):  # what came at once may be longer than a window
+            self._take(samples[start : start + self._most_samples])
+            log_probs = self._emissions()
+            if len(log_probs) >= self._shape.kept_frames:
+                log_probs = self._settle(log_probs)
+        partial = ""
+        if len(log_probs):
+            partial = self._decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
+        new, self._num_told = self._running.words[self._num_told :], len(self._running.words)
+        settled = " ".join(word.text for word in new)
+        return Progress(self._num_samples / self._recogniser.config.sample_rate, settled, partial)
+
+    def finish(self) -> Transcript:
+        """The transcript of the whole stream.
+
+        Raises:
+            DataError: it is shorter than a frame.
+        """
+        if num_frames(self._num_samples, self._layers) == 0:
+            raise DataError(
+                f"standard input: {self._num_samples} samples at {self._recogniser.config.sample_rate} Hz, expected at "
+                f"least {receptive_field_samples(self._layers)}, one frame"
+            )
+        self._running.decode(self._emissions(), ends_word=True)
+        seconds = self._num_samples / self._recogniser.config.sample_rate
+        calibration = self._recogniser.calibration(self._config.decoding.name)
+        clock = Clock(self._recogniser.config)
+        return make_transcript(Path("-"), self._running.finish(), clock, calibration, seconds)
+
+    def _take(self, samples: np.ndarray) -> None:
+        self._samples = np.concatenate([self._samples, samples])
+        self._num_samples += len(samples)
+
+    def _emissions(self) -> Tensor:
+        """Of the frames that are not settled, (T, labels)."""
+        first, stop = self._running.num_frames - self._begin, num_frames(len(self._samples), self._layers)
+        if stop <= first:
+            return torch.empty(0, len(self._recogniser.vocabulary))
+        [found] = self._recogniser.emissions([Window(self._samples, first, stop, is_last=True)])
+        return found
+
+    def _settle(self, log_probs: Tensor) -> Tensor:
+        """Decode up to a pause, and give what is behind it."""
+        certain = log_probs[: len(log_probs) - self._shape.margin_frames]
+        cut = self._running.find_cut(certain) or Cut(len(certain), is_between_words=False)
+        self._running.decode(log_probs[: cut.frame], ends_word=cut.is_between_words)
+        squeeze = self._recogniser.config.context.squeeze
+        begin = max(0, self._running.num_frames - self._shape.margin_frames) // squeeze * squeeze
+        self._samples = self._samples[(begin - self._begin) * hop_samples(self._layers) :].copy()
+        self._begin = begin
+        return log_probs[cut.frame :]

@@ -1,0 +1,176 @@
+"""A known transcript, with the time of each word and character, and how well the audio bears it out."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from speechssl.data.transcribed import frames_needed
+from speechssl.decoding.alignment import best_path
+from speechssl.errors import DataError
+from speechssl.text.normalisation import clean_text
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.transcripts.formats import Interval
+from speechssl.transcripts.transcript import Clock, TimedWord
+
+
+class AlignedWord(NamedTuple):
+    """A word of a transcript, as it is written there."""
+
+    text: str
+    start_seconds: float
+    stop_seconds: float
+    """As of :class:`TimedWord`."""
+    score: float | None
+    """Nats per character by which the best path through the transcript is less probable, in the word's frames, than the
+    best path of all: 0 where the recogniser would write the same, below 0 elsewhere. None of a word without a character
+    that the recogniser knows, as 1984: it is put between its neighbours."""
+    characters: tuple[Interval, ...]
+    """Those that the recogniser knows."""
+
+
+class Aligned(NamedTuple):
+    """A transcript with times."""
+
+    words: tuple[AlignedWord, ...]
+    score: float
+    """The same over all frames, those between words too, in which something was said that the transcript lacks."""
+    num_unknown: int
+    """Characters of the transcript that the recogniser cannot write, and that were passed over."""
+    seconds: float
+    """Length of the recording."""
+
+    def timed_words(self) -> list[TimedWord]:
+        """For formats that know confidence: e to the score, 0 to 1."""
+        return [
+            TimedWord(word.text, word.start_seconds, word.stop_seconds, math.exp(word.score or 0.0))
+            for word in self.words
+        ]
+
+    def tiers(self) -> dict[str, Sequence[Interval]]:
+        """For a TextGrid."""
+        words = [Interval(word.start_seconds, word.stop_seconds, word.text) for word in self.words]
+        return {"words": words, "characters": [item for word in self.words for item in word.characters]}
+
+
+class Spelling(NamedTuple):
+    """A transcript in labels."""
+
+    words: list[str]
+    labels: list[int]
+    owners: list[tuple[int, str]]
+    """Of each label: the number of its word, -1 for a word boundary, and what is written there."""
+    num_unknown: int
+
+
+def spell(text: str, vocabulary: Vocabulary) -> Spelling:
+    """Labels of a transcript; letters of the other case stand for those that the vocabulary lacks."""
+    words = clean_text(text).split()
+    spelling = Spelling(words, [], [], 0)
+    boundary = vocabulary.label_of(" ")
+    num_unknown = 0
+    for number, word in enumerate(words):
+        letters = [(character, _labels_of(character, vocabulary)) for character in word]
+        num_unknown += sum(not labels for _, labels in letters)
+        found = [(label, character) for character, labels in letters for label in labels]
+        if found and spelling.labels and boundary is not None:
+            spelling.labels.append(boundary)
+            spelling.owners.append((-1, " "))
+        spelling.labels.extend(label for label, _ in found)
+        spelling.owners.extend((number, character) for _, character in found)
+    return spelling._replace(num_unknown=num_unknown)
+
+
+def _labels_of(character: str, vocabulary: Vocabulary) -> list[int]:
+    """Labels of a character, in its own case or another; none if it has none."""
+    for variant in (character, character.upper(), character.lower()):
+        labels = [label for c in variant if (label := vocabulary.label_of(c)) is not None]
+        if len(labels) == len(variant):
+            return labels
+    return []
+
+
+def align_transcript(log_probs: Tensor, text: str, vocabulary: Vocabulary, clock: Clock, seconds: float) -> Aligned:
+    """Align a transcript with the emissions of its recording.
+
+    Args:
+        log_probs: in nats, float32 (T, labels), on the CPU.
+        text: the transcript.
+        vocabulary: of the labels.
+        clock: of the frames.
+        seconds: length of the recording.
+
+    Raises:
+        DataError: it is empty, the recogniser knows none of its characters, or it is too long for the audio.
+    """
+    spelling = spell(text, vocabulary)
+    if not spelling.labels:
+        raise DataError("no transcript" if not spelling.words else "the recogniser can write none of its characters")
+    needed = frames_needed(spelling.labels)
+    if needed > len(log_probs):
+        raise DataError(f"transcript needs {needed} frames, the audio has {len(log_probs)}")
+    try:
+        path = best_path(log_probs, spelling.labels, blank=vocabulary.blank).numpy()
+    except ValueError as error:
+        raise DataError(f"transcript and audio hardly fit ({error})") from error
+    own = log_probs.numpy()[np.arange(len(path)), np.append(spelling.labels, vocabulary.blank)[path]]
+    deficit = own - log_probs.amax(1).numpy()  # at most 0
+    words = _words(spelling, path, deficit, clock, seconds)
+    return Aligned(words, float(deficit.sum() / len(spelling.labels)), spelling.num_unknown, seconds)
+
+
+def _words(
+    spelling: Spelling, path: np.ndarray, deficit: np.ndarray, clock: Clock, seconds: float
+) -> tuple[AlignedWord, ...]:
+    """Words with the frames of their labels."""
+    firsts, stops = np.full(len(spelling.labels), -1), np.full(len(spelling.labels), -1)
+    said = np.flatnonzero(path >= 0)
+    stops[path[said]] = said + 1  # the last of several stays
+    firsts[path[said[::-1]]] = said[::-1]
+    places: list[list[int]] = [[] for _ in spelling.words]
+    for place, (number, _) in enumerate(spelling.owners):
+        if number >= 0:
+            places[number].append(place)
+    frames = [(int(firsts[own[0]]), int(stops[own[-1]])) for own in places if own]
+    spans = iter(zip(frames, clock.spans(frames, seconds), strict=True))
+    words, now = [], 0.0
+    for text, own in zip(spelling.words, places, strict=True):
+        if not own:
+            words.append(AlignedWord(text, now, now, None, ()))
+            continue
+        (first, stop), (start, now) = next(spans)
+        characters = _characters([(spelling.owners[i][1], int(firsts[i])) for i in own], clock, start, now)
+        words.append(AlignedWord(text, start, now, float(deficit[first:stop].sum() / len(own)), characters))
+    return tuple(words)
+
+
+def _characters(begins: Sequence[tuple[str, int]], clock: Clock, start: float, stop: float) -> tuple[Interval, ...]:
+    """Characters of a word: each lasts until the next one begins."""
+    edges = [start, *(clock.edge(frame) for _, frame in begins[1:]), stop]
+    return tuple(Interval(*edge, text) for (text, _), edge in zip(begins, itertools.pairwise(edges), strict=True))
+
+
+def aligned_line(key: str, path: str, item: Aligned) -> str:
+    """A JSON object of an aligned transcript."""
+    content = {
+        "key": key,
+        "path": path,
+        "text": " ".join(word.text for word in item.words),
+        "seconds": round(item.seconds, 3),
+        "score": round(item.score, 4),
+        "words": [
+            {
+                "word": word.text,
+                "start": round(word.start_seconds, 3),
+                "end": round(word.stop_seconds, 3),
+                "score": None if word.score is None else round(word.score, 4),
+                "characters": [[c.text, round(c.start_seconds, 3), round(c.stop_seconds, 3)] for c in word.characters],
+            }
+            for word in item.words
+        ],
+    }
+    return json.dumps(content, ensure_ascii=False)

@@ -1,0 +1,86 @@
+"""Transcripts with emissions in which it is known what was said when."""
+
+import pytest
+import torch
+from small_chain import MODEL
+
+from speechssl.errors import DataError
+from speechssl.frames import frame_seconds
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.transcripts.aligned import Aligned, align_transcript, spell
+from speechssl.transcripts.transcript import TAIL_SECONDS, Clock
+
+VOCABULARY = Vocabulary.of_characters("ABST")  # ids: blank 0, boundary 1, A 2, B 3, S 4, T 5
+CLOCK = Clock(MODEL)
+
+
+def edge(frame: int) -> float:
+    return frame_seconds(frame - 0.5, MODEL.feature_encoder.conv_layers, MODEL.sample_rate)
+
+
+def emissions(path: list[int], doubt: float = -0.05) -> torch.Tensor:
+    """Each frame says its label, nearly for certain."""
+    return torch.full((len(path), 6), -8.0).scatter(1, torch.tensor(path)[:, None], doubt)
+
+
+def align(text: str, path: list[int]) -> Aligned:
+    return align_transcript(emissions(path), text, VOCABULARY, CLOCK, edge(len(path)) + 1)
+
+
+PATH = [0, 2, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 5, 0, 0]  # AB ST
+
+
+def test_words_and_characters_have_the_times_of_their_frames() -> None:
+    found = align("ab, St!", PATH)
+    assert [word.text for word in found.words] == ["ab,", "St!"]
+    first, second = found.words
+    assert first[1:3] == pytest.approx((edge(1), edge(4) + TAIL_SECONDS))
+    assert second[1:3] == pytest.approx((edge(13), edge(16) + TAIL_SECONDS))
+    assert [(c.text, c.start_seconds) for c in second.characters] == [("S", edge(13)), ("t", edge(15))]
+    assert first.characters[0].stop_seconds == first.characters[1].start_seconds == edge(3)
+    assert first.characters[1].stop_seconds == first.stop_seconds
+    assert (found.score, first.score, found.num_unknown) == (0.0, 0.0, 2)
+
+
+def test_a_wrong_word_and_a_missing_one_cost_score() -> None:
+    wrong = align("AB TT", PATH)
+    assert wrong.words[0].score == 0
+    assert wrong.words[1].score is not None
+    assert wrong.words[1].score < -2
+    missing = align("AB", PATH)
+    assert missing.words[0].score == 0
+    assert missing.score < -2, "what was said between words counts"
+
+
+def test_words_that_cannot_be_written_are_between_their_neighbours() -> None:
+    found = align("1984 AB 7 ST", PATH)
+    assert [word.score for word in found.words] == [None, 0.0, None, 0.0]
+    assert found.words[0][1:3] == (0.0, 0.0)
+    assert found.words[2].start_seconds == found.words[2].stop_seconds == found.words[1].stop_seconds
+    assert found.num_unknown == 5
+    assert [word.confidence for word in found.timed_words()] == [1.0] * 4
+
+
+def test_tails_end_half_way_to_the_next_word() -> None:
+    found = align("AB ST", [2, 3, 1, 4, 5])
+    assert found.words[0].stop_seconds == pytest.approx((edge(2) + edge(3)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no transcript"),
+        ("1984", "the recogniser can write none of its characters"),
+        ("AAAAAAAAAA", "transcript needs 19 frames, the audio has 18"),
+    ],
+)
+def test_what_cannot_be_aligned_is_told(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        align(text, PATH)
+
+
+def test_a_letter_may_be_several_in_another_case() -> None:
+    spelling = spell("aß", VOCABULARY)
+    assert spelling.labels == [2, 4, 4]
+    assert spelling.owners == [(0, "a"), (0, "ß"), (0, "ß")]
+    assert spelling.num_unknown == 0

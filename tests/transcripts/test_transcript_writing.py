@@ -1,0 +1,95 @@
+"""Where transcripts go, and what they may replace."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from speechssl.config import TranscribeConfig
+from speechssl.errors import ConfigError
+from speechssl.transcripts.transcript import TimedWord, Transcript
+from speechssl.transcripts.writing import LEDGER, check_lines, file_names, format_of, opened_writer, plan_output
+
+
+def transcript(path: Path, text: str = "WORD") -> Transcript:
+    return Transcript(path, text, (TimedWord(text, 0.0, 1.0, 0.5),), 0.5, 2.0)
+
+
+def write(config: TranscribeConfig, paths: list[Path], text: str = "WORD") -> None:
+    plan = plan_output(config, paths, {path: path.stem for path in paths})
+    with opened_writer(plan) as writer:
+        for path in paths:
+            writer.write(transcript(path, text))
+
+
+@pytest.mark.parametrize(
+    ("output", "asked", "expected"),
+    [
+        (None, "auto", "text"),
+        ("a.SRT", "auto", "srt"),
+        ("a.TextGrid", "auto", "textgrid"),
+        ("a.jsonl", "auto", "jsonl"),
+        ("a.out", "auto", "text"),
+        ("a.srt", "ctm", "ctm"),
+    ],
+)
+def test_a_suffix_says_the_format(output: str | None, asked: str, expected: str) -> None:
+    path = None if output is None else Path(output)
+    assert format_of(TranscribeConfig(Path("run"), [], path, asked)) == expected  # type: ignore[arg-type]
+
+
+def test_files_mirror_the_recordings_and_never_collide(tmp_path: Path) -> None:
+    names = ["a/talk.wav", "a/talk.mp3", "a/talk.mp3.wav", "b/talk.wav", "b/Talk.mp3", "b/line\nfeed.wav", "b/x.y.wav"]
+    found = file_names([tmp_path / name for name in names], ".srt")
+    assert found == [
+        "a/talk.wav.srt",
+        "a/talk.mp3.srt",
+        "a/talk.mp3_2.srt",
+        "b/talk.wav.srt",
+        "b/Talk.mp3.srt",
+        "b/line\nfeed.srt",
+        "b/x.y.srt",
+    ]
+    assert file_names([Path("-")], ".vtt") == ["standard_input.vtt"]
+
+
+def test_a_folder_takes_a_file_for_each_and_replaces_its_own(tmp_path: Path) -> None:
+    paths = [tmp_path / "in" / name for name in ("a.wav", "b.wav")]
+    config = TranscribeConfig(Path("run"), paths, tmp_path / "out", "srt")
+    write(config, paths)
+    write(config, paths, "OTHER")
+    assert (tmp_path / "out" / "a.srt").read_text().endswith("\nOTHER\n")
+    lines = [json.loads(line) for line in (tmp_path / "out" / LEDGER).read_text().splitlines()]
+    assert [(line["file"], line["text"]) for line in lines] == [
+        *(("a.srt", "WORD"), ("b.srt", "WORD"), ("a.srt", "OTHER"), ("b.srt", "OTHER")),
+    ]
+    with (tmp_path / "out" / LEDGER).open("a") as ledger:
+        ledger.write('{"file": "b.s')  # of a run that was killed
+    write(config, paths)
+    corrected = tmp_path / "out" / "b.srt"
+    corrected.write_text(corrected.read_text().replace("WORD", "WORLD"))
+    with pytest.raises(ConfigError, match=r"b\.srt would be replaced, .* or which was changed since"):
+        write(config, paths)
+    assert "WORLD" in corrected.read_text()
+
+
+def test_one_file_takes_one_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    config = TranscribeConfig(Path("run"), paths, None, "vtt")
+    with pytest.raises(ConfigError, match="vtt is a file for each of 2 recordings; give a folder with --output"):
+        write(config, paths)
+    write(config, paths[:1])
+    assert capsys.readouterr().out.startswith("WEBVTT\n\n00:00:00.000 --> ")
+    write(replace(config, output=tmp_path / "a.vtt"), paths[:1])
+    with pytest.raises(ConfigError, match="choose another name, or delete it"):
+        write(replace(config, output=tmp_path / "a.vtt"), paths[:1])
+
+
+def test_lines_know_names_that_needed_escapes(tmp_path: Path) -> None:
+    paths = [tmp_path / "a\nb.wav"]
+    for kind in ("text", "jsonl", "text"):
+        config = TranscribeConfig(Path("run"), paths, tmp_path / "out", kind)  # type: ignore[arg-type]
+        write(config, paths)
+        check_lines(tmp_path / "out", paths)
+    assert len((tmp_path / "out").read_text().splitlines()) == 1
