@@ -100,7 +100,7 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
     Raises:
         DataError: this machine has no room or no handles left, which is no recording's fault.
     """
-    text = normalize_text(recording.text, config.text_case)
+    text = normalize_text(recording.text, config.text_case, recording.language)
     try:
         if config.require_text and not text:
             raise AudioError("none is given for it", "no transcript")

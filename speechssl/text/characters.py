@@ -43,8 +43,17 @@ _SPOKEN = frozenset("%&@#\u00a7\u2030\uff05\uff06\uff20\uff03")
 """Punctuation to Unicode, words to a speaker; beside it currencies and mathematics."""
 _BETWEEN_WORDS = frozenset("/\\|_~" + _TYPOGRAPHIC[2])
 """Marks that stand between words, which a space takes the place of."""
+_BEFORE_A_SPACE = frozenset(",;:!?\u2026\u060c\u061b\u061f\u0964\u0965\u3001\u3002\uff0c\uff01\uff1a\uff1b\uff1f")
+"""Marks after which a word ends, also where the space was forgotten."""
+APOSTROPHES = frozenset("'\u2019\u2018\u02bc\u201b\u02bb\u02bd`\u00b4\ua78c\uff07")
+_STRAIGHT = str.maketrans(
+    dict.fromkeys(set(_TYPOGRAPHIC[0]) - {"\u02c8", "\u02b9"}, "'") | dict.fromkeys(_TYPOGRAPHIC[1], '"')
+)
 _LEFT_OUT = frozenset("\u0640" + "".join(_TYPOGRAPHIC[i] for i in (0, 1, 3)))
 """Marks that Unicode has among the letters: Arabic's stretching line, apostrophes."""
+SPACELESS = frozenset({"KHMER", "LAO", "MYANMAR", "NEW", "TAI", "THAI"})
+"""Scripts, as the names of their characters begin, without spaces, where the zero-width space is between words."""
+_CJK = frozenset({"BOPOMOFO", "CJK", "HIRAGANA", "KATAKANA"})
 _VIRAMA = 9  # canonical combining class: no accent, but a part of the word
 
 
@@ -85,6 +94,21 @@ def respell(character: str, known: Set[str]) -> Respelling:
     return _without_equivalent(character)
 
 
+def punctuation_as(character: str) -> str | None:
+    """What a mark leaves where words alone are wanted, nothing or a space; None of what belongs to a word."""
+    category = unicodedata.category(character)
+    if character in _BETWEEN_WORDS or character in _BEFORE_A_SPACE or category == "Pd":
+        return " "
+    if character in _SPOKEN or category in ("Sc", "Sm"):
+        return None
+    return "" if category[0] == "P" or category == "Sk" or character in APOSTROPHES | _LEFT_OUT else None
+
+
+def straight_quotes(text: str) -> str:
+    """Apostrophes and quotation marks as keyboards have them."""
+    return text.translate(_STRAIGHT)
+
+
 def typographic_forms(character: str) -> list[str]:
     """What a reader takes for the same: a straight and a curly apostrophe, a fullwidth letter, a digit."""
     dots = ["..."] if character == "\u2026" else []
@@ -122,6 +146,12 @@ def count_characters(texts: Iterable[str]) -> Counter[str]:
 def script_of(character: str) -> str:
     """First word of a character's name, which is the script of a letter; empty if there is none."""
     return unicodedata.name(character, "").partition(" ")[0] if character else ""
+
+
+def is_spaceless(character: str) -> bool:
+    """Whether a character's script is written without spaces between words."""
+    script = script_of(character)
+    return script in SPACELESS or script in _CJK
 
 
 def list_characters(counts: Counter[str], limit: int = 100) -> str:
