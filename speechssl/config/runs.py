@@ -79,7 +79,8 @@ class FinetuneConfig(Section):
     pseudo_labels: list[str] = field(default_factory=list)
     """Those of train.shards whose transcripts a recogniser wrote (self-training); they do not count as labels."""
     dev: EvaluationSetConfig = EvaluationSetConfig()
-    """Transcribed audio whose word error rate chooses the checkpoint; the same set throughout a run."""
+    """Transcribed audio whose word error rate chooses the checkpoint, or that of characters where words have no spaces;
+    the same set throughout a run."""
     model: ModelConfig = ModelConfig()
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
     head: HeadConfig = HeadConfig()

@@ -12,6 +12,7 @@ from speechssl.errors import DataError
 from speechssl.evaluation.intervals import Interval, Unit, WordCounts, num_speakers, unit_of, wer_interval
 from speechssl.text.characters import glyph
 from speechssl.text.foreign import Foreign
+from speechssl.text.graphemes import as_characters
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ErrorRates:
     """Lower end of the 95% interval."""
     wer_high: float
     cer: float
+    """Of grapheme clusters, what a reader takes for one letter; spaces count."""
     num_utterances: int
     num_words: int
     substitutions: int
@@ -58,7 +60,7 @@ def error_rates(
     reference_list = [references[i] for i in ids]
     hypothesis_list = [hypotheses[i] for i in ids]
     words = jiwer.process_words(reference_list, hypothesis_list)
-    characters = jiwer.process_characters(reference_list, hypothesis_list)
+    characters = jiwer.process_characters(*as_characters(reference_list, hypothesis_list))
     counts = count_words(references, hypotheses, speakers)
     interval = Interval(words.wer, words.wer)
     if bootstrap_samples:
@@ -125,12 +127,12 @@ def respelled_wer(references: Mapping[str, str], hypotheses: Mapping[str, str], 
 
 
 def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float, foreign: Foreign) -> str | None:
-    """Why a word error rate is about 1, in one sentence; None if it is lower.
+    """Why an error rate is about 1, in one sentence; None if it is lower.
 
     Args:
         references: transcript by utterance id.
         hypotheses: output by utterance id.
-        wer: of them.
+        wer: of them, or that of characters where words have no spaces.
         foreign: what the model cannot write of the references.
     """
     if wer < 0.95:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from speechssl.data.transcribed import Transcribed
 from speechssl.evaluation.error_rates import diagnose, error_rates, respelled_wer
+from speechssl.evaluation.headline import headline
 from speechssl.evaluation.scoring import Scored
 from speechssl.evaluation.stored import Utterance
 from speechssl.text.characters import show_character
@@ -27,16 +28,18 @@ def make_figures(checked: Transcribed, scored: Scored, foreign: Foreign, *, boot
     refs = map(checked.corpus.__getitem__, range(len(checked.corpus)))
     speakers = {ref.key: ref.speaker for ref in refs if ref.key in scored.references and ref.speaker}
     rates = error_rates(scored.references, hypotheses, speakers=speakers, bootstrap_samples=bootstrap_samples)
+    head = headline(scored.references, hypotheses, speakers, bootstrap_samples=bootstrap_samples)
     unusual = [reason for reason in checked.counts() if reason != "no transcript"]
     metrics = {
         **asdict(rates),
+        **head,
         "skipped": dict(Counter(scored.skipped.values())),
         "skipped_ids": sorted(scored.skipped),
         # Scored, though no model could be right.
         "unusual": {reason: checked.counts()[reason] for reason in unusual},
         "unusual_ids": {reason: checked.keys(reason) for reason in unusual},
         "characters": describe_characters(foreign, scored.references, hypotheses),
-        "warning": diagnose(scored.references, hypotheses, rates.wer, foreign),
+        "warning": diagnose(scored.references, hypotheses, asdict(rates)[head["headline"]], foreign),
     }
     utterances = [
         Utterance(key, text, hypotheses[key], scored.hypotheses[key].confidence, speakers.get(key))

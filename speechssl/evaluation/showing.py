@@ -26,7 +26,7 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
     rates = rates_of(metrics)
     units = name_units(rates.interval_unit, rates.num_speakers, rates.num_utterances)
     lines = [
-        f"WER {rates.wer:.1%} ({rates.wer_low:.1%} to {rates.wer_high:.1%}), CER {rates.cer:.1%}",
+        shown_rates(metrics),
         f"95% interval over {units}",
         f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
         f"{rates.deletions} deletions, {rates.insertions} insertions",
@@ -34,10 +34,19 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
     lines.append(f"transcripts: {output / HYPOTHESES_FILE}")
     lines += shown_samples(metrics) + shown_characters(metrics)
     if metrics["warning"]:
-        lines.append(f"WER is about 1: {metrics['warning']}")
+        lines.append(f"{metrics.get('headline', 'wer').upper()} is about 1: {metrics['warning']}")
     if note:
         lines.append(note)
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def shown_rates(metrics: Mapping[str, Any]) -> str:
+    """Both error rates, first the one that says more of this language."""
+    wer = f"WER {metrics['wer']:.1%} ({metrics['wer_low']:.1%} to {metrics['wer_high']:.1%})"
+    if metrics.get("headline") != "cer":
+        return f"{wer}, CER {metrics['cer']:.1%}"
+    interval = f" ({metrics['cer_low']:.1%} to {metrics['cer_high']:.1%})" if "cer_low" in metrics else ""
+    return f"CER {metrics['cer']:.1%}{interval}, WER {metrics['wer']:.1%} of what stands between spaces"
 
 
 def shown_samples(metrics: Mapping[str, Any]) -> list[str]:

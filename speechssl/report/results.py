@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechssl.errors import DataError
-from speechssl.evaluation.intervals import RelativeReduction, Unit, WordCounts, relative_reduction
+from speechssl.evaluation.intervals import Estimate, RelativeReduction, Unit, WordCounts, relative_reduction
 from speechssl.evaluation.stored import METRICS_FILE, read_counts
+from speechssl.text.measure import Measure
 from speechssl.training.run_log import SUMMARY_FILE
 
 SCRATCH = "scratch"
@@ -41,6 +42,23 @@ class Record(NamedTuple):
     """What was resampled for the interval."""
     num_speakers: int
     """0 unless all are known."""
+    headline: Measure = "wer"
+    """The error rate that says more of this language; intervals of that of characters are there where it does."""
+    cer_low: float | None = None
+    cer_high: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As a line of results.json; the last three are there where characters head it."""
+        fields = self._asdict()
+        return fields if self.headline == "cer" else dict(list(fields.items())[:-3])
+
+
+def headline_of(record: Record) -> Estimate:
+    """The error rate that heads an evaluation; without an interval of its own it stands for its ends."""
+    if record.headline == "wer":
+        return Estimate(record.wer, record.wer_low, record.wer_high)
+    ends = (record.cer if end is None else end for end in (record.cer_low, record.cer_high))
+    return Estimate(record.cer, *ends)
 
 
 class Evaluated(NamedTuple):
@@ -214,6 +232,9 @@ def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record
         # Evaluations of earlier versions know no speakers.
         interval_unit=metrics.get("interval_unit", "utterances"),
         num_speakers=int(metrics.get("num_speakers", 0)),
+        headline=metrics.get("headline", "wer"),
+        cer_low=metrics.get("cer_low"),
+        cer_high=metrics.get("cer_high"),
     )
 
 

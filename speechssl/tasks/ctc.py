@@ -20,13 +20,11 @@ from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.ctc_health import FinetuneHealth
+from speechssl.text.measure import choose_measure
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
-
-LONG_WORD = 12
-"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 class FinetuneTask:
@@ -34,7 +32,6 @@ class FinetuneTask:
 
     kind: CheckpointKind = "ctc"
     teacher: dict[str, Any] | None = None
-    score: Score | None = Score("wer", lower_is_better=True)
     scores_start = False
     enough = ""
 
@@ -46,9 +43,9 @@ class FinetuneTask:
         self.forward: Any = model
         self.labels = vocabulary
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
-        self.health = FinetuneHealth(
-            config.health, slow_updates=slow_updates(config), words_are_long=words_are_long(dev)
-        )
+        measure = choose_measure(dev.texts or ())
+        self.score: Score | None = Score(measure, lower_is_better=True)
+        self.health = FinetuneHealth(config.health, slow_updates=slow_updates(config), words_are_long=measure == "cer")
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -115,19 +112,15 @@ class FinetuneTask:
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
         empty = sum(not text for text in hypotheses.values())
-        return {"wer": rates.wer, "cer": rates.cer, "empty_share": empty / len(hypotheses)}
+        shown = {"wer": rates.wer, "cer": rates.cer}
+        first = self.score.name if self.score else "wer"
+        return {first: shown[first], **shown, "empty_share": empty / len(hypotheses)}
 
 
 def slow_updates(config: FinetuneConfig) -> int:
     """Updates of the warm-up, or those in which only the head learns if they are more."""
     frozen = config.freeze_context_updates if config.init is not None else 0
     return max(frozen, round(config.schedule.warmup * config.training.max_updates))
-
-
-def words_are_long(corpus: Corpus) -> bool:
-    """Whether what stands between spaces is too long for a fair word error rate, as in Chinese, Japanese or Thai."""
-    words = [word for text in corpus.texts or () for word in text.split()]
-    return sum(map(len, words)) > LONG_WORD * len(words)
 
 
 def freezes_features(config: FinetuneConfig) -> bool:
