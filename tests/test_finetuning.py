@@ -24,7 +24,7 @@ from speechssl.config import (
 )
 from speechssl.config.reading import parse
 from speechssl.data.corpus import read_corpus
-from speechssl.errors import CheckpointError, ConfigError, DataError, HealthError
+from speechssl.errors import ConfigError, DataError, HealthError
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.tasks.ctc import FinetuneTask, blank_share, slow_updates
 from speechssl.tasks.initial import resolve_finetuning, resolve_pretraining
@@ -186,11 +186,6 @@ def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path:
     config = with_values(config, {"masking.channel_length": 17})
     with pytest.raises(ConfigError, match=r"masking.channel_length is 17, expected at most the model's 16 channels"):
         finetune.run(config)
-
-
-def test_recogniser_is_no_init(shards: Path, tmp_path: Path, finetuned: Path) -> None:
-    with pytest.raises(CheckpointError, match="fine-tuned recogniser"):
-        finetune.run(finetune_config(shards, tmp_path / "run", finetuned))
 
 
 def test_transcripts_longer_than_their_frames_are_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from speechssl.config.limits import Amount, AmountOrZero, Count, FactorOrZero, Section, Size
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+from speechssl.config.text import TextConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class EvaluateConfig(Section):
     """Transcribed audio."""
     output: Path
     """Folder for hypotheses.jsonl and metrics.json; an evaluation of the same weights and data in it is left alone."""
+    text: TextConfig = TextConfig()
+    """How references and outputs are written; absent, as the recogniser's transcripts were in training."""
     bootstrap_samples: Size = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
     decoding: GreedyConfig = GreedyConfig()

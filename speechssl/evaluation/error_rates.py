@@ -60,7 +60,8 @@ def error_rates(
     reference_list = [references[i] for i in ids]
     hypothesis_list = [hypotheses[i] for i in ids]
     words = jiwer.process_words(reference_list, hypothesis_list)
-    characters = jiwer.process_characters(*as_characters(reference_list, hypothesis_list))
+    said, heard = as_characters(reference_list, hypothesis_list)
+    characters = jiwer.process_characters(said, heard)
     counts = count_words(references, hypotheses, speakers)
     interval = Interval(words.wer, words.wer)
     if bootstrap_samples:

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from speechssl.config import TextConfig
+from speechssl.config.reading import to_dict
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.stored import HYPOTHESES_FILE
@@ -31,6 +33,7 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
         f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
         f"{rates.deletions} deletions, {rates.insertions} insertions",
     ]
+    lines += shown_text(metrics.get("text", {}))
     lines.append(f"transcripts: {output / HYPOTHESES_FILE}")
     lines += shown_samples(metrics) + shown_characters(metrics)
     if metrics["warning"]:
@@ -47,6 +50,13 @@ def shown_rates(metrics: Mapping[str, Any]) -> str:
         return f"{wer}, CER {metrics['cer']:.1%}"
     interval = f" ({metrics['cer_low']:.1%} to {metrics['cer_high']:.1%})" if "cer_low" in metrics else ""
     return f"CER {metrics['cer']:.1%}{interval}, WER {metrics['wer']:.1%} of what stands between spaces"
+
+
+def shown_text(text: Mapping[str, str]) -> list[str]:
+    """How references and outputs were written, where more was done than the usual."""
+    usual = to_dict(TextConfig())
+    chosen = [f"{name} {value}" for name, value in text.items() if value != usual.get(name)]
+    return [f"text of references and outputs: {', '.join(chosen)}"] if chosen else []
 
 
 def shown_samples(metrics: Mapping[str, Any]) -> list[str]:

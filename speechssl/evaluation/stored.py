@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechssl.config import TextConfig
+from speechssl.config.reading import to_dict
 from speechssl.evaluation.error_rates import count_words
 from speechssl.evaluation.intervals import WordCounts
 from speechssl.outputs import has_json, has_json_lines, write_json, write_whole
@@ -46,7 +48,8 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or not (folder / HYPOTHESES_FILE).is_file():
         return None
-    return {"decoding": {"name": "greedy"}, **content}  # earlier versions knew no other way, and do not say so
+    # Earlier versions knew no other way, and do not say so.
+    return {"decoding": {"name": "greedy"}, "text": to_dict(TextConfig()), **content}
 
 
 def read_counts(folder: Path) -> WordCounts:

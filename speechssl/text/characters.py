@@ -2,8 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Literal, NamedTuple
+
+from speechssl.text.lexicon import is_missing
 
 Kind = Literal[
     "other case",
@@ -16,6 +18,8 @@ Kind = Literal[
     "invisible",
     "undecodable",
     "other letter",
+    "cluster",
+    "word",
 ]
 
 # Each stands for the others of its group; what comes first is asked for first.
@@ -79,6 +83,8 @@ def respell(character: str, known: Set[str]) -> Respelling:
         character: not one of ``known``.
         known: characters that it can write.
     """
+    if len(character) > 1:
+        return Respelling("word" if is_missing(character) else "cluster", None)
     bare = "".join(c for c in unicodedata.normalize("NFKD", character) if unicodedata.combining(c) in (0, _VIRAMA))
     tried: tuple[tuple[Kind, Iterable[str]], ...] = (
         ("other case", [character]),
@@ -118,27 +124,29 @@ def typographic_forms(character: str) -> list[str]:
 
 def is_undecodable(character: str) -> bool:
     """Whether it is no character, but what is left of one in another encoding."""
-    return character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn", "Cs")
+    return any(c == "\ufffd" or unicodedata.category(c) in ("Co", "Cn", "Cs") for c in character)
 
 
 def show_character(character: str) -> str:
     """A character with its code point and name, such as ``é (U+00E9 LATIN SMALL LETTER E WITH ACUTE)``."""
+    if len(character) != 1:
+        return f"{character} ({' '.join(f'U+{ord(c):04X}' for c in character)})" if len(character) < 5 else character
     name = unicodedata.name(character, "without a name")
     return f"{glyph(character)} (U+{ord(character):04X} {name})".lstrip()
 
 
 def glyph(character: str) -> str:
     """A character as it can be seen: marks on a circle, nothing for what cannot be shown."""
-    if unicodedata.category(character)[0] == "M":
+    if len(character) == 1 and unicodedata.category(character)[0] == "M":
         return f"\u25cc{character}"
     return character if character.isprintable() else ""
 
 
-def count_characters(texts: Iterable[str]) -> Counter[str]:
-    """How often each character but the space occurs."""
+def count_characters(texts: Iterable[str], symbols: Callable[[str], Iterable[str]] = list) -> Counter[str]:
+    """How often each character but the space occurs, or whatever else texts are cut into."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
+        counts.update(symbols(text))
     del counts[" "]
     return counts
 
@@ -156,7 +164,7 @@ def is_spaceless(character: str) -> bool:
 
 def list_characters(counts: Counter[str], limit: int = 100) -> str:
     """How many different characters there are, and which, in order of code points."""
-    shown = [glyph(c) or f"U+{ord(c):04X}" for c in sorted(counts)[:limit]]
+    shown = [glyph(c) or " ".join(f"U+{ord(part):04X}" for part in c) for c in sorted(counts)[:limit]]
     more = f" and {len(counts) - limit} more" if len(counts) > limit else ""
     return f"{len(counts)} different characters: {' '.join(shown)}{more}"
 
