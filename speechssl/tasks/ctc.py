@@ -1,5 +1,6 @@
 """CTC training as the loop sees it, from a pretrained encoder or from scratch: a step, and its word error rate."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,7 +120,7 @@ class FinetuneTask:
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
-        """Word and character error rate on the dev set, and the share of its utterances that gave no word."""
+        """Word and character error rate on the dev set, and shares of its outputs: empty, and equal."""
         device = self.model.head.weight.device
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
@@ -133,10 +134,14 @@ class FinetuneTask:
         )
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
-        empty = sum(not text for text in hypotheses.values())
+        outputs = Counter(hypotheses.values())
+        shares = {
+            "empty_share": outputs[""] / len(hypotheses),
+            "same_share": outputs.most_common(1)[0][1] / len(hypotheses) if len(hypotheses) > 1 else 0.0,
+        }
         shown = {"wer": rates.wer, "cer": rates.cer}
         first = self.score.name if self.score else "wer"
-        return {first: shown[first], **shown, "empty_share": empty / len(hypotheses)}
+        return {first: shown[first], **shown, **shares}
 
 
 def frozen_updates(config: FinetuneConfig) -> int:

@@ -49,7 +49,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
 _FILE_ONLY = frozenset(
     {"diversity_loss", "feature_energy", "wait_share", "prediction_deviation", "teacher_movement", "anchor_chance"}
-    | {"probe_noise", "probe_seconds"}
+    | {"probe_noise", "probe_seconds", "same_share"}
 )
 
 

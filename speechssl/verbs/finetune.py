@@ -1,5 +1,7 @@
 """``speechssl finetune``: read and check, build the recogniser, run the loop."""
 
+import logging
+
 from speechssl.config import FinetuneConfig
 from speechssl.config.limits import check
 from speechssl.data.augmented import make_augmenter
@@ -9,6 +11,7 @@ from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
+from speechssl.tasks.doctor import examine
 from speechssl.tasks.initial import load_initial, resolve_finetuning
 from speechssl.tasks.sets import Sets, find_earlier, labelled_seconds, plan_train, read_sets
 from speechssl.training.checkpoints import Checkpoint
@@ -18,6 +21,9 @@ from speechssl.training.optimizers import count_parameters
 from speechssl.training.processes import announce, count_devices, launch, make_fabric, ranks_together
 from speechssl.training.resume import RunData
 from speechssl.training.run_folder import check_run_folder, run_lock
+
+logger = logging.getLogger(__name__)
+
 
 def run(config: FinetuneConfig) -> None:
     """Fine-tune, resuming an unfinished run in the output folder.
@@ -34,6 +40,8 @@ def run(config: FinetuneConfig) -> None:
     count_devices(config.training, config.train.num_streams)
     configure_cpu(config.training)
     sets = read_sets(config, find_earlier(config, initial))
+    for doubt in examine(config, sets.train, sets.dev, sets.vocabulary):
+        logger.warning("%s.", doubt)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
     with run_lock(config.output):
         train(config, sets, plan, initial)
