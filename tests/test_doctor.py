@@ -8,12 +8,21 @@ import soundfile
 from changing import with_values
 from conftest import write_corpus
 from small_chain import finetune_config
+from test_finetuning import make_shards
 
-from speechssl.config import HealthConfig, ShardConfig
+from speechssl.config import HealthConfig, ShardConfig, TextConfig
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.errors import HealthError
 from speechssl.tasks.ctc_health import FinetuneHealth
-from speechssl.tasks.doctor import doubt_labels, doubt_learning, doubt_level, doubt_rates, doubt_voices, examine
+from speechssl.tasks.doctor import (
+    doubt_case,
+    doubt_labels,
+    doubt_learning,
+    doubt_level,
+    doubt_rates,
+    doubt_voices,
+    examine,
+)
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.verbs import finetune
 from speechssl.verbs import shard as ingest
@@ -54,6 +63,18 @@ def test_parts_that_never_learn(values: dict, message: str) -> None:
 def test_rates_that_cannot_be_meant(values: dict, message: str) -> None:
     doubts = list(doubt_rates(with_values(CONFIG, values)))
     assert [message in doubt for doubt in doubts] == [True] * bool(message)
+
+
+def test_turkish_that_nobody_called_so(tmp_path: Path) -> None:
+    texts = [(9000, "I\u015eIK"), (9000, "\u0130Y\u0130"), (9000, "i\u0307yi")]
+    corpora = [
+        read_corpus([str(make_shards(tmp_path / str(i), [row]))], with_texts=True) for i, row in enumerate(texts)
+    ]
+    found = [[len(list(doubt_case(TextConfig(case=case), c))) for c in corpora] for case in ("upper", "lower", "keep")]  # type: ignore[arg-type]
+    assert found == [[0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    [doubt] = doubt_case(TextConfig(case="upper"), corpora[1])
+    assert "give --text.language tr (az), from shards made with --text_case keep" in doubt
+    assert list(doubt_case(TextConfig(case="upper", language="tr"), corpora[1])) == []
 
 
 def corpus_of(folder: Path, waves: list[np.ndarray], *, speakers: int = 2) -> Corpus:

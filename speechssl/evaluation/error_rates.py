@@ -108,8 +108,13 @@ def count_words(
         result = jiwer.process_words(references[i], hypotheses[i])
         edits.append(result.substitutions + result.deletions + result.insertions)
         words.append(len(references[i].split()))
-    digest = hashlib.sha256(json.dumps([(i, references[i]) for i in ids]).encode()).hexdigest()
+    digest = digest_of([(i, references[i]) for i in ids])
     return WordCounts(np.array(edits), np.array(words), numbered([(speakers or {}).get(i) for i in ids]), digest)
+
+
+def digest_of(references: list[tuple[str, str]]) -> str:
+    """SHA-256 of ids and references, by which scores of the same ones are known."""
+    return hashlib.sha256(json.dumps(references).encode()).hexdigest()
 
 
 def numbered(speakers: list[str | None]) -> np.ndarray | None:

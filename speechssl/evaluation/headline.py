@@ -6,7 +6,7 @@ from typing import Any
 import jiwer
 import numpy as np
 
-from speechssl.evaluation.error_rates import numbered
+from speechssl.evaluation.error_rates import digest_of, matched_ids, numbered
 from speechssl.evaluation.intervals import WordCounts, wer_interval
 from speechssl.text.graphemes import as_characters
 from speechssl.text.measure import choose_measure
@@ -37,12 +37,17 @@ def headline(
 def count_characters(
     references: Mapping[str, str], hypotheses: Mapping[str, str], speakers: Mapping[str, str]
 ) -> WordCounts:
-    """Edits and reference characters, grapheme clusters, of each utterance, in order of id."""
-    ids = sorted(references)
+    """Edits and reference characters, grapheme clusters, of each utterance, in order of id.
+
+    Raises:
+        DataError: the ids differ, or a reference is empty.
+    """
+    ids = matched_ids(references, hypotheses)
     edits = []
     said, heard = as_characters([references[i] for i in ids], [hypotheses[i] for i in ids])
     for reference, hypothesis in zip(said, heard, strict=True):
         found = jiwer.process_characters(reference, hypothesis)
         edits.append(found.substitutions + found.deletions + found.insertions)
     lengths = np.array([len(reference) for reference in said])
-    return WordCounts(np.array(edits), lengths, numbered([speakers.get(i) for i in ids]))
+    texts = digest_of([(i, references[i]) for i in ids])
+    return WordCounts(np.array(edits), lengths, numbered([speakers.get(i) for i in ids]), texts)

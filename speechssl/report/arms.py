@@ -40,7 +40,7 @@ GENERALISATION_TABLE_FILE = "generalisation.md"
 GENERALISATION_PLOT_FILE = "generalisation.png"
 REPORT_FILES = {
     RESULTS_FILE: has_json("recipe", "init", "wer"),
-    COMPARISON_FILE: has_json("split", "mean_wer"),
+    COMPARISON_FILE: has_json("split", "relative_reduction"),
     PLOT_FILE: is_plot,
     CURVES_FILE: has_json("split", "arms"),
     CURVES_PLOT_FILE: is_plot,

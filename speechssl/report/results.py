@@ -77,7 +77,7 @@ class Collected(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """An arm and the one from scratch on the same labels and the same set; mean word error rates over the seeds."""
+    """An arm and the one from scratch on the same labels and the same set; mean error rates over the seeds."""
 
     split: str
     labels_minutes: float
@@ -85,6 +85,8 @@ class Comparison(NamedTuple):
     seeds: Mapping[str, Sequence[int]]
     reduction: RelativeReduction | None
     """What pretraining saves, relative to scratch; None unless both arms are there."""
+    measure: Measure = "wer"
+    """Which error rate is compared; ``wer`` holds that of characters where words have no spaces."""
 
 
 def collect(experiment: Path, recipe: str) -> Collected:
@@ -122,7 +124,7 @@ def evaluated_in(folder: Path, recipe: str) -> Evaluated | str:
                 f"{name_of(folder)}: made after update {metrics['update']}, before the training had finished; finish "
                 "the run and evaluate it again"
             )
-        return Evaluated(make_record(folder, metrics, recipe), read_counts(folder))
+        return Evaluated(make_record(folder, metrics, recipe), read_counts(folder, metrics.get("headline", "wer")))
     except FileNotFoundError:
         return f"{name_of(folder)}: {state_of(folder.parent)}"
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -262,7 +264,8 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
     Raises:
         DataError: they were scored on different references.
     """
-    wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
+    measure = next(iter(arms.values()))[0].record.headline
+    wer = {init: float(np.mean([headline_of(item.record).value for item in items])) for init, items in arms.items()}
     seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
     check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
     reduction = None
@@ -272,7 +275,7 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
             reduction = relative_reduction(baseline, model)
         except DataError as error:
             raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
-    return Comparison(split, minutes, wer, seeds, reduction)
+    return Comparison(split, minutes, wer, seeds, reduction, measure)
 
 
 def check_seeds(seeds: Mapping[str, Sequence[int]], where: str) -> None:

@@ -44,7 +44,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
     return {
         "split": comparison.split,
         "labels_minutes": comparison.labels_minutes,
-        "mean_wer": dict(comparison.wer),
+        f"mean_{comparison.measure}": dict(comparison.wer),
         "num_seeds": {init: len(seeds) for init, seeds in comparison.seeds.items()},
         "seeds": {init: list(seeds) for init, seeds in comparison.seeds.items()},
         "relative_reduction": reduction.reduction if reduction else None,
@@ -106,7 +106,7 @@ def sentence(comparison: Comparison) -> str:
     elif reduction is not None:
         cause = "leaving the transformer out" if LOG_MEL in comparison.wer else "pretraining"
         line += (
-            f"; {cause} changes the WER by {change(reduction.reduction)} "
+            f"; {cause} changes the {comparison.measure.upper()} by {change(reduction.reduction)} "
             f"({change(reduction.high)} to {change(reduction.low)}, {name_interval(reduction)})"
         )
     return line

@@ -8,13 +8,14 @@ from math import log10
 
 import numpy as np
 
-from speechssl.config import FinetuneConfig
+from speechssl.config import FinetuneConfig, TextConfig
 from speechssl.data.corpus import Corpus
 from speechssl.data.samples import read_sample_audio
 from speechssl.errors import DataError
 from speechssl.tasks.ctc import freezes_features, frozen_updates
 from speechssl.text.characters import count_characters
 from speechssl.text.doubtful import MAX_RARE
+from speechssl.text.normalisation import is_turkic
 from speechssl.text.vocabulary import Vocabulary
 
 NUM_HEARD = 24
@@ -43,7 +44,8 @@ def examine(config: FinetuneConfig, train: Corpus, dev: Corpus, vocabulary: Voca
         dev: what the checkpoint is chosen on.
         vocabulary: of the run.
     """
-    found = [*doubt_learning(config), *doubt_rates(config), *doubt_labels(train, vocabulary), *doubt_voices(dev)]
+    found = [*doubt_learning(config), *doubt_rates(config), *doubt_case(config.text, train)]
+    found += [*doubt_labels(train, vocabulary), *doubt_voices(dev)]
     return [*found, *doubt_level(train, "train"), *doubt_level(dev, "dev")]
 
 
@@ -73,6 +75,17 @@ def doubt_rates(config: FinetuneConfig) -> Iterator[str]:
         yield f"{named}: too high for AdamW, under which the loss explodes or stays where it is; 3e-5 to 1e-3 is usual"
     elif config.init is not None and rate > MAX_PRETRAINED_RATE and config.model.context.dim >= LARGE_DIM:
         yield f"{named}: it wipes out what an encoder of this size has learned; 2e-5 to 3e-4 is usual"
+
+
+def doubt_case(text: TextConfig, train: Corpus) -> Iterator[str]:
+    """Letters that another case has made one, or two, since nobody said that they are Turkish."""
+    traces = {"upper": "\u0130", "lower": "i\u0307", "keep": "i\u0307"}
+    if not is_turkic(text.language) and any(traces[text.case] in found for found in train.texts or ()):
+        yield (
+            f"the training transcripts hold {traces[text.case]}, as Turkish has it, and their case was changed by the "
+            "rules of other languages, which take i and \u0131 for one letter: give --text.language tr (az), from "
+            "shards made with --text_case keep"
+        )
 
 
 def doubt_labels(train: Corpus, vocabulary: Vocabulary) -> Iterator[str]:

@@ -21,13 +21,20 @@ _AS_THE_MODEL = "write them in the transcripts as the model does"
 _KINDS: dict[Kind, tuple[str, str]] = {
     "other case": (
         "letters of the other case",
-        "make the shards again with --text_case {case}, as those that the model learned from",
+        "make the shards again with --text_case {case}, as those that the model learned from, or give --text.case "
+        "{case}",
     ),
-    "typographic form": ("typographic forms", _AS_THE_MODEL),
+    "typographic form": (
+        "typographic forms",
+        f"{_AS_THE_MODEL} (--text.quotes straight and --text.unicode nfkc do much of it)",
+    ),
     "look-alike": ("letters of another script that look alike", _AS_THE_MODEL),
     "accent": ("accents", _AS_THE_MODEL),
-    "punctuation": ("punctuation", "leave it out of the transcripts, as in those that the model learned from"),
-    "digit": ("digits", "write numbers as words"),
+    "punctuation": (
+        "punctuation",
+        "leave it out of the transcripts, as in those that the model learned from, or give --text.punctuation remove",
+    ),
+    "digit": ("digits", "write numbers as words, or give --text.digits words and --text.language"),
     "symbol": ("symbols", "write them as the words that are spoken"),
     "invisible": ("invisible joiners", "leave them out of the transcripts"),
     "undecodable": (

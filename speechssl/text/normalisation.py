@@ -84,11 +84,16 @@ def normalize_text(text: str, case: Case = "keep", language: str = "") -> str:
     return change_case(clean_text(text), case, language)
 
 
+def is_turkic(language: str) -> bool:
+    """Whether a language has a dotless i beside the dotted one."""
+    return language.partition("-")[0] in _TURKIC
+
+
 def change_case(text: str, case: Case, language: str = "") -> str:
     """Letters in another case, after Unicode's rules, or those of Turkish and Azerbaijani, which have a dotless i."""
     if case == "keep":
         return text
-    if language.partition("-")[0] in _TURKIC:
+    if is_turkic(language):
         text = unicodedata.normalize("NFC", text).translate(_TURKIC_CAPITALS if case == "upper" else _TURKIC_SMALL)
     return unicodedata.normalize("NFC", text.upper() if case == "upper" else text.lower())
 
