@@ -179,6 +179,9 @@ def test_scores_of_a_checkpoint_count_after_a_kill(shards: Path, tmp_path: Path,
     assert again is not None
     newest = load_checkpoint(config.output / "checkpoints" / "update_00000004")
     assert again == (4, "wer", newest.metrics["wer"])
+    (config.output / "best.json").write_text('{"update": 2, "cer": 0.0}')  # of a version that chose by another score
+    finetune.run(config)
+    assert read_best(config.output) == again
 
 
 def test_channel_masks_longer_than_the_model_are_refused(shards: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_by_default_nothing_but_the_usual_is_done() -> None:
         ("Ｆｕｌｌ ﬁne ﷲ", {"unicode": "nfkc"}, "Full fine الله"),
         ("น้ำ ນ້ຳ", {"unicode": "nfkc"}, "น้ำ ນ້ຳ"),
         ("‘Don’t’ „so“ «là»", {"quotes": "straight"}, '\'Don\'t\' "so" "là"'),
-        ("oh [noise] well <unk> {laughs [loudly]} (yes)", {"brackets": "remove"}, "oh well (yes)"),
+        ("oh [noise] well <unk> [laughs [loudly] now] (yes)", {"brackets": "remove"}, "oh well (yes)"),
         ("yes,no: U.S.A. — twenty-one!", {"punctuation": "remove"}, "yes no USA twenty one"),
         ("'Don't,' l’eau dogs' 50% R&D", {"punctuation": "remove_but_apostrophes"}, "Don't l’eau dogs 50% R&D"),
         ("你好，世界。「好」", {"punctuation": "remove"}, "你好世界好"),
