@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TranscribeConfig
+from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TextConfig, TranscribeConfig
 from speechssl.config.reading import from_dict
 from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, emissions
@@ -89,6 +89,11 @@ class Recogniser(NamedTuple):
         logits = self.model(audio.to(device), None if lengths is None else lengths.to(device)).logits
         rows = zip(windows, emissions(logits), strict=True)
         return [row[window.first_frame : window.stop_frame].clone() for window, row in rows]
+
+    @property
+    def text(self) -> TextConfig:
+        """How the transcripts were written that it learned from."""
+        return from_dict(TextConfig, self.checkpoint.config.get("text") or {}, source=str(self.checkpoint.path))
 
     def calibration(self, decoder: str) -> Calibration:
         """Of the confidence of words as a decoder finds them."""

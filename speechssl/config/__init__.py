@@ -13,5 +13,7 @@ from speechssl.config.probing import *
 from speechssl.config.runs import *
 from speechssl.config.shards import *
 from speechssl.config.streams import *
+from speechssl.config.targets import *
+from speechssl.config.text import *
 from speechssl.config.training import *
 from speechssl.config.verbs import *

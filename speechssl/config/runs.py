@@ -11,6 +11,8 @@ from speechssl.config.model import DropoutConfig, HeadConfig, MaskingConfig, Mod
 from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig, TwoViewConfig
 from speechssl.config.probing import TrainingProbeConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig, StreamConfig
+from speechssl.config.targets import AnyTargets, CharacterTargets
+from speechssl.config.text import TextConfig
 from speechssl.config.training import HealthConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.frames import samples_for_frames
 
@@ -73,17 +75,26 @@ class FinetuneConfig(Section):
     output: Path = Path("exp/finetune")
     """Folder of the run: checkpoints, logs, resolved configuration. An unfinished run in it is resumed."""
     init: Path | None = None
-    """Pretraining run or checkpoint to start from; its architecture is used. Without it the weights are random."""
+    """Run or checkpoint to start from; its architecture is used. A recogniser, one's own or imported, brings its head,
+    its labels and its text too. Without it the weights are random."""
     train: StreamConfig = StreamConfig()
     """Transcribed audio to learn from."""
     pseudo_labels: list[str] = field(default_factory=list)
     """Those of train.shards whose transcripts a recogniser wrote (self-training); they do not count as labels."""
     dev: EvaluationSetConfig = EvaluationSetConfig()
-    """Transcribed audio whose word error rate chooses the checkpoint; the same set throughout a run."""
+    """Transcribed audio whose word error rate chooses the checkpoint, or that of characters where words have no spaces;
+    the same set throughout a run."""
+    text: TextConfig = TextConfig()
+    """How transcripts are written, here and wherever the recogniser is scored; absent, that of a recogniser in init."""
+    targets: AnyTargets = CharacterTargets()
+    """What of a transcript a label is; absent, that of a recogniser in init."""
+    init_labels: Literal["auto", "keep", "drop"] = "auto"
+    """Labels of a recogniser in init that the training transcripts do not need: keep or drop them; "auto" drops them
+    where it has fewer than half of those that are needed, which is another language."""
     model: ModelConfig = ModelConfig()
     """Encoder of a run from scratch; with init it must be absent or equal to the checkpoint's."""
     head: HeadConfig = HeadConfig()
-    """CTC head."""
+    """CTC head; with a recogniser in init it must be absent or equal to its."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """What happens to the audio in training."""
     masking: MaskingConfig = MaskingConfig(channel_prob=0.25)
@@ -92,8 +103,8 @@ class FinetuneConfig(Section):
     """Noise inside the network."""
     freeze_feature_encoder: Literal["auto", "always", "never"] = "auto"
     """Keep the convolutions as they are; "auto" freezes them if they come from init."""
-    freeze_context_updates: CountOrZero = 10_000
-    """Updates in which only the CTC head learns, if there is an init."""
+    freeze_context_updates: CountOrZero | Literal["auto"] = "auto"
+    """Updates in which only the CTC head learns, if there is an init; "auto": 10,000, and 0 if that is a recogniser."""
     head_learning_rate_scale: Factor = 1.0
     """Factor on the learning rate of the CTC head."""
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-5, eps=1e-8, weight_decay=0.0)

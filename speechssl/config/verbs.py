@@ -17,6 +17,7 @@ from speechssl.config.limits import (
     Size,
 )
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+from speechssl.config.text import TextConfig
 
 TranscriptFormat = Literal["text", "jsonl", "srt", "vtt", "ctm", "textgrid"]
 
@@ -40,6 +41,8 @@ class EvaluateConfig(Section):
     output: Path
     """Folder for hypotheses.jsonl, score.json (rates by speaker, language and length, confusions, the worst utterances)
     and metrics.json; an evaluation of the same weights and data in it is left alone."""
+    text: TextConfig = TextConfig()
+    """How references and outputs are written; absent, as the recogniser's transcripts were in training."""
     bootstrap_samples: Size = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
     decoding: GreedyConfig = GreedyConfig()

@@ -2,8 +2,9 @@
 
 import itertools
 import logging
+import typing
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Literal, NamedTuple
@@ -17,16 +18,22 @@ from speechssl.shards.table import StringColumn
 from speechssl.text.characters import count_characters, list_characters, show_character
 from speechssl.text.doubtful import find_doubtful
 from speechssl.text.foreign import Foreign, find_foreign, times
-from speechssl.text.normalisation import clean_text, removed_characters
+from speechssl.text.lexicon import is_missing
+from speechssl.text.normalisation import removed_characters
+from speechssl.text.vocabulary import Vocabulary
+from speechssl.text.writing import Writer
 
 logger = logging.getLogger(__name__)
 
-Reason = Literal["no transcript", "shorter than a frame", "transcript longer than its frames"]
-REASONS: tuple[Reason, ...] = ("no transcript", "shorter than a frame", "transcript longer than its frames")
+Reason = Literal[
+    "no transcript", "word without a pronunciation", "shorter than a frame", "transcript longer than its frames"
+]
+REASONS: tuple[Reason, ...] = typing.get_args(Reason)
 MAX_SHOWN = 10
 """Utterances that a message names."""
 _SCORED: dict[Reason, str] = {
     "no transcript": "left out of the score",
+    "word without a pronunciation": "scored, and such a word is an error whatever is heard",
     "shorter than a frame": "scored as an empty output",
     "transcript longer than its frames": "scored, though no output can be right",
 }
@@ -67,9 +74,11 @@ class Transcribed(NamedTuple):
             return self.corpus
         return self.corpus.subset(np.delete(np.arange(len(self.corpus)), [item.row for item in self.unusual]))
 
-    def describe_characters(self, texts: Iterable[str] | None = None) -> str:
+    def describe_characters(
+        self, texts: Iterable[str] | None = None, symbols: Callable[[str], Iterable[str]] = list
+    ) -> str:
         """How many different ones some or all of the transcripts hold, which, and what was taken out of all."""
-        counts = count_characters(texts or self.corpus.texts or ())
+        counts = count_characters(texts or self.corpus.texts or (), symbols)
         shown = [f"{show_character(c)} {times(count)}" for c, count in self.removed.most_common(MAX_SHOWN)]
         taken = f"; taken out, since they cannot be seen: {', '.join(shown)}" if shown else ""
         return f"{self.name}: {list_characters(counts)}{taken}"
@@ -87,9 +96,16 @@ class Transcribed(NamedTuple):
 
 
 def check_transcripts(
-    corpus: Corpus, conv_layers: ConvLayers, *, name: str, speed: float = 1.0, characters_per_label: int = 1
+    corpus: Corpus,
+    conv_layers: ConvLayers,
+    *,
+    name: str,
+    speed: float = 1.0,
+    characters_per_label: int = 1,
+    writer: Writer | None = None,
+    split: Callable[[str], Sequence[str]] | None = None,
 ) -> Transcribed:
-    """Clean the transcripts of a set, and find the utterances that cannot be learned from.
+    """Write the transcripts of a set as labels are, and find the utterances that cannot be learned from.
 
     Args:
         corpus: read with its texts.
@@ -97,14 +113,17 @@ def check_transcripts(
         name: of the set, for messages.
         speed: the fastest at which it is heard.
         characters_per_label: most that one of the model's labels stands for.
+        writer: how transcripts are written; absent, they are cleaned alone.
+        split: cuts a transcript into labels; absent, it needs as many as ``characters_per_label`` tells at least.
 
     Raises:
         DataError: no utterance has a transcript.
     """
+    write = (writer or Writer()).reference
     removed: Counter[str] = Counter()
     texts = []
     for text in corpus.texts or ():
-        texts.append(clean_text(text))
+        texts.append(write(text))
         removed.update(removed_characters(text))
     if not any(texts):
         raise DataError(
@@ -115,9 +134,16 @@ def check_transcripts(
     shortest = receptive_field_samples(conv_layers)
     frames = num_frames((corpus.num_samples / speed).astype(np.int64), conv_layers)
     for row, (text, available) in enumerate(zip(texts, frames.tolist(), strict=True)):
-        needed = frames_needed(text) if characters_per_label == 1 else ceil(len(text) / characters_per_label)
+        if split is not None or characters_per_label == 1:
+            needed = frames_needed(text if split is None else split(text))
+        else:
+            needed = ceil(len(text) / characters_per_label)
+        unspoken = dict.fromkeys(filter(is_missing, text.split())) if writer and writer.lexicon else ()
         if needed == 0:
             unusual.append(Unusual(row, "no transcript", "no transcript"))
+        elif unspoken:
+            found = f"the lexicon lacks {', '.join(word[1:-1] for word in unspoken)}"
+            unusual.append(Unusual(row, "word without a pronunciation", found))
         elif available == 0:
             found = f"{corpus.num_samples[row]} audio samples, expected at least {shortest}, one frame"
             unusual.append(Unusual(row, "shorter than a frame", found))
@@ -136,19 +162,20 @@ def say_how_scored(checked: Transcribed) -> None:
         logger.warning("%s: %s\n%s.", checked.name, checked.describe(), how.capitalize())
 
 
-def check_labels(checked: Transcribed) -> list[str]:
+def check_labels(checked: Transcribed, symbols: Callable[[str], Sequence[str]] = list) -> list[str]:
     """Warn of characters of a training set that should not become labels; returns what else to know of them all."""
     chosen = checked.without_unusual()
     texts = list(chosen.texts or ())
-    doubtful = find_doubtful(texts, list(chosen.keys), count_characters(texts))
+    doubtful = find_doubtful(texts, list(chosen.keys), count_characters(texts, symbols), symbols)
     for warning in doubtful.warnings:
         logger.warning("%s: %s", checked.name, warning)
-    return [checked.describe_characters(texts), *(f"{checked.name}: {note}" for note in doubtful.notes)]
+    return [checked.describe_characters(texts, symbols), *(f"{checked.name}: {note}" for note in doubtful.notes)]
 
 
-def check_foreign(checked: Transcribed, known: Set[str]) -> Foreign:
+def check_foreign(checked: Transcribed, vocabulary: Vocabulary) -> Foreign:
     """Find, and warn of, characters of a set that is scored which are not among those that the model can write."""
-    foreign = find_foreign([text for text in checked.corpus.texts or () if text], known)
+    texts = [text for text in checked.corpus.texts or () if text]
+    foreign = find_foreign(texts, vocabulary.characters, vocabulary.symbols)
     if foreign.characters:
         logger.warning("%s: %s", checked.name, foreign.describe())
     return foreign

@@ -4,12 +4,14 @@ Of alignments with as few errors, jiwer takes one and NIST's sclite, which weigh
 an insertion as 3, may take another: what is one substitution more here is a deletion and an insertion there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import jiwer
 from rich.cells import cell_len
+
+from speechssl.text.graphemes import as_characters, split_graphemes
 
 Kind = Literal["hit", "substitution", "deletion", "insertion"]
 Of = Literal["words", "characters"]
@@ -77,16 +79,24 @@ def align(references: Sequence[str], hypotheses: Sequence[str], of: Of = "words"
     Args:
         references: with one space between words; an empty one is silence.
         hypotheses: of the same utterances.
-        of: what is aligned; spaces are characters.
+        of: what is aligned; characters are grapheme clusters, and spaces are some.
     """
     if not references:
         return []
-    process = jiwer.process_words if of == "words" else jiwer.process_characters
-    found = process(list(references), list(hypotheses))
-    return [
-        Aligned(reference, hypothesis, chunks, _edits(chunks))
-        for reference, hypothesis, chunks in zip(found.references, found.hypotheses, found.alignments, strict=True)
-    ]
+    if of == "words":
+        found = jiwer.process_words(list(references), list(hypotheses))
+        return _put_together(found.references, found.hypotheses, found.alignments)
+    said, heard = as_characters(references, hypotheses)
+    chunks = jiwer.process_characters(said, heard).alignments
+    return _put_together(map(split_graphemes, references), map(split_graphemes, hypotheses), chunks)
+
+
+def _put_together(
+    references: Iterable[Sequence[str]],
+    hypotheses: Iterable[Sequence[str]],
+    alignments: Iterable[Sequence[jiwer.AlignmentChunk]],
+) -> list[Aligned]:
+    return [Aligned(*item, _edits(item[-1])) for item in zip(references, hypotheses, alignments, strict=True)]
 
 
 def _edits(chunks: Sequence[jiwer.AlignmentChunk]) -> Edits:

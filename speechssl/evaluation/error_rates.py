@@ -28,7 +28,7 @@ class ErrorRates:
     """Lower end of the 95% interval."""
     wer_high: float
     cer: float
-    """Spaces are characters."""
+    """Of grapheme clusters, what a reader takes for one letter; spaces count."""
     mer: float
     """Match error rate: errors among all that was aligned, at most 1 (Morris et al. 2004, "From WER and RIL to MER and
     WIL")."""
@@ -201,12 +201,12 @@ def respelled_wer(references: Mapping[str, str], hypotheses: Mapping[str, str], 
 
 
 def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float, foreign: Foreign) -> str | None:
-    """Why a word error rate is about 1, in one sentence; None if it is lower.
+    """Why an error rate is about 1, in one sentence; None if it is lower.
 
     Args:
         references: transcript by utterance id.
         hypotheses: output by utterance id.
-        wer: of them.
+        wer: of them, or that of characters where words have no spaces.
         foreign: what the model cannot write of the references.
     """
     if wer < 0.95:

@@ -10,6 +10,7 @@ from speechssl.data.corpus import SampleRef
 from speechssl.data.transcribed import Transcribed
 from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.evaluation.error_rates import diagnose, respelled_wer
+from speechssl.evaluation.headline import headline
 from speechssl.evaluation.scoring import Scored
 from speechssl.evaluation.stored import Utterance
 from speechssl.evaluation.system import System, detail, plain_score, score_output
@@ -42,9 +43,11 @@ def make_figures(
     ]
     columns = {item.id: item.columns for item in utterances}
     details = detail(found.scored, scored.references, hypotheses, columns)
+    head = headline(scored.references, found.scored, bootstrap_samples=bootstrap_samples)
     unusual = [reason for reason in checked.counts() if reason != "no transcript"]
     metrics = {
         **asdict(found.rates),
+        **head,
         "skipped": dict(Counter(scored.skipped.values())),
         "skipped_ids": sorted(scored.skipped),
         # Scored, though no model could be right.
@@ -52,7 +55,7 @@ def make_figures(
         "unusual_ids": {reason: checked.keys(reason) for reason in unusual},
         "characters": describe_characters(foreign, scored.references, hypotheses),
         "notes": details.notes,
-        "warning": diagnose(scored.references, hypotheses, found.rates.wer, foreign),
+        "warning": diagnose(scored.references, hypotheses, asdict(found.rates)[head["headline"]], foreign),
     }
     return Figures(metrics, utterances, plain_score(output, "keep", [System([found], details)], None, []))
 

@@ -15,6 +15,7 @@ from speechssl.errors import DataError
 from speechssl.frames import num_frames
 from speechssl.model.ctc import CtcModel
 from speechssl.text.normalisation import clean_text
+from speechssl.text.writing import Writer
 
 
 class Scored(NamedTuple):
@@ -35,11 +36,12 @@ def score(
     max_batch_seconds: float,
     autocast_dtype: torch.dtype | None,
     device: torch.device,
+    writer: Writer | None = None,
     progress: Callable[[list[BatchSpec]], Iterable[BatchSpec]] = iter,
 ) -> Scored:
     """Transcribe samples; those without a transcript are named in ``skipped``.
 
-    References and outputs are cleaned alike. What is shorter than a frame is heard as nothing, in no batch, so that
+    References and outputs are written alike. What is shorter than a frame is heard as nothing, in no batch, so that
     the outputs do not depend on how the samples are batched.
 
     Args:
@@ -49,6 +51,7 @@ def score(
         max_batch_seconds: padded audio per batch.
         autocast_dtype: of matrix products; None for float32.
         device: where the model is.
+        writer: how outputs are written, as references are already; absent, they are cleaned alone.
         progress: passes the batches on, and may show how many are done.
 
     Raises:
@@ -65,12 +68,12 @@ def score(
             logits = model(batch.audio.to(device), batch.lengths.to(device)).logits
         found = decoder.decode(emissions(logits), num_frames(batch.lengths, layers))
         outputs |= zip(batch.keys, found, strict=True)
-    scored = Scored({}, {}, {})
+    scored, write = Scored({}, {}, {}), (writer or Writer()).output
     for key, text in zip(corpus.keys, map(clean_text, corpus.texts or ()), strict=True):
         if text:
             hypothesis = outputs.get(key, Hypothesis("", 0.0))
             scored.references[key] = text
-            scored.hypotheses[key] = hypothesis._replace(text=clean_text(hypothesis.text))
+            scored.hypotheses[key] = hypothesis._replace(text=write(hypothesis.text))
         else:
             scored.skipped[key] = "no transcript"
     if not scored.references:

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from speechssl.config import TextConfig
+from speechssl.config.reading import to_dict
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.stored import HYPOTHESES_FILE, SCORE_FILE
@@ -26,21 +28,37 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
     rates = rates_of(metrics)
     units = name_units(rates.interval_unit, rates.num_speakers, rates.num_utterances)
     lines = [
-        f"WER {rates.wer:.1%} ({rates.wer_low:.1%} to {rates.wer_high:.1%}), CER {rates.cer:.1%}, "
-        f"{rates.num_wrong / rates.num_utterances:.1%} of the utterances with an error",
+        f"{shown_rates(metrics)}, {rates.num_wrong / rates.num_utterances:.1%} of the utterances with an error",
         f"95% interval over {units}",
         f"{rates.num_utterances} utterances, {rates.num_words} words: {rates.substitutions} substitutions, "
         f"{rates.deletions} deletions, {rates.insertions} insertions",
     ]
+    lines += shown_text(metrics.get("text", {}))
     lines.append(
         f"transcripts: {output / HYPOTHESES_FILE}; rates by speaker and length, confusions: {output / SCORE_FILE}"
     )
     lines += metrics["notes"] + shown_samples(metrics) + shown_characters(metrics)
     if metrics["warning"]:
-        lines.append(f"WER is about 1: {metrics['warning']}")
+        lines.append(f"{metrics.get('headline', 'wer').upper()} is about 1: {metrics['warning']}")
     if note:
         lines.append(note)
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def shown_rates(metrics: Mapping[str, Any]) -> str:
+    """Both error rates, first the one that says more of this language."""
+    wer = f"WER {metrics['wer']:.1%} ({metrics['wer_low']:.1%} to {metrics['wer_high']:.1%})"
+    if metrics.get("headline") != "cer":
+        return f"{wer}, CER {metrics['cer']:.1%}"
+    interval = f" ({metrics['cer_low']:.1%} to {metrics['cer_high']:.1%})" if "cer_low" in metrics else ""
+    return f"CER {metrics['cer']:.1%}{interval}, WER {metrics['wer']:.1%} of what stands between spaces"
+
+
+def shown_text(text: Mapping[str, str]) -> list[str]:
+    """How references and outputs were written, where more was done than the usual."""
+    usual = to_dict(TextConfig())
+    chosen = [f"{name} {value}" for name, value in text.items() if value != usual.get(name)]
+    return [f"text of references and outputs: {', '.join(chosen)}"] if chosen else []
 
 
 def shown_samples(metrics: Mapping[str, Any]) -> list[str]:

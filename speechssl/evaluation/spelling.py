@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from speechssl.evaluation.aligned import align
 from speechssl.evaluation.error_rates import sum_edits
+from speechssl.text.measure import choose_measure
 from speechssl.text.normalisation import Case, clean_text, normalize_text
 
 MUCH = 0.1
 """Share of the errors from which it is said."""
-LONG_WORD = 12
-"""Characters of the mean word above which a language is written without spaces: whole clauses count as words."""
 
 
 def prepare(texts: Mapping[str, str], case: Case) -> dict[str, str]:
@@ -51,12 +50,10 @@ def differences_of_spelling(references: Mapping[str, str], hypotheses: Mapping[s
 
 
 def words_without_spaces(references: Mapping[str, str]) -> list[str]:
-    """What is said of references whose words are whole clauses, as in Chinese, Japanese or Thai."""
-    words = [word for text in references.values() for word in text.split()]
-    mean = sum(map(len, words)) / max(len(words), 1)
-    if mean <= LONG_WORD:
+    """What is said of references in which what stands between spaces is no word, as in Chinese, Japanese or Thai."""
+    if choose_measure(references.values()) == "wer":
         return []
-    return [f"the words of the references have {mean:.0f} characters on average: without spaces, go by the CER"]
+    return ["the references are written without spaces, or with few: go by the CER"]
 
 
 def _num_errors(references: Sequence[str], hypotheses: Sequence[str], change: Callable[[str], str]) -> int:

@@ -7,9 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechssl.config import TextConfig
+from speechssl.config.reading import to_dict
 from speechssl.evaluation.error_rates import ErrorRates, count_words
+from speechssl.evaluation.headline import count_characters
 from speechssl.evaluation.intervals import WordCounts
 from speechssl.outputs import has_json, has_json_lines, write_json, write_whole
+from speechssl.text.measure import Measure
 
 METRICS_FILE = "metrics.json"
 HYPOTHESES_FILE = "hypotheses.jsonl"
@@ -71,7 +75,8 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or not (folder / HYPOTHESES_FILE).is_file():
         return None
-    return {"decoding": {"name": "greedy"}, **content}  # earlier versions knew no other way, and do not say so
+    # Earlier versions knew no other way, and do not say so.
+    return {"decoding": {"name": "greedy"}, "text": to_dict(TextConfig()), **content}
 
 
 def lacks_figures(metrics: Mapping[str, Any]) -> bool:
@@ -79,12 +84,17 @@ def lacks_figures(metrics: Mapping[str, Any]) -> bool:
     return not {"notes", *(item.name for item in fields(ErrorRates))} <= metrics.keys()
 
 
-def read_counts(folder: Path) -> WordCounts:
+def read_counts(folder: Path, measure: Measure = "wer") -> WordCounts:
     """Edits and words per utterance, and their speakers, which evaluations of earlier versions do not have.
+
+    Args:
+        folder: of the evaluation.
+        measure: "cer" counts characters instead of words.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: missing or damaged.
     """
     lines = [json.loads(line) for line in (folder / HYPOTHESES_FILE).read_text(encoding="utf-8").split("\n") if line]
     speakers = {x["id"]: x["speaker"] for x in lines if x.get("speaker")}
-    return count_words({x["id"]: x["reference"] for x in lines}, {x["id"]: x["hypothesis"] for x in lines}, speakers)
+    count = count_words if measure == "wer" else count_characters
+    return count({x["id"]: x["reference"] for x in lines}, {x["id"]: x["hypothesis"] for x in lines}, speakers)

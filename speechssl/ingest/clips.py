@@ -101,7 +101,7 @@ def scan(recording: Recording, config: ShardConfig) -> Scanned:
     Raises:
         DataError: this machine has no room or no handles left, which is no recording's fault.
     """
-    text = normalize_text(recording.text, config.text_case)
+    text = normalize_text(recording.text, config.text_case, recording.language)
     try:
         if config.leave_out is not None and (why := read_left_out(config.leave_out).get(recording.key)) is not None:
             raise AudioError(why, "left out by a list")

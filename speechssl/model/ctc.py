@@ -15,7 +15,7 @@ class CtcOutput(NamedTuple):
     """Scores of the labels."""
 
     logits: Tensor
-    """Unnormalised scores, (B, T, labels), blank at 0."""
+    """Unnormalised scores, (B, T, labels)."""
     lengths: Tensor | None
     """Frames of each utterance, (B,); None if all have T."""
     context: Tensor

@@ -40,7 +40,7 @@ GENERALISATION_TABLE_FILE = "generalisation.md"
 GENERALISATION_PLOT_FILE = "generalisation.png"
 REPORT_FILES = {
     RESULTS_FILE: has_json("recipe", "init", "wer"),
-    COMPARISON_FILE: has_json("split", "mean_wer"),
+    COMPARISON_FILE: has_json("split", "relative_reduction"),
     PLOT_FILE: is_plot,
     CURVES_FILE: has_json("split", "arms"),
     CURVES_PLOT_FILE: is_plot,
@@ -64,7 +64,7 @@ def report_arms(config: ReportConfig) -> None:
         raise DataError(f"{error}\nThere are single runs here; give one of them: {', '.join(runs)}") from error
     conditions = read_conditions(config.conditions) if config.conditions is not None else None
     path = config.experiment / RESULTS_FILE
-    write_json(path, [item.record._asdict() for item in evaluated])
+    write_json(path, [item.record.plain() for item in evaluated])
     write_json(config.experiment / COMPARISON_FILE, [plain(comparison) for comparison in compare(evaluated)])
     everything = evaluated
     if conditions is not None:

@@ -11,6 +11,8 @@ import yaml
 from speechssl.errors import DataError
 from speechssl.evaluation.stored import METRICS_FILE
 from speechssl.report.results import Evaluated, evaluated_in
+from speechssl.text.measure import Measure
+from speechssl.training.checkpoints import read_best
 from speechssl.training.run_log import LOG_FILE, SUMMARY_FILE, read_log
 
 Line = dict[str, Any]
@@ -30,6 +32,8 @@ class LoneRun:
     """Of its newest checkpoint; empty if it has none."""
     summary: dict[str, Any]
     """Written when it has finished; empty until then."""
+    measure: Measure
+    """The error rate of the dev set that chooses the checkpoint of a fine-tuning."""
     evaluated: Sequence[Evaluated]
     """Evaluations that lie in the folder."""
     missing: Sequence[str]
@@ -82,6 +86,7 @@ def read_run(folder: Path, recipe: str) -> LoneRun:
         dev,
         config,
         summary,
+        "cer" if (best := read_best(folder)) and best.score == "cer" else "wer",
         [item for item in results if isinstance(item, Evaluated)],
         [item for item in results if isinstance(item, str)],
     )

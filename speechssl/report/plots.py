@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from speechssl.config import PretrainConfig
 from speechssl.config.reading import from_dict
 from speechssl.report.axes import eight_axes, points_of, save, tidy
-from speechssl.report.results import Record, order_of
+from speechssl.report.results import Record, headline_of, order_of
 from speechssl.training.run_log import LineKind, read_log
 
 COLOURS = {
@@ -155,7 +155,7 @@ def plot_dev(axes: Axes, experiment: Path) -> None:
 
 
 def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
-    """Mean word error rate by arm, set and labels as bars; each seed as a point with its interval."""
+    """Mean error rate by arm, set and labels as bars; each seed as a point with its interval."""
     groups = sorted({(record.split, record.labels_minutes) for record in records})
     arms = sorted({record.init for record in records}, key=order_of)
     step = 0.8 / max(len(arms), 2)
@@ -165,15 +165,16 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
             chosen = [r for r in records if r.init == init and (r.split, r.labels_minutes) == group]
             if not chosen:
                 continue
-            mean = float(np.mean([r.wer for r in chosen]))
+            mean = float(np.mean([headline_of(r).value for r in chosen]))
             axes.bar(position + offset, 100 * mean, 0.9 * step, color=COLOURS.get(init, OTHER_COLOUR), alpha=0.55)
             name = "" if len(arms) > 2 else f"{init}\n"  # names of more would lie over one another
             axes.annotate(f"{name}{100 * mean:.1f}", (position + offset, 1), ha="center", fontsize="small")
             for j, r in enumerate(chosen):
                 x = position + offset + 0.2 * step * (j - (len(chosen) - 1) / 2)
-                errors = [[100 * (r.wer - r.wer_low)], [100 * (r.wer_high - r.wer)]]
+                rate = headline_of(r)
+                errors = [[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]]
                 style: dict[str, Any] = {"fmt": "o", "markersize": 3, "capsize": 2, "linewidth": 1}
-                axes.errorbar(x, 100 * r.wer, yerr=errors, color="#222222", **style)
+                axes.errorbar(x, 100 * rate.value, yerr=errors, color="#222222", **style)
     if len(arms) > 2:
         patches = [Line2D([], [], color=COLOURS.get(init, OTHER_COLOUR), alpha=0.55, linewidth=6) for init in arms]
         axes.legend(patches, arms, fontsize="small", frameon=False, loc="upper right")
@@ -181,6 +182,7 @@ def plot_wer(axes: Axes, records: Sequence[Record]) -> None:
     names = [f"{minutes:.0f} min" + (f", {split}" if several else "") for split, minutes in groups]
     axes.set_xticks(range(len(groups)), names)
     axes.set_xlabel("transcribed audio")
-    highest = max((100 * r.wer_high for r in records), default=1.0)
+    highest = max((100 * headline_of(r).high for r in records), default=1.0)
     axes.set_ylim(0, highest * (1.05 if len(arms) <= 2 else 1.1 + 0.08 * len(arms)))  # room for the legend
-    tidy(axes, "word error rate (%), 95% intervals")
+    by_characters = {r.headline for r in records} == {"cer"}
+    tidy(axes, f"{'character' if by_characters else 'word'} error rate (%), 95% intervals")

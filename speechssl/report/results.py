@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechssl.errors import DataError
-from speechssl.evaluation.intervals import RelativeReduction, Unit, WordCounts, relative_reduction
+from speechssl.evaluation.intervals import Estimate, RelativeReduction, Unit, WordCounts, relative_reduction
 from speechssl.evaluation.stored import METRICS_FILE, read_counts
+from speechssl.text.measure import Measure
 from speechssl.training.run_log import SUMMARY_FILE
 
 SCRATCH = "scratch"
@@ -41,6 +42,23 @@ class Record(NamedTuple):
     """What was resampled for the interval."""
     num_speakers: int
     """0 unless all are known."""
+    headline: Measure = "wer"
+    """The error rate that says more of this language; intervals of that of characters are there where it does."""
+    cer_low: float | None = None
+    cer_high: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As a line of results.json; the last three are there where characters head it."""
+        fields = self._asdict()
+        return fields if self.headline == "cer" else dict(list(fields.items())[:-3])
+
+
+def headline_of(record: Record) -> Estimate:
+    """The error rate that heads an evaluation; without an interval of its own it stands for its ends."""
+    if record.headline == "wer":
+        return Estimate(record.wer, record.wer_low, record.wer_high)
+    ends = (record.cer if end is None else end for end in (record.cer_low, record.cer_high))
+    return Estimate(record.cer, *ends)
 
 
 class Evaluated(NamedTuple):
@@ -59,7 +77,7 @@ class Collected(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """An arm and the one from scratch on the same labels and the same set; mean word error rates over the seeds."""
+    """An arm and the one from scratch on the same labels and the same set; mean error rates over the seeds."""
 
     split: str
     labels_minutes: float
@@ -67,6 +85,8 @@ class Comparison(NamedTuple):
     seeds: Mapping[str, Sequence[int]]
     reduction: RelativeReduction | None
     """What pretraining saves, relative to scratch; None unless both arms are there."""
+    measure: Measure = "wer"
+    """Which error rate is compared; ``wer`` holds that of characters where words have no spaces."""
 
 
 def collect(experiment: Path, recipe: str) -> Collected:
@@ -104,7 +124,7 @@ def evaluated_in(folder: Path, recipe: str) -> Evaluated | str:
                 f"{name_of(folder)}: made after update {metrics['update']}, before the training had finished; finish "
                 "the run and evaluate it again"
             )
-        return Evaluated(make_record(folder, metrics, recipe), read_counts(folder))
+        return Evaluated(make_record(folder, metrics, recipe), read_counts(folder, metrics.get("headline", "wer")))
     except FileNotFoundError:
         return f"{name_of(folder)}: {state_of(folder.parent)}"
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -214,6 +234,9 @@ def make_record(folder: Path, metrics: Mapping[str, Any], recipe: str) -> Record
         # Evaluations of earlier versions know no speakers.
         interval_unit=metrics.get("interval_unit", "utterances"),
         num_speakers=int(metrics.get("num_speakers", 0)),
+        headline=metrics.get("headline", "wer"),
+        cer_low=metrics.get("cer_low"),
+        cer_high=metrics.get("cer_high"),
     )
 
 
@@ -241,7 +264,8 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
     Raises:
         DataError: they were scored on different references.
     """
-    wer = {init: float(np.mean([item.record.wer for item in items])) for init, items in arms.items()}
+    measure = next(iter(arms.values()))[0].record.headline
+    wer = {init: float(np.mean([headline_of(item.record).value for item in items])) for init, items in arms.items()}
     seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
     check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
     reduction = None
@@ -251,7 +275,7 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
             reduction = relative_reduction(baseline, model)
         except DataError as error:
             raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
-    return Comparison(split, minutes, wer, seeds, reduction)
+    return Comparison(split, minutes, wer, seeds, reduction, measure)
 
 
 def check_seeds(seeds: Mapping[str, Sequence[int]], where: str) -> None:

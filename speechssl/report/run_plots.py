@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from speechssl.report.axes import eight_axes, points_of, save, tidy
 from speechssl.report.lone_run import Line, LoneRun, name_of_run
 from speechssl.report.plots import codebooks_of, plot_chance, plot_lines, plot_perplexity
+from speechssl.report.results import headline_of
 
 TRAIN_COLOUR = "C0"
 DEV_COLOUR = "#d9822b"
@@ -49,7 +50,7 @@ def _plot_finetuning(axes: Sequence[Axes], run: LoneRun) -> None:
     for name, label, colour in (("wer", "words", TRAIN_COLOUR), ("cer", "characters", DEV_COLOUR)):
         if points := points_of(run.dev, name):
             axes[1].plot(*zip(*points, strict=True), "o-", color=colour, markersize=3, linewidth=1.4, label=label)
-    if points := points_of(run.dev, "wer"):
+    if points := points_of(run.dev, run.measure):
         update, best = min(points, key=lambda point: (point[1], -point[0]))
         side = "right" if update == points[-1][0] else "center"
         below: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": "top", "fontsize": "small"}
@@ -109,18 +110,22 @@ def _plot_probes(axes: Axes, run: LoneRun) -> None:
 
 
 def _plot_evaluations(axes: Axes, run: LoneRun) -> None:
-    """Word error rate of each evaluation with its interval."""
+    """Error rate of each evaluation with its interval."""
     records = [item.record for item in run.evaluated]
+    kinds = {record.headline for record in records}
     for i, record in enumerate(records):
-        axes.bar(i, record.wer, 0.5, color=TRAIN_COLOUR, alpha=0.55)
-        errors = [[record.wer - record.wer_low], [record.wer_high - record.wer]]
-        axes.errorbar(i, record.wer, yerr=errors, color="#222222", capsize=3, linewidth=1)
-        axes.annotate(f"{record.wer:.1%}", (i, 0), (0, 4), textcoords="offset points", ha="center", fontsize="small")
+        rate, low, high = headline_of(record)
+        axes.bar(i, rate, 0.5, color=TRAIN_COLOUR, alpha=0.55)
+        axes.errorbar(i, rate, yerr=[[rate - low], [high - rate]], color="#222222", capsize=3, linewidth=1)
+        axes.annotate(f"{rate:.1%}", (i, 0), (0, 4), textcoords="offset points", ha="center", fontsize="small")
     axes.set_xticks(range(len(records)), [record.split for record in records])
     axes.set_xlim(-0.8, len(records) - 0.2)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(bottom=0)
-    tidy(axes, "word error rate, 95% interval")
+    tidy(
+        axes,
+        f"{'word' if kinds == {'wer'} else 'character' if kinds == {'cer'} else ''} error rate, 95% interval".lstrip(),
+    )
 
 
 def say_empty(axes: Axes, text: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from speechssl.evaluation.intervals import MIN_SPEAKERS, RelativeReduction
+from speechssl.evaluation.intervals import MIN_SPEAKERS, Estimate, RelativeReduction
 from speechssl.report.lone_run import LoneRun, courses
-from speechssl.report.results import LOG_MEL, Comparison, Evaluated
+from speechssl.report.results import LOG_MEL, Comparison, Evaluated, headline_of
 
 FIGURES = ("wer", "cer", "probe_cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
@@ -29,7 +29,8 @@ def make_courses(lone: LoneRun) -> Table:
     table = new_table(("set", "figure", "first", "last", "best", "at update"), left=("set", "figure"))
     for name, lines in (("dev", lone.dev), ("train", lone.train)):
         groups = sorted({figure for line in lines for figure in line if figure.startswith("perplexity_")})
-        figures = [(figure, figure not in ("wer", "cer", "probe_cer", "loss")) for figure in (*FIGURES, *groups)]
+        order = dict.fromkeys([lone.measure, *FIGURES, *groups])
+        figures = [(figure, figure not in ("wer", "cer", "probe_cer", "loss")) for figure in order]
         for course in courses(lines, figures):
             values = [show_figure(course.name, value) for value in (course.first, course.last, course.best)]
             table.add_row(name, course.name, *values, str(course.best_update))
@@ -49,7 +50,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
     return {
         "split": comparison.split,
         "labels_minutes": comparison.labels_minutes,
-        "mean_wer": dict(comparison.wer),
+        f"mean_{comparison.measure}": dict(comparison.wer),
         "num_seeds": {init: len(seeds) for init, seeds in comparison.seeds.items()},
         "seeds": {init: list(seeds) for init, seeds in comparison.seeds.items()},
         "relative_reduction": reduction.reduction if reduction else None,
@@ -75,18 +76,23 @@ def name_interval(reduction: RelativeReduction) -> str:
 def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
     """One row per arm and seed."""
     units = sorted({record.interval_unit for record, _ in evaluated})
-    title = f"{recipe}: word error rates (95% interval of each run over {' or '.join(units)})"
-    columns = ("init", "labels", "seed", "set", "WER", "interval", "CER", "updates", "time")
+    by_characters = {record.headline for record, _ in evaluated} == {"cer"}
+    head, other = ("CER", "WER") if by_characters else ("WER", "CER")
+    what = "character" if by_characters else "word"
+    title = f"{recipe}: {what} error rates (95% interval of each run over {' or '.join(units)})"
+    columns = ("init", "labels", "seed", "set", head, "interval", other, "updates", "time")
     table = new_table(columns, left=("init", "set"), title=title)
     for record, _ in evaluated:
+        word = Estimate(record.wer, record.wer_low, record.wer_high)
+        shown, beside = (headline_of(record), record.wer) if by_characters else (word, record.cer)
         table.add_row(
             record.init,
             f"{record.labels_minutes:.0f} min",
             str(record.seed),
             record.split,
-            f"{record.wer:.1%}",
-            f"{100 * record.wer_low:.1f}-{100 * record.wer_high:.1f}",
-            f"{record.cer:.1%}",
+            f"{shown.value:.1%}",
+            f"{100 * shown.low:.1f}-{100 * shown.high:.1f}",
+            f"{beside:.1%}",
             str(record.updates),
             f"{record.wall_seconds / 60:.1f} min",
         )
@@ -105,7 +111,7 @@ def sentence(comparison: Comparison) -> str:
     elif reduction is not None:
         cause = "leaving the transformer out" if LOG_MEL in comparison.wer else "pretraining"
         line += (
-            f"; {cause} changes the WER by {change(reduction.reduction)} "
+            f"; {cause} changes the {comparison.measure.upper()} by {change(reduction.reduction)} "
             f"({change(reduction.high)} to {change(reduction.low)}, {name_interval(reduction)})"
         )
     return line

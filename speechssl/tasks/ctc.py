@@ -1,5 +1,6 @@
 """CTC training as the loop sees it, from a pretrained encoder or from scratch: a step, and its word error rate."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,39 +17,59 @@ from speechssl.decoding.decoder import build_decoder
 from speechssl.evaluation.calibration import fit_calibration, judge_words
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
-from speechssl.evaluation.spelling import LONG_WORD
 from speechssl.frames import num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.ctc_health import FinetuneHealth
+from speechssl.text.measure import choose_measure
 from speechssl.text.vocabulary import Vocabulary
+from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
 
+ENCODER_FROZEN_UPDATES = 10_000
+"""In which only the head learns above a pretrained encoder (wav2vec 2.0, section 4.3); the head of a recogniser can."""
+
 
 class FinetuneTask:
-    """CTC training."""
+    """CTC training.
+
+    Args:
+        config: as it runs.
+        model: with its first weights.
+        vocabulary: of its labels.
+        dev: transcribed, as references are written.
+        goes_on: whether it is a recogniser already, which is scored before its first update too.
+    """
 
     kind: CheckpointKind = "ctc"
     teacher: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
-    score: Score | None = Score("wer", lower_is_better=True)
-    scores_start = False
     enough = ""
 
-    def __init__(self, config: FinetuneConfig, model: CtcModel, vocabulary: Vocabulary, dev: Corpus) -> None:
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        model: CtcModel,
+        vocabulary: Vocabulary,
+        dev: Corpus,
+        *,
+        goes_on: bool = False,
+    ) -> None:
         self.config = config
         self.dev = dev
         self.module: nn.Module = model
         self.model = model
         self.forward: Any = model
         self.labels = vocabulary
+        self.scores_start = goes_on
+        self.writer = Writer(config.text, vocabulary.lexicon)
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
-        self.health = FinetuneHealth(
-            config.health, slow_updates=slow_updates(config), words_are_long=words_are_long(dev)
-        )
+        measure = choose_measure(dev.texts or ())
+        self.score: Score | None = Score(measure, lower_is_better=True)
+        self.health = FinetuneHealth(config.health, slow_updates=slow_updates(config), words_are_long=measure == "cer")
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -66,7 +87,7 @@ class FinetuneTask:
         return [ParameterGroup(encoder), ParameterGroup(rest, self.config.head_learning_rate_scale)]
 
     def step(self, batch: Batch, update: int) -> StepOutput:
-        self.model.encoder_frozen = self.config.init is not None and update < self.config.freeze_context_updates
+        self.model.encoder_frozen = update < frozen_updates(self.config)
         device = self.model.head.weight.device
         layers = self.config.model.feature_encoder.conv_layers
         frames, padded_frames = num_frames(batch.lengths, layers), num_frames(batch.audio.shape[1], layers)
@@ -79,9 +100,9 @@ class FinetuneTask:
             time_mask=None if time_mask is None else time_mask.to(device, non_blocking=True),
             channel_mask=None if channel_mask is None else channel_mask.to(device, non_blocking=True),
         )
-        loss = ctc_loss(output.logits, frames, labels)
+        loss = ctc_loss(output.logits, frames, labels, blank=self.labels.blank)
         num_targets = sum(len(ids) for ids in labels)
-        sums = {"loss": loss.detach(), "blank_share": blank_share(output) * num_targets}
+        sums = {"loss": loss.detach(), "blank_share": blank_share(output, self.labels.blank) * num_targets}
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
     def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:
@@ -101,7 +122,7 @@ class FinetuneTask:
 
     @torch.no_grad()
     def validate(self, update: int) -> dict[str, float]:
-        """Word and character error rate on the dev set, and the share of its utterances that gave no word."""
+        """Word and character error rate on the dev set, and shares of its outputs: empty, and equal."""
         device = self.model.head.weight.device
         precision = resolve_precision(self.config.training.precision, device.type)
         scored = score(
@@ -111,25 +132,33 @@ class FinetuneTask:
             max_batch_seconds=self.config.dev.max_batch_seconds,
             autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
             device=device,
+            writer=self.writer,
         )
         words = judge_words(scored.references, scored.hypotheses)
         self.calibration = {GreedyConfig.name: fit_calibration(words).to_dict()}
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
-        empty = sum(not text for text in hypotheses.values())
-        return {"wer": rates.wer, "cer": rates.cer, "empty_share": empty / len(hypotheses)}
+        outputs = Counter(hypotheses.values())
+        shares = {
+            "empty_share": outputs[""] / len(hypotheses),
+            "same_share": outputs.most_common(1)[0][1] / len(hypotheses) if len(hypotheses) > 1 else 0.0,
+        }
+        shown = {"wer": rates.wer, "cer": rates.cer}
+        first = self.score.name if self.score else "wer"
+        return {first: shown[first], **shown, **shares}
+
+
+def frozen_updates(config: FinetuneConfig) -> int:
+    """Updates in which only the head learns."""
+    if config.init is None:
+        return 0
+    frozen = config.freeze_context_updates
+    return ENCODER_FROZEN_UPDATES if frozen == "auto" else frozen
 
 
 def slow_updates(config: FinetuneConfig) -> int:
     """Updates of the warm-up, or those in which only the head learns if they are more."""
-    frozen = config.freeze_context_updates if config.init is not None else 0
-    return max(frozen, round(config.schedule.warmup * config.training.max_updates))
-
-
-def words_are_long(corpus: Corpus) -> bool:
-    """Whether what stands between spaces is too long for a fair word error rate, as in Chinese, Japanese or Thai."""
-    words = [word for text in corpus.texts or () for word in text.split()]
-    return sum(map(len, words)) > LONG_WORD * len(words)
+    return max(frozen_updates(config), round(config.schedule.warmup * config.training.max_updates))
 
 
 def freezes_features(config: FinetuneConfig) -> bool:
@@ -140,30 +169,31 @@ def freezes_features(config: FinetuneConfig) -> bool:
 
 def skips_parameters(config: FinetuneConfig) -> bool:
     """Whether some parameters have no gradient in some updates: skipped layers, frozen parts, an unused mask vector."""
-    waits = config.init is not None and config.freeze_context_updates > 0
+    waits = frozen_updates(config) > 0
     return config.dropout.layer_drop > 0 or freezes_features(config) or waits or config.masking.time_prob == 0
 
 
-def blank_share(output: CtcOutput) -> Tensor:
+def blank_share(output: CtcOutput, blank: int = 0) -> Tensor:
     """Share of the frames inside utterances whose best label is blank."""
-    blank = output.logits.detach().argmax(-1) == 0  # (B, T)
+    is_blank = output.logits.detach().argmax(-1) == blank  # (B, T)
     if output.lengths is None:
-        return blank.float().mean()
-    valid = valid_frames(output.lengths, blank.shape[1])
-    return (blank & valid).sum() / valid.sum()
+        return is_blank.float().mean()
+    valid = valid_frames(output.lengths, is_blank.shape[1])
+    return (is_blank & valid).sum() / valid.sum()
 
 
-def ctc_loss(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
+def ctc_loss(logits: Tensor, lengths: Tensor, labels: Sequence[Sequence[int]], *, blank: int = 0) -> Tensor:
     """CTC loss in nats, summed over the batch, in float32 or wider.
 
     Args:
-        logits: (B, T, labels), blank at 0.
+        logits: (B, T, labels).
         lengths: frames of each utterance, (B,), on the CPU.
         labels: label ids of each utterance.
+        blank: position of the blank.
     """
     log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).transpose(0, 1)
     targets = torch.tensor([i for ids in labels for i in ids], dtype=torch.long)
     target_lengths = torch.tensor([len(ids) for ids in labels])
     if logits.is_cuda:
         targets = targets.to(logits.device, non_blocking=True)
-    return F.ctc_loss(log_probs, targets, lengths, target_lengths, blank=0, reduction="sum")
+    return F.ctc_loss(log_probs, targets, lengths, target_lengths, blank=blank, reduction="sum")

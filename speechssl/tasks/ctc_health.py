@@ -23,6 +23,12 @@ threw the model back; an --init that learned nothing, or none at all; too few tr
 Remedies: a higher or lower --optimizer.learning_rate or --head_learning_rate_scale; compare a few transcripts with
 their audio. If it only needs more updates, raise --health.patience_updates."""
 
+_CONSTANT_ADVICE = """\
+The head does not listen to the audio: it writes what is most frequent, whatever is said.
+Usual causes: context vectors that are all alike (a collapsed --init, or a learning rate so high that it made them so;
+look at the effective rank in the log); silent audio; transcripts that are not those of their audio.
+Remedies: another --init; --optimizer.learning_rate three times lower; listen to a few recordings."""
+
 _ALL_WRONG_ADVICE = """\
 Usual causes: transcripts that are not those of their audio, in the training or the dev set; dev transcripts in other
 case or characters than the training set's (named when the run began); training transcripts without spaces; a learning
@@ -55,9 +61,10 @@ class FinetuneHealth(Watch):
         return self.verdict(update, self.loss_failures(update, metrics), [warning] if warning else [])
 
     def check_scores(self, update: int, scores: Mapping[str, float]) -> list[Finding]:
-        """Judge ``wer``, ``cer``, and ``empty_share``, the share of utterances without any output."""
+        """Judge ``wer``, ``cer``, and the shares of outputs that are empty and that are the most frequent one."""
         empty, wrong = self._empty_outputs(update, scores), self._all_wrong(update, scores)
-        return self.verdict(update, [finding for finding in (empty or wrong,) if finding], [])
+        constant = self._constant_outputs(update, scores)
+        return self.verdict(update, [finding for finding in (empty or constant or wrong,) if finding], [])
 
     def _stays(self, symptom: str, update: int, *, present: bool) -> bool:
         """Whether something has been seen in two scores or more, over the patience."""
@@ -72,6 +79,18 @@ class FinetuneHealth(Watch):
             "empty outputs",
             f"empty outputs: at update {update} {share:.1%} of the dev utterances have no output, as at every score of "
             f"the last {self.config.patience_updates} updates or more (health.patience_updates).\n{_EMPTY_ADVICE}",
+        )
+
+    def _constant_outputs(self, update: int, scores: Mapping[str, float]) -> Finding | None:
+        share = scores.get("same_share", 0.0)
+        same = share >= _ALL_BLANK and scores.get("empty_share", 0.0) < _ALL_BLANK and scores.get("cer", 1.0) > 0.5
+        if not self._stays("constant outputs", update, present=same):
+            return None
+        return Finding(
+            "constant outputs",
+            f"constant outputs: at update {update} {share:.1%} of the dev utterances have one and the same output, as "
+            f"at every score of the last {self.config.patience_updates} updates or more (health.patience_updates)."
+            f"\n{_CONSTANT_ADVICE}",
         )
 
     def _all_wrong(self, update: int, scores: Mapping[str, float]) -> Finding | None:

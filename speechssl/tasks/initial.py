@@ -7,7 +7,13 @@ from typing import Any
 from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig
 from speechssl.config.reading import from_dict, to_dict
 from speechssl.errors import CheckpointError, ConfigError
+from speechssl.model.ctc import CtcModel
+from speechssl.model.loading import load_weights, weights_digest
 from speechssl.objectives.build import continue_objective
+from speechssl.tasks.ctc import ENCODER_FROZEN_UPDATES
+from speechssl.tasks.sets import theirs_of
+from speechssl.text.continued import matching_rows
+from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint, read_best, run_of
 from speechssl.training.resume import flatten
 from speechssl.training.run_log import SUMMARY_FILE, show_figure
@@ -42,30 +48,77 @@ def resolve_pretraining(config: PretrainConfig) -> tuple[PretrainConfig, Checkpo
 
 
 def resolve_finetuning(config: FinetuneConfig) -> tuple[FinetuneConfig, Checkpoint | None]:
-    """A configuration as it runs, and the checkpoint of ``init``, of which is the encoder.
+    """A configuration as it runs, and the checkpoint of ``init``, of which the encoder is, and more of a recogniser.
 
     Raises:
-        CheckpointError: it has no pretrained encoder.
-        ConfigError: it is of another architecture than a ``model`` that was given.
+        ConfigError: it is of another architecture than a ``model`` or ``head`` that was given.
     """
     if config.init is None:
-        return config, None
+        return settle_frozen(config, ENCODER_FROZEN_UPDATES), None
     checkpoint = load_checkpoint(config.init)
     if checkpoint.kind == "ctc":
-        raise CheckpointError(f"{checkpoint.path} is a fine-tuned recogniser; --init needs a pretrained encoder")
+        config = take_recogniser(config, checkpoint)
+    config = settle_frozen(config, 0 if checkpoint.kind == "ctc" else ENCODER_FROZEN_UPDATES)
     model = take_model(
         config,
         checkpoint,
         f"the encoder in {checkpoint.path}; leave the model section out, --init brings its own, or pretrain with this "
         "one",
     )
-    if config.freeze_context_updates >= config.training.max_updates:
-        logger.warning(
-            "freeze_context_updates is %d and training.max_updates %d: only the head will learn, in every update.",
-            config.freeze_context_updates,
-            config.training.max_updates,
-        )
     return replace(config, model=model), checkpoint
+
+
+def settle_frozen(config: FinetuneConfig, usual: int) -> FinetuneConfig:
+    """With a number for the updates in which only the head learns."""
+    return replace(config, freeze_context_updates=usual) if config.freeze_context_updates == "auto" else config
+
+
+def take_recogniser(config: FinetuneConfig, checkpoint: Checkpoint) -> FinetuneConfig:
+    """Head, text and targets of a recogniser, as far as no others were given.
+
+    Raises:
+        ConfigError: its head is of another architecture than a ``head`` that was given.
+    """
+    theirs = theirs_of(checkpoint)
+    # A section of which nothing was given is the very object that the class has as its default.
+    if config.head != theirs.head and config.head is not FinetuneConfig.head:
+        raise ConfigError(
+            f"head differs from that of the recogniser {checkpoint.path}; leave the head section out, --init brings "
+            "its own, or begin with its encoder's pretraining"
+        )
+    text = theirs.text if config.text is FinetuneConfig.text else config.text
+    targets = theirs.targets if config.targets is FinetuneConfig.targets else config.targets
+    return replace(config, head=theirs.head, text=text, targets=targets)
+
+
+def load_initial(model: CtcModel, initial: Checkpoint, vocabulary: Vocabulary) -> str:
+    """Give a model the weights of ``init``: the encoder's, and of a recogniser the head's too.
+
+    Rows of the head stay where a label is one of the recogniser's; those of new labels stay random.
+
+    Args:
+        model: of its architecture, with random weights.
+        initial: the checkpoint.
+        vocabulary: labels of the model.
+
+    Returns:
+        Digest of the weights.
+
+    Raises:
+        CheckpointError: they are of another architecture.
+    """
+    if initial.vocabulary is None:
+        load_weights(model.encoder, initial.encoder_state, source=initial.path)
+        return weights_digest(initial.encoder_state)
+    rows = matching_rows(Vocabulary.from_dict(initial.vocabulary), vocabulary)
+    new, old = ([pair[side] for pair in rows] for side in (0, 1))
+    state = dict(initial.model_state)
+    for name in ("head.weight", "head.bias"):
+        value = model.get_parameter(name).detach().clone()
+        value[new] = state[name][old].to(value.dtype)
+        state[name] = value
+    load_weights(model, state, source=initial.path)
+    return weights_digest(initial.model_state)
 
 
 def resolve(config: Any) -> Any:

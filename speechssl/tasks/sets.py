@@ -1,12 +1,24 @@
 """What a run learns from and is scored on: read before anything is trained, so that what is wrong with it shows."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from speechssl.config import FinetuneConfig, ModelConfig, PretrainConfig, StreamConfig
+from speechssl.config import (
+    AnyTargets,
+    CharacterTargets,
+    FinetuneConfig,
+    GraphemeTargets,
+    ModelConfig,
+    PhonemeTargets,
+    PretrainConfig,
+    SentencePieceTargets,
+    StreamConfig,
+)
+from speechssl.config.reading import from_dict
 from speechssl.data.augmented import fastest
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.streams import StreamPlan
@@ -16,10 +28,18 @@ from speechssl.frames import hop_samples
 from speechssl.remote.store import ShardStore, make_store
 from speechssl.seeding import Purpose, derive_seed
 from speechssl.shards.addresses import redact_all
+from speechssl.text.continued import compare_vocabularies, continue_vocabulary
+from speechssl.text.lexicon import Lexicon
+from speechssl.text.normalisation import Normalizer
+from speechssl.text.segmenters import Characters, Graphemes, Phonemes, Segmenter, SentencePieces
 from speechssl.text.vocabulary import Vocabulary
+from speechssl.text.writing import Writer
+from speechssl.training.checkpoints import Checkpoint, describe_latest
 
 logger = logging.getLogger(__name__)
 
+Section = Literal["train", "dev"]
+SECTIONS: tuple[Section, Section] = ("train", "dev")
 MAX_UNUSABLE_SHARE = 0.1
 """Of utterances; more mean that something is wrong with the corpus, not with an utterance."""
 
@@ -85,6 +105,16 @@ def labelled_seconds(plan: StreamPlan, corpus: Corpus, config: FinetuneConfig) -
     return float(seconds[is_learned & ~is_pseudo].sum())
 
 
+class Earlier(NamedTuple):
+    """Labels that there are before the transcripts are looked at."""
+
+    vocabulary: Vocabulary
+    is_of_run: bool
+    """Of the run that goes on, whose labels stay; else of the recogniser that it begins with."""
+    is_cut_alike: bool = True
+    """Whether transcripts are to be cut into labels as they were for it."""
+
+
 class Sets(NamedTuple):
     """What fine-tuning learns from, and what its checkpoints are scored on."""
 
@@ -95,34 +125,108 @@ class Sets(NamedTuple):
     """What to know of their transcripts."""
 
 
-def read_sets(config: FinetuneConfig) -> Sets:
-    """Both sets with their transcripts.
+def read_sets(config: FinetuneConfig, earlier: Earlier | None = None) -> Sets:
+    """Both sets with their transcripts, written as the configuration says.
+
+    Args:
+        config: as it runs.
+        earlier: labels of the run that goes on, or of a recogniser that it begins with.
 
     Raises:
-        ConfigError: audio of another sample rate than the model's.
+        ConfigError: audio of another sample rate than the model's, or text or labels that need a package.
         DataError: shards are missing or damaged, hold no transcript, or too many that cannot be learned from.
     """
-    train = read_transcribed(config, "train")
+    alike = earlier.vocabulary if earlier is not None and earlier.is_cut_alike else None
+    writer = Writer(config.text, alike.lexicon if alike is not None else read_lexicon(config))
+    corpora = {section: load_transcribed(config, section) for section in SECTIONS}
+    if alike is not None:
+        segmenter = alike.segmenter
+    else:
+        segmenter = build_segmenter(config.targets, map(writer.reference, corpora["train"].texts or ()))
+    train, dev = (check_set(config, section, corpora[section], writer, segmenter) for section in SECTIONS)
     learned = usable(train, config.model)
-    notes = check_labels(train)
-    vocabulary = Vocabulary.from_texts(learned.texts or ())
-    dev = read_transcribed(config, "dev")
+    texts = list(learned.texts or ())
+    vocabulary, notes = choose_labels(config, earlier, texts, segmenter, writer.lexicon)
+    notes = [*check_labels(train, vocabulary.symbols), *notes]
     say_how_scored(dev)
-    check_foreign(dev, vocabulary.characters)
+    check_foreign(dev, vocabulary)
     warn_shared(learned, dev.corpus)
-    return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters()])
+    return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters(symbols=vocabulary.symbols)])
 
 
-def read_transcribed(config: FinetuneConfig, section: Literal["train", "dev"]) -> Transcribed:
-    """The training set or the dev set, with the same checks of both; raises as ``read_sets`` does."""
+def find_earlier(config: FinetuneConfig, initial: Checkpoint | None) -> Earlier | None:
+    """Labels of the run in the output folder, or else of the recogniser of ``init``; None if there are none."""
+    if labels := describe_latest(config.output).get("vocabulary"):
+        return Earlier(Vocabulary.from_dict(labels), is_of_run=True)
+    if initial is None or initial.vocabulary is None:
+        return None
+    is_cut_alike = config.targets == theirs_of(initial).targets
+    return Earlier(Vocabulary.from_dict(initial.vocabulary), is_of_run=False, is_cut_alike=is_cut_alike)
+
+
+def theirs_of(recogniser: Checkpoint) -> FinetuneConfig:
+    """What a recogniser was made with, of what one that goes on from it takes over."""
+    kept = {name: recogniser.config.get(name) or {} for name in ("text", "targets", "head")}
+    return from_dict(FinetuneConfig, kept, source=str(recogniser.path))
+
+
+def load_transcribed(config: FinetuneConfig, section: Section) -> Corpus:
+    """The training set or the dev set as its shards have it; raises as ``read_sets`` does."""
     stream = config.train if section == "train" else config.dev
-    corpus = load_corpus(stream.shards, config.model, with_texts=True, store=make_store(stream, config.train))
+    return load_corpus(stream.shards, config.model, with_texts=True, store=make_store(stream, config.train))
+
+
+def check_set(
+    config: FinetuneConfig, section: Section, corpus: Corpus, writer: Writer, segmenter: Segmenter
+) -> Transcribed:
+    """The training set or the dev set, with the same checks of both."""
+    stream = config.train if section == "train" else config.dev
     return check_transcripts(
         corpus,
         config.model.feature_encoder.conv_layers,
         name=f"{section} ({redact_all(stream.shards)})",
         speed=fastest(config.augmentation) if section == "train" else 1.0,
+        writer=writer,
+        split=segmenter.split,
     )
+
+
+def read_lexicon(config: FinetuneConfig) -> Lexicon | None:
+    """Pronunciations, if labels are phonemes."""
+    match config.targets:
+        case PhonemeTargets(lexicon=path):
+            return Lexicon.read(path, Normalizer(config.text))
+    return None
+
+
+def build_segmenter(targets: AnyTargets, texts: Iterable[str]) -> Segmenter:
+    """What cuts transcripts into labels; pieces of words are found in the training transcripts."""
+    match targets:
+        case CharacterTargets():
+            return Characters()
+        case GraphemeTargets():
+            return Graphemes()
+        case PhonemeTargets():
+            return Phonemes()
+        case SentencePieceTargets():
+            return SentencePieces.train(list(texts), targets)
+
+
+def choose_labels(
+    config: FinetuneConfig,
+    earlier: Earlier | None,
+    texts: Sequence[str],
+    segmenter: Segmenter,
+    lexicon: Lexicon | None,
+) -> tuple[Vocabulary, list[str]]:
+    """Labels of a run, and what became of those of the recogniser that it begins with, in words."""
+    if earlier is not None and earlier.is_of_run:
+        return earlier.vocabulary, []
+    if earlier is not None and earlier.is_cut_alike:
+        continued = continue_vocabulary(earlier.vocabulary, texts, config.init_labels)
+        return continued.vocabulary, [continued.describe()]
+    vocabulary = Vocabulary.from_texts(texts, segmenter, lexicon)
+    return vocabulary, [] if earlier is None else [compare_vocabularies(earlier.vocabulary, vocabulary).describe()]
 
 
 def usable(checked: Transcribed, model: ModelConfig) -> Corpus:

@@ -2,8 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Literal, NamedTuple
+
+from speechssl.text.lexicon import is_missing
 
 Kind = Literal[
     "other case",
@@ -16,6 +18,8 @@ Kind = Literal[
     "invisible",
     "undecodable",
     "other letter",
+    "cluster",
+    "word",
 ]
 
 # Each stands for the others of its group; what comes first is asked for first.
@@ -43,8 +47,17 @@ _SPOKEN = frozenset("%&@#\u00a7\u2030\uff05\uff06\uff20\uff03")
 """Punctuation to Unicode, words to a speaker; beside it currencies and mathematics."""
 _BETWEEN_WORDS = frozenset("/\\|_~" + _TYPOGRAPHIC[2])
 """Marks that stand between words, which a space takes the place of."""
+_BEFORE_A_SPACE = frozenset(",;:!?\u2026\u060c\u061b\u061f\u0964\u0965\u3001\u3002\uff0c\uff01\uff1a\uff1b\uff1f")
+"""Marks after which a word ends, also where the space was forgotten."""
+APOSTROPHES = frozenset("'\u2019\u2018\u02bc\u201b\u02bb\u02bd`\u00b4\ua78c\uff07")
+_STRAIGHT = str.maketrans(
+    dict.fromkeys(set(_TYPOGRAPHIC[0]) - {"\u02c8", "\u02b9"}, "'") | dict.fromkeys(_TYPOGRAPHIC[1], '"')
+)
 _LEFT_OUT = frozenset("\u0640" + "".join(_TYPOGRAPHIC[i] for i in (0, 1, 3)))
 """Marks that Unicode has among the letters: Arabic's stretching line, apostrophes."""
+SPACELESS = frozenset({"KHMER", "LAO", "MYANMAR", "NEW", "TAI", "THAI"})
+"""Scripts, as the names of their characters begin, without spaces, where the zero-width space is between words."""
+_CJK = frozenset({"BOPOMOFO", "CJK", "HIRAGANA", "KATAKANA"})
 _VIRAMA = 9  # canonical combining class: no accent, but a part of the word
 
 
@@ -70,6 +83,8 @@ def respell(character: str, known: Set[str]) -> Respelling:
         character: not one of ``known``.
         known: characters that it can write.
     """
+    if len(character) > 1:
+        return Respelling("word" if is_missing(character) else "cluster", None)
     bare = "".join(c for c in unicodedata.normalize("NFKD", character) if unicodedata.combining(c) in (0, _VIRAMA))
     tried: tuple[tuple[Kind, Iterable[str]], ...] = (
         ("other case", [character]),
@@ -85,6 +100,21 @@ def respell(character: str, known: Set[str]) -> Respelling:
     return _without_equivalent(character)
 
 
+def punctuation_as(character: str) -> str | None:
+    """What a mark leaves where words alone are wanted, nothing or a space; None of what belongs to a word."""
+    category = unicodedata.category(character)
+    if character in _BETWEEN_WORDS or character in _BEFORE_A_SPACE or category == "Pd":
+        return " "
+    if character in _SPOKEN or category in ("Sc", "Sm"):
+        return None
+    return "" if category[0] == "P" or category == "Sk" or character in APOSTROPHES | _LEFT_OUT else None
+
+
+def straight_quotes(text: str) -> str:
+    """Apostrophes and quotation marks as keyboards have them."""
+    return text.translate(_STRAIGHT)
+
+
 def typographic_forms(character: str) -> list[str]:
     """What a reader takes for the same: a straight and a curly apostrophe, a fullwidth letter, a digit."""
     dots = ["..."] if character == "\u2026" else []
@@ -94,27 +124,29 @@ def typographic_forms(character: str) -> list[str]:
 
 def is_undecodable(character: str) -> bool:
     """Whether it is no character, but what is left of one in another encoding."""
-    return character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn", "Cs")
+    return any(c == "\ufffd" or unicodedata.category(c) in ("Co", "Cn", "Cs") for c in character)
 
 
 def show_character(character: str) -> str:
     """A character with its code point and name, such as ``é (U+00E9 LATIN SMALL LETTER E WITH ACUTE)``."""
+    if len(character) != 1:
+        return f"{character} ({' '.join(f'U+{ord(c):04X}' for c in character)})" if len(character) < 5 else character
     name = unicodedata.name(character, "without a name")
     return f"{glyph(character)} (U+{ord(character):04X} {name})".lstrip()
 
 
 def glyph(character: str) -> str:
     """A character as it can be seen: marks on a circle, nothing for what cannot be shown."""
-    if unicodedata.category(character)[0] == "M":
+    if len(character) == 1 and unicodedata.category(character)[0] == "M":
         return f"\u25cc{character}"
     return character if character.isprintable() else ""
 
 
-def count_characters(texts: Iterable[str]) -> Counter[str]:
-    """How often each character but the space occurs."""
+def count_characters(texts: Iterable[str], symbols: Callable[[str], Iterable[str]] = list) -> Counter[str]:
+    """How often each character but the space occurs, or whatever else texts are cut into."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
+        counts.update(symbols(text))
     del counts[" "]
     return counts
 
@@ -124,9 +156,15 @@ def script_of(character: str) -> str:
     return unicodedata.name(character, "").partition(" ")[0] if character else ""
 
 
+def is_spaceless(character: str) -> bool:
+    """Whether a character's script is written without spaces between words."""
+    script = script_of(character)
+    return script in SPACELESS or script in _CJK
+
+
 def list_characters(counts: Counter[str], limit: int = 100) -> str:
     """How many different characters there are, and which, in order of code points."""
-    shown = [glyph(c) or f"U+{ord(c):04X}" for c in sorted(counts)[:limit]]
+    shown = [glyph(c) or " ".join(f"U+{ord(part):04X}" for part in c) for c in sorted(counts)[:limit]]
     more = f" and {len(counts) - limit} more" if len(counts) > limit else ""
     return f"{len(counts)} different characters: {' '.join(shown)}{more}"
 

@@ -1,6 +1,6 @@
 """Characters of training transcripts that are doubtful as labels: too rare to be learned, doubled, or no text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from speechssl.text.characters import is_undecodable, show_character, typographic_forms
@@ -20,18 +20,24 @@ class Doubtful(NamedTuple):
     warnings: list[str]
 
 
-def find_doubtful(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str, int]) -> Doubtful:
+def find_doubtful(
+    texts: Sequence[str],
+    keys: Sequence[str],
+    counts: Mapping[str, int],
+    symbols: Callable[[str], Sequence[str]] = list,
+) -> Doubtful:
     """Look for rare, doubled and undecodable characters.
 
     Args:
         texts: transcripts, cleaned.
         keys: of their utterances.
-        counts: how often each character occurs in the texts.
+        counts: how often each character occurs in the texts, or cluster or phoneme if those are labels.
+        symbols: cuts texts into those.
     """
     rare = {c for c, count in counts.items() if count <= MAX_RARE}
     twins = {c: twin for c in counts if (twin := _twin(c, counts))}
     damaged = {c for c in counts if is_undecodable(c)}
-    examples = _find_examples(texts, keys, rare | damaged | twins.keys())
+    examples = _find_examples(texts, keys, rare | damaged | twins.keys(), symbols)
 
     def listed(characters: Sequence[str]) -> str:
         shown = [f"{show_character(c)} {times(counts[c])}, as in {examples[c]}" for c in characters[:MAX_SHOWN]]
@@ -61,17 +67,19 @@ def find_doubtful(texts: Sequence[str], keys: Sequence[str], counts: Mapping[str
 
 def _twin(character: str, counts: Mapping[str, int]) -> str | None:
     """A more frequent character of the set that is another form of this one."""
-    forms = typographic_forms(character)
+    forms = typographic_forms(character) if len(character) == 1 else []
     return next((form for form in forms if (counts.get(form, 0), form) > (counts[character], character)), None)
 
 
-def _find_examples(texts: Sequence[str], keys: Sequence[str], wanted: set[str]) -> dict[str, str]:
+def _find_examples(
+    texts: Sequence[str], keys: Sequence[str], wanted: set[str], symbols: Callable[[str], Sequence[str]]
+) -> dict[str, str]:
     """The first utterance that holds each character."""
     missing, found = set(wanted), {}
     for key, text in zip(keys, texts, strict=True):
         if not missing:
             break
-        for character in missing.intersection(text):
+        for character in missing.intersection(symbols(text)):
             found[character] = key
             missing.remove(character)
     return found

@@ -1,7 +1,7 @@
 """Characters of references that a model cannot write: each word that holds one is an error, whatever is heard."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple
 
 from speechssl.text.characters import (
@@ -21,13 +21,20 @@ _AS_THE_MODEL = "write them in the transcripts as the model does"
 _KINDS: dict[Kind, tuple[str, str]] = {
     "other case": (
         "letters of the other case",
-        "make the shards again with --text_case {case}, as those that the model learned from",
+        "make the shards again with --text_case {case}, as those that the model learned from, or give --text.case "
+        "{case}",
     ),
-    "typographic form": ("typographic forms", _AS_THE_MODEL),
+    "typographic form": (
+        "typographic forms",
+        f"{_AS_THE_MODEL} (--text.quotes straight and --text.unicode nfkc do much of it)",
+    ),
     "look-alike": ("letters of another script that look alike", _AS_THE_MODEL),
     "accent": ("accents", _AS_THE_MODEL),
-    "punctuation": ("punctuation", "leave it out of the transcripts, as in those that the model learned from"),
-    "digit": ("digits", "write numbers as words"),
+    "punctuation": (
+        "punctuation",
+        "leave it out of the transcripts, as in those that the model learned from, or give --text.punctuation remove",
+    ),
+    "digit": ("digits", "write numbers as words, or give --text.digits words and --text.language"),
     "symbol": ("symbols", "write them as the words that are spoken"),
     "invisible": ("invisible joiners", "leave them out of the transcripts"),
     "undecodable": (
@@ -38,6 +45,11 @@ _KINDS: dict[Kind, tuple[str, str]] = {
         "other letters",
         "letters that the model never saw: another language, or too few training transcripts",
     ),
+    "cluster": (
+        "letters with marks",
+        "one label that the model never saw; give more transcripts, or --targets.name characters",
+    ),
+    "word": ("words that the lexicon lacks", "add them to the lexicon"),
 }
 """What a message calls them, and what to do."""
 
@@ -68,8 +80,10 @@ class Foreign(NamedTuple):
 
     def respell(self, text: str) -> str:
         """A reference as the model would write it, as far as there is a way."""
-        ways = {ord(item.character): item.respelled for item in self.characters if item.respelled is not None}
-        return clean_text(text.translate(ways))
+        ways: dict[str, str | int | None] = {
+            item.character: item.respelled for item in self.characters if item.respelled is not None
+        }
+        return clean_text(text.translate(str.maketrans(ways)))
 
     def by_kind(self) -> dict[Kind, list[ForeignCharacter]]:
         """What is the matter, most frequent first."""
@@ -94,14 +108,15 @@ class Foreign(NamedTuple):
         return " ".join([lost, *found]) if len(found) == 1 else "\n  ".join([lost, *found])
 
 
-def find_foreign(texts: Sequence[str], known: Set[str]) -> Foreign:
+def find_foreign(texts: Sequence[str], known: Set[str], symbols: Callable[[str], Sequence[str]] = list) -> Foreign:
     """Find what a model cannot write.
 
     Args:
         texts: references, cleaned.
-        known: characters of the model's labels.
+        known: characters of the model's labels, or clusters or phonemes if its labels are such.
+        symbols: cuts texts into those.
     """
-    counts = count_characters(texts)
+    counts = count_characters(texts, symbols)
     foreign = {character for character in counts if not can_write(character, known)}
     in_words: Counter[str] = Counter()
     in_utterances: Counter[str] = Counter()
@@ -109,7 +124,7 @@ def find_foreign(texts: Sequence[str], known: Set[str]) -> Foreign:
     for text in texts:
         words = text.split()
         total_words += len(words)
-        found = [held for word in words if (held := foreign.intersection(word))] if foreign else []
+        found = [held for word in words if (held := foreign.intersection(symbols(word)))] if foreign else []
         num_words += len(found)
         num_utterances += bool(found)
         in_utterances.update(set().union(*found))

@@ -5,7 +5,16 @@ import unicodedata
 from collections import Counter
 from typing import Literal
 
-from speechssl.text.characters import script_of
+from speechssl.config import TextConfig
+from speechssl.text.characters import (
+    APOSTROPHES,
+    SPACELESS,
+    is_spaceless,
+    punctuation_as,
+    script_of,
+    straight_quotes,
+)
+from speechssl.text.numbers import NumberSpeller
 
 Case = Literal["upper", "lower", "keep"]
 
@@ -21,25 +30,72 @@ _INVISIBLE_RUN = re.compile(f"[{_INVISIBLE}]+")
 _ZERO_WIDTH_SPACE, _NON_JOINER, _JOINER = "\u200b", "\u200c", "\u200d"
 _MONGOLIAN_SELECTORS = "\u180b\u180c\u180d\u180e\u180f"
 _VIRAMA = 9  # canonical combining class
-# Scripts as the names of their characters begin: those that are written without spaces, where the zero-width space
-# stands between words, and those in which joiners change the shape, and often the word.
-_SPACELESS = frozenset({"KHMER", "LAO", "MYANMAR", "NEW", "TAI", "THAI"})
+# Scripts, as the names of their characters begin, in which joiners change the shape, and often the word.
 _JOINING = frozenset(
     {"ADLAM", "ARABIC", "BENGALI", "DEVANAGARI", "GUJARATI", "GURMUKHI", "HANIFI", "KANNADA", "KHMER", "MALAYALAM"}
     | {"MANDAIC", "MONGOLIAN", "MYANMAR", "NKO", "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU", "TIBETAN"}
 )
 
 
-def normalize_text(text: str, case: Case = "keep") -> str:
+_TURKIC = frozenset({"tr", "az"})
+_TURKIC_CAPITALS = str.maketrans("i\u0131", "\u0130I")
+_TURKIC_SMALL = str.maketrans("\u0130I", "i\u0131")
+_BRACKETED = re.compile(r"\[[^\[\]]*\]|<[^<>]*>|\{[^{}]*\}")
+_NO_AM = re.compile("[^\u0e33\u0eb3]+")
+"""All but sara am of Thai and Lao, which NFKC takes apart though it is one letter to every reader and keyboard."""
+
+
+class Normalizer:
+    """Writes transcripts, references and outputs in the one way that a configuration describes.
+
+    What is normalised stays as it is when that is done again.
+
+    Args:
+        config: what is done.
+
+    Raises:
+        ConfigError: numbers are to be words, and the package that knows them or the language is not there.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        self.config = config
+        self._numbers = NumberSpeller(config.language) if config.digits == "words" else None
+
+    def __call__(self, text: str) -> str:
+        """A transcript as it is learned and scored."""
+        config = self.config
+        if config.unicode == "nfkc":
+            text = _NO_AM.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
+        text = clean_text(text)
+        if config.brackets == "remove":
+            text = _without_bracketed(text)
+        if self._numbers is not None:
+            text = self._numbers.spell(text)
+        text = change_case(text, config.case, config.language)
+        if config.quotes == "straight":
+            text = straight_quotes(text)
+        if config.punctuation != "keep":
+            text = _without_punctuation(text, keeps_apostrophes=config.punctuation == "remove_but_apostrophes")
+        return clean_text(text)
+
+
+def normalize_text(text: str, case: Case = "keep", language: str = "") -> str:
     """Clean a transcript, and change its case."""
-    text = clean_text(text)
-    match case:
-        case "upper":
-            return unicodedata.normalize("NFC", text.upper())
-        case "lower":
-            return unicodedata.normalize("NFC", text.lower())
-        case _:
-            return text
+    return change_case(clean_text(text), case, language)
+
+
+def is_turkic(language: str) -> bool:
+    """Whether a language has a dotless i beside the dotted one."""
+    return language.partition("-")[0] in _TURKIC
+
+
+def change_case(text: str, case: Case, language: str = "") -> str:
+    """Letters in another case, after Unicode's rules, or those of Turkish and Azerbaijani, which have a dotless i."""
+    if case == "keep":
+        return text
+    if is_turkic(language):
+        text = unicodedata.normalize("NFC", text).translate(_TURKIC_CAPITALS if case == "upper" else _TURKIC_SMALL)
+    return unicodedata.normalize("NFC", text.upper() if case == "upper" else text.lower())
 
 
 def clean_text(text: str) -> str:
@@ -65,10 +121,35 @@ def removed_characters(text: str) -> Counter[str]:
     return Counter(found) - Counter(clean_text(text)) if found else Counter()
 
 
+def _without_bracketed(text: str) -> str:
+    """A text without tags, innermost first."""
+    before = None
+    while text != before:
+        before, text = text, _BRACKETED.sub(" ", text)
+    return text
+
+
+def _without_punctuation(text: str, *, keeps_apostrophes: bool) -> str:
+    """A text of words alone; a mark that stands between two of them leaves a space."""
+    written = []
+    for position, character in enumerate(text):
+        mark = punctuation_as(character)
+        around = text[max(position - 1, 0) : position], text[position + 1 : position + 2]
+        if mark is None or (keeps_apostrophes and character in APOSTROPHES and all(map(_is_of_a_word, around))):
+            written.append(character)
+        elif mark and not any(map(is_spaceless, around)):
+            written.append(mark)
+    return "".join(written)
+
+
+def _is_of_a_word(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LM" if character else False
+
+
 def _what_stays(run: re.Match[str]) -> str:
     """What a run of invisible characters is to be replaced with."""
     before, after = run.string[: run.start()][-1:], run.string[run.end() :][:1]
-    if _ZERO_WIDTH_SPACE in run[0] and (script_of(before) in _SPACELESS or script_of(after) in _SPACELESS):
+    if _ZERO_WIDTH_SPACE in run[0] and (script_of(before) in SPACELESS or script_of(after) in SPACELESS):
         return " "
     selectors = [c for c in run[0] if c in _MONGOLIAN_SELECTORS] if script_of(before) == "MONGOLIAN" else []
     joiners = [c for c in run[0] if c in (_NON_JOINER, _JOINER)]

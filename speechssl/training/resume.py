@@ -28,6 +28,8 @@ FREE_FIELDS = frozenset(
     {
         "output",
         "init",
+        "init_labels",  # a run has its labels
+        "targets.lexicon",  # checkpoints hold it, and transcripts are compared as it has them
         "objective.units.checkpoint",  # a run's own checkpoints hold its architecture and weights
         "training.max_updates",
         "training.checkpoint_every",

@@ -49,7 +49,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
 _FILE_ONLY = frozenset(
     {"diversity_loss", "feature_energy", "wait_share", "prediction_deviation", "teacher_movement", "anchor_chance"}
-    | {"probe_noise", "probe_seconds"}
+    | {"probe_noise", "probe_seconds", "same_share"}
 )
 
 
@@ -187,7 +187,10 @@ def format_line(update: int, total_updates: int, metrics: Mapping[str, float], *
     width = len(str(total_updates))
     parts = [f"{kind:<5} {update:>{width}}/{total_updates}"]
     groups = sorted(name for name in metrics if name.startswith("perplexity_"))
-    for name, (label, show) in _SHOWN.items():
+    # A task puts the score that chooses its checkpoints first.
+    first = [name for name in list(metrics)[:1] if kind == "dev" and name in _SHOWN]
+    for name in dict.fromkeys([*first, *_SHOWN]):
+        label, show = _SHOWN[name]
         if name == "perplexity" and groups:
             parts.append(f"{label} {'+'.join(show(metrics[group]) for group in groups)}")
         elif name in metrics:

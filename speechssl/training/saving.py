@@ -96,7 +96,7 @@ class Saver:
         if score is None or not self.fabric.is_global_zero or not math.isfinite(scores.get(score.name, math.nan)):
             return
         value, best = scores[score.name], read_best(self.config.output)
-        if best is None or score.prefers(value, best.value):
+        if best is None or best.score != score.name or score.prefers(value, best.value):
             mark_best(self.config.output, Best(self.newest.update, score.name, value))
 
     def prune(self) -> None:

@@ -74,20 +74,23 @@ def spell(text: str, vocabulary: Vocabulary) -> Spelling:
     boundary = vocabulary.label_of(" ")
     num_unknown = 0
     for number, word in enumerate(words):
-        letters = [(character, _labels_of(character, vocabulary)) for character in word]
-        num_unknown += sum(not labels for _, labels in letters)
-        found = [(label, character) for character, labels in letters for label in labels]
+        pronounced = word if vocabulary.lexicon is None else vocabulary.lexicon.pronounce(word)
+        units = [(unit, _labels_of(unit, vocabulary)) for unit in vocabulary.segmenter.split(pronounced)]
+        num_unknown += sum(not labels for _, labels in units)
+        found = [(label, unit.strip()) for unit, labels in units for label in labels]
         if found and spelling.labels and boundary is not None:
             spelling.labels.append(boundary)
             spelling.owners.append((-1, " "))
         spelling.labels.extend(label for label, _ in found)
-        spelling.owners.extend((number, character) for _, character in found)
+        spelling.owners.extend((number, written) for _, written in found)
     return spelling._replace(num_unknown=num_unknown)
 
 
-def _labels_of(character: str, vocabulary: Vocabulary) -> list[int]:
-    """Labels of a character, in its own case or another; none if it has none."""
-    for variant in (character, character.upper(), character.lower()):
+def _labels_of(unit: str, vocabulary: Vocabulary) -> list[int]:
+    """Labels of what one of them stands for, in its own case or another; none if it has none."""
+    for variant in (unit, unit.upper(), unit.lower()):
+        if (whole := vocabulary.label_of(variant)) is not None:
+            return [whole]
         labels = [label for c in variant if (label := vocabulary.label_of(c)) is not None]
         if len(labels) == len(variant):
             return labels

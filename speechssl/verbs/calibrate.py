@@ -7,6 +7,7 @@ import numpy as np
 from speechssl.config import CalibrateConfig, EvaluationSetConfig
 from speechssl.config.limits import check
 from speechssl.data.corpus import read_corpus
+from speechssl.data.transcribed import check_transcripts
 from speechssl.decoding.confidence import UNCALIBRATED
 from speechssl.decoding.decoder import build_decoder
 from speechssl.errors import DataError
@@ -24,6 +25,8 @@ from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.remote.store import make_store
 from speechssl.report.reliability import plot_reliability
+from speechssl.shards.addresses import redact_all
+from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import set_calibration
 from speechssl.training.machine import configure_cpu
 
@@ -82,13 +85,23 @@ def judge_set(
             f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "
             f"{recogniser.config.sample_rate} Hz; make them again with --sample_rate {recogniser.config.sample_rate}"
         )
+    vocabulary = recogniser.vocabulary
+    writer = Writer(recogniser.text, vocabulary.lexicon)
+    checked = check_transcripts(
+        corpus,
+        recogniser.config.feature_encoder.conv_layers,
+        name=redact_all(shards.shards),
+        characters_per_label=vocabulary.longest_label,
+        writer=writer,
+    )
     scored = score(
         recogniser.model,
-        corpus,
-        build_decoder(config.decoding, recogniser.vocabulary),
+        checked.corpus,
+        build_decoder(config.decoding, vocabulary),
         max_batch_seconds=shards.max_batch_seconds,
         autocast_dtype=None,
         device=recogniser.model.head.weight.device,
+        writer=writer,
     )
     words = judge_words(scored.references, scored.hypotheses)
     if not len(words.right):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from speechssl import __version__
-from speechssl.config import EvaluateConfig
+from speechssl.config import EvaluateConfig, TextConfig
 from speechssl.config.limits import check
 from speechssl.config.reading import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
@@ -26,6 +26,7 @@ from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.remote.store import make_store
 from speechssl.shards.addresses import redact_all
+from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import run_of
 from speechssl.training.machine import configure_cpu, resolve_precision
 from speechssl.training.run_log import SUMMARY_FILE
@@ -78,23 +79,31 @@ def describe(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus) -> 
             "version": __version__,
         },
         "decoding": to_dict(config.decoding),
+        "text": to_dict(text_of(config, recogniser)),
         "num_samples": len(corpus),
         **{name: summary.get(name) for name in ("updates", "wall_seconds", "labels_minutes")},
     }
 
 
+def text_of(config: EvaluateConfig, recogniser: Recogniser) -> TextConfig:
+    """How references and outputs are written: as was asked for, or else as in the recogniser's training."""
+    return config.text if config.text is not EvaluateConfig.text else recogniser.text
+
+
 def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, origin: dict[str, Any]) -> dict[str, Any]:
     """Check, transcribe and score; writes the files, and returns the content of ``metrics.json``."""
     vocabulary = recogniser.vocabulary
+    writer = Writer(text_of(config, recogniser), vocabulary.lexicon)
     checked = check_transcripts(
         corpus,
         recogniser.config.feature_encoder.conv_layers,
         name=redact_all(config.data.shards),
         characters_per_label=vocabulary.longest_label,
+        writer=writer,
     )
     say_how_scored(checked)
-    logger.info("%s", checked.describe_characters())
-    foreign = check_foreign(checked, vocabulary.characters)
+    logger.info("%s", checked.describe_characters(symbols=vocabulary.symbols))
+    foreign = check_foreign(checked, vocabulary)
     scored = score(
         recogniser.model,
         checked.corpus,
@@ -102,6 +111,7 @@ def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, ori
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if origin["made_of"]["precision"] == "bf16" else None,
         device=recogniser.model.head.weight.device,
+        writer=writer,
         progress=lambda batches: track(batches, description="evaluating", console=Console(stderr=True)),
     )
     figures = make_figures(config.output, checked, scored, foreign, bootstrap_samples=config.bootstrap_samples)

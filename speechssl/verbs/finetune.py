@@ -1,19 +1,20 @@
 """``speechssl finetune``: read and check, build the recogniser, run the loop."""
 
+import logging
+
 from speechssl.config import FinetuneConfig
 from speechssl.config.limits import check
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.streams import StreamPlan
 from speechssl.model.ctc import CtcModel
-from speechssl.model.loading import load_weights, weights_digest
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
-from speechssl.tasks.initial import resolve_finetuning
-from speechssl.tasks.sets import Sets, labelled_seconds, plan_train, read_sets
-from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, describe_latest
+from speechssl.tasks.doctor import examine
+from speechssl.tasks.initial import load_initial, resolve_finetuning
+from speechssl.tasks.sets import Sets, find_earlier, labelled_seconds, plan_train, read_sets
+from speechssl.training.checkpoints import Checkpoint
 from speechssl.training.loop import Trainer
 from speechssl.training.machine import configure_cpu
 from speechssl.training.optimizers import count_parameters
@@ -21,13 +22,15 @@ from speechssl.training.processes import announce, count_devices, launch, make_f
 from speechssl.training.resume import RunData
 from speechssl.training.run_folder import check_run_folder, run_lock
 
+logger = logging.getLogger(__name__)
+
 
 def run(config: FinetuneConfig) -> None:
     """Fine-tune, resuming an unfinished run in the output folder.
 
     Raises:
         ConfigError: the configuration cannot be run, or differs from the unfinished run's.
-        CheckpointError: ``init`` is no pretraining checkpoint, or of another architecture than ``model``.
+        CheckpointError: ``init`` is no checkpoint, or of another architecture than ``model`` or ``head``.
         DataError: shards are missing or damaged, or transcripts cannot be used.
         HealthError: the loss is not finite or explodes, or outputs stay empty or wrong.
     """
@@ -36,29 +39,27 @@ def run(config: FinetuneConfig) -> None:
     check(config)
     count_devices(config.training, config.train.num_streams)
     configure_cpu(config.training)
-    sets = read_sets(config)
+    sets = read_sets(config, find_earlier(config, initial))
+    for doubt in examine(config, sets.train, sets.dev, sets.vocabulary):
+        logger.warning("%s.", doubt)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
     with run_lock(config.output):
         train(config, sets, plan, initial)
 
 
 def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpoint | None) -> None:
-    """Build the model, with the encoder weights of ``init`` if there is one, and run the loop."""
+    """Build the model, with the weights of ``init`` if there is one, and run the loop."""
     seed, minutes = config.training.seed, labelled_seconds(plan, sets.train, config) / 60
     pseudo = f" and {plan.seconds / 60 - minutes:.1f} that a recogniser transcribed" if config.pseudo_labels else ""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
     launch(fabric)
-    # A run that goes on has its labels: the order of those that its transcripts give now may be another.
-    labels = describe_latest(config.output).get("vocabulary")
-    vocabulary = Vocabulary.from_dict(labels) if labels else sets.vocabulary
+    vocabulary = sets.vocabulary
     seed_torch(seed, Purpose.WEIGHTS)
     model = CtcModel(config.model, config.dropout, len(vocabulary), config.head)
     model.encoder.recompute(config.training.recompute)
-    origin = ""
-    if initial is not None:
-        load_weights(model.encoder, initial.encoder_state, source=initial.path)
-        origin = weights_digest(initial.encoder_state)
-    task = FinetuneTask(config, model, vocabulary, sets.dev)
+    origin = "" if initial is None else load_initial(model, initial, vocabulary)
+    goes_on = initial is not None and initial.kind == "ctc"
+    task = FinetuneTask(config, model, vocabulary, sets.dev, goes_on=goes_on)
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "

@@ -67,7 +67,7 @@ def test_a_set_that_is_all_too_short_is_all_deletions(finetuned: Path, tmp_path:
 def test_references_are_cleaned_and_those_without_are_skipped(
     finetuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speechssl.ingest.clips.normalize_text", lambda text, _: text)  # as shards of elsewhere
+    monkeypatch.setattr("speechssl.ingest.clips.normalize_text", lambda text, *_: text)  # as shards of elsewhere
     corpus = corpus_of(tmp_path, [9000, 9000, 150], ["\u200bO\u00adNE  TWO", "\u200b", "\ufeff"])
     found = scored(finetuned, corpus, 80)
     assert found.references == {"u000": "ONE TWO"}

@@ -1,6 +1,7 @@
 """Records, comparison and picture from the files of evaluations."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from matplotlib.figure import Figure
 
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
-from speechssl.evaluation.error_rates import error_rates
+from speechssl.evaluation.error_rates import align_set, error_rates
+from speechssl.evaluation.headline import headline
 from speechssl.report.plots import COLOURS, codebooks, plot_dev, plot_perplexity, plot_wer
 from speechssl.report.results import collect, compare
 from speechssl.report.tables import change, plain, sentence
@@ -247,3 +249,28 @@ def test_arms_with_other_words_of_equal_number_are_not_paired(tmp_path: Path) ->
     path.write_text(path.read_text().replace("ONE TWO", "NOT\u2028 TWO"))
     with pytest.raises(DataError, match="scored on different references"):
         run(ReportConfig(tmp_path, "an4"))
+
+
+def test_a_language_without_spaces_is_compared_by_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for init, wrong in (("scratch", 20), ("pretrained", 10)):
+        folder = evaluated(tmp_path, init, 0, wrong)
+        lines = [json.loads(line) for line in (folder / "hypotheses.jsonl").read_text().splitlines()]
+        for line in lines:
+            for side in ("reference", "hypothesis"):
+                line[side] = line[side].replace("ONE TWO", "今天很好").replace("ONE SIX", "今天很坏")
+        (folder / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        texts = [{line["id"]: line[side] for line in lines} for side in ("reference", "hypothesis")]
+        metrics = json.loads((folder / "metrics.json").read_text()) | asdict(error_rates(*texts))
+        metrics |= headline(texts[0], align_set(*texts), bootstrap_samples=100)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    run(ReportConfig(tmp_path, "demo"))
+    told = capsys.readouterr().out
+    assert "demo: character error rates" in told
+    assert re.search(r"set +CER +interval +WER", told)
+    assert "scratch 12.5% (seed 0 alone), pretrained 6.2% (seed 0 alone); pretraining changes the CER by -50%" in told
+    assert json.loads((tmp_path / "comparison.json").read_text())[0]["mean_cer"]["scratch"] == 0.125
+    records = json.loads((tmp_path / "results.json").read_text())
+    assert [list(record)[-3:] for record in records] == [["headline", "cer_low", "cer_high"]] * 2
+    run(ReportConfig(tmp_path, "demo"))  # replaces what it wrote
