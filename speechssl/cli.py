@@ -68,6 +68,7 @@ VERBS = {
         when_interrupted="what was transcribed is above, or with --output in .partial_ and its name",
         ends_at_once=True,
     ),
+    "lm": Verb(config.LanguageModelConfig, "speechssl.verbs.lm", positionals=("text", "output")),
     "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
     "embed": Verb(
         config.EmbedConfig,
