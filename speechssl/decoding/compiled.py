@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 try:
     import numba
 except ImportError:  # as on machines that it is not built for
-    numba = None  # type: ignore[assignment]
+    numba = None  # type: ignore[assignment, unused-ignore]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 is_compiled = numba is not None
@@ -27,15 +27,10 @@ def compiled(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """Compile a small function into those that call it: else its arrays are counted in and out at every call, which
-    takes longer than what it does with them. Python calls it no more."""
-    if numba is None:
-        return function
-    options = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(Function, numba.njit(**options, forceinline=True)(function))
+    takes longer than what it does with them."""
+    return function if numba is None else cast(Function, numba.njit(nogil=True, forceinline=True)(function))
 
 
 def part(function: Function) -> Function:
-    """Compile a step of a compiled function; Python calls it no more."""
-    if numba is None:
-        return function
-    return cast(Function, numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+    """Compile a step of a compiled function, which keeps it."""
+    return function if numba is None else cast(Function, numba.njit(nogil=True)(function))
