@@ -69,6 +69,7 @@ VERBS = {
         ends_at_once=True,
     ),
     "lm": Verb(config.LanguageModelConfig, "speechssl.verbs.lm", positionals=("text", "output")),
+    "tune": Verb(config.TuneConfig, "speechssl.verbs.tune", positionals=("checkpoint", "output")),
     "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
     "embed": Verb(
         config.EmbedConfig,
