@@ -13,6 +13,8 @@ import torch
 from speechssl import cli
 from speechssl.config import ExportConfig
 from speechssl.config.schema import schema_of
+from speechssl.decoding.arpa import write_arpa
+from speechssl.decoding.kneser_ney import estimate, tokenize
 from speechssl.verbs import export
 
 WORK = {
@@ -28,6 +30,8 @@ WORK = {
     "import": "speechssl.verbs.import_.prove",
     "export": "speechssl.verbs.export.prove",
     "report": "speechssl.verbs.report.plot_run",
+    "lm": "speechssl.verbs.lm.estimate",
+    "tune": "speechssl.verbs.tune.sweep",
 }
 NUMBERS = ("-1", "0", "1000000000000", ".nan", ".inf")
 NEVER_TAKEN = (".nan", ".inf", "")
@@ -61,6 +65,9 @@ def commands(
     """Options with which each verb begins its work."""
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16000) * 0.1) / 10, 16000)
     output, audio, data = str(tmp_path / "out"), str(tmp_path / "a.wav"), str(shards)
+    (tmp_path / "text.txt").write_text("ONE TWO\nTWO\n")
+    arpa = str(tmp_path / "lm.arpa")
+    write_arpa(estimate(tokenize([["ONE", "TWO"], ["TWO"]]), 2).model, Path(arpa))
     (tmp_path / "run.yaml").write_text("data: {num_streams: 2}\n")
     return {
         "shard": {"sources": audio, "output": output},
@@ -81,6 +88,14 @@ def commands(
         "import": {"checkpoint": str(exported), "output": output},
         "export": {"checkpoint": str(finetuned), "output": output},
         "report": {"experiment": str(pretrained)},
+        "lm": {"text": str(tmp_path / "text.txt"), "output": output},
+        "tune": {
+            "checkpoint": str(finetuned),
+            "data.shards": data,
+            "output": output,
+            "decoding.language_model": arpa,
+            "accelerator": "cpu",
+        },
     }
 
 
