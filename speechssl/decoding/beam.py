@@ -12,13 +12,14 @@ from torch import Tensor
 
 from speechssl.config import BeamConfig
 from speechssl.decoding.arpa import read_arpa
+from speechssl.decoding.best_path import best_path
 from speechssl.decoding.compiled import is_compiled
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.decoding.language_model import LanguageModel, make_language_model
 from speechssl.decoding.lexicon import Lexicon, best_ahead, make_lexicon
 from speechssl.decoding.ngrams import BEGIN, END, UNKNOWN, NgramModel, NgramOrder
-from speechssl.decoding.prefix_search import Found, Gains, Limits, best_path, search
+from speechssl.decoding.prefix_search import Found, Gains, Limits, search
 from speechssl.errors import DataError
 from speechssl.text.normalisation import clean_text
 from speechssl.text.vocabulary import Vocabulary

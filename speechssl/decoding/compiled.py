@@ -15,7 +15,8 @@ is_compiled = numba is not None
 def compiled(function: Function) -> Function:
     """Compile a function when it is first called; what comes of it is kept beside the source, or in the user's cache.
 
-    It does not hold Python's lock while it runs.
+    It does not hold Python's lock while it runs. What is kept is not made anew when a function that it calls changes:
+    whoever works on one of those deletes the ``.nbi`` files beside the sources.
     """
     if numba is None:
         return function

@@ -15,9 +15,9 @@ from speechssl.config import BeamConfig, GreedyConfig
 from speechssl.config.limits import check
 from speechssl.decoding.arpa import read_arpa, write_arpa
 from speechssl.decoding.beam import BeamDecoder
+from speechssl.decoding.best_path import best_path
 from speechssl.decoding.decoder import build_decoder, emissions
 from speechssl.decoding.kneser_ney import estimate, tokenize
-from speechssl.decoding.prefix_search import best_path
 from speechssl.errors import ConfigError, DataError
 from speechssl.text.vocabulary import Vocabulary
 
