@@ -71,6 +71,8 @@ VERBS = {
     ),
     "align": Verb(config.AlignConfig, "speechssl.verbs.align", positionals=("checkpoint", "sources", "output")),
     "calibrate": Verb(config.CalibrateConfig, "speechssl.verbs.calibrate", positionals=("checkpoint",)),
+    "lm": Verb(config.LanguageModelConfig, "speechssl.verbs.lm", positionals=("text", "output")),
+    "tune": Verb(config.TuneConfig, "speechssl.verbs.tune", positionals=("checkpoint", "output")),
     "probe": Verb(config.ProbeConfig, "speechssl.verbs.probe", positionals=("checkpoint",)),
     "embed": Verb(
         config.EmbedConfig,

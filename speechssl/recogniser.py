@@ -13,6 +13,7 @@ from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TextConfig,
 from speechssl.config.reading import from_dict
 from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, emissions
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.hearing import Heard, Windows, hear, pad
 from speechssl.decoding.long_form import Audio, Recording, Window, open_recording
 from speechssl.decoding.running import RunningDecoder
@@ -101,7 +102,8 @@ class Recogniser(NamedTuple):
 
     def running_decoder(self, decoder: Decoder) -> RunningDecoder:
         """For a recording of any length."""
-        pause_frames = max(1, self.frames_of(PAUSE_SECONDS))
+        # A decoder that knows words has said where they end.
+        pause_frames = max(1, self.frames_of(PAUSE_SECONDS)) if isinstance(decoder, GreedyDecoder) else None
         return RunningDecoder(decoder, self.vocabulary, self.frames_of(PART_SECONDS), pause_frames)
 
     def frames_of(self, seconds: float) -> int:

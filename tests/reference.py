@@ -1,5 +1,6 @@
 """Slow oracles: loops over single numbers, written from the papers' equations and not from the package."""
 
+import itertools
 import math
 import re
 
@@ -222,3 +223,62 @@ def uniform_chi_square(counts: list[int]) -> float:
     statistic = sum((count - expected) ** 2 / expected for count in counts)
     freedom = len(counts) - 1
     return (statistic - freedom) / math.sqrt(2 * freedom)
+
+
+def kneser_ney(sentences: list[list[str]], order: int, history: list[str], word: str) -> float:
+    """Probability of a word, interpolated modified Kneser-Ney, from the sentences anew for every count."""
+    grams = [["<s>", *words, "</s>"] for words in sentences]
+
+    def count(gram: list[str]) -> int:
+        length = len(gram)
+        places = [(s, i) for s in grams for i in range(len(s) - length + 1) if s[i : i + length] == gram]
+        if length == order or gram[0] == "<s>":
+            return len(places)
+        return len({s[i - 1] for s, i in places if i > 0})
+
+    vocabulary = sorted({word for words in grams for word in words} - {"<s>"})
+    every = {tuple(s[i : i + n]) for n in range(1, order + 1) for s in grams for i in range(len(s) - n + 1)}
+
+    def discount(amount: int, length: int) -> float:
+        amounts = [count(list(gram)) for gram in every if len(gram) == length and gram != ("<s>",)]
+        n = [sum(a == k for a in amounts) for k in range(1, 5)]
+        found = [0.5, 1.0, 1.5]
+        if min(n) > 0:
+            share = n[0] / (n[0] + 2 * n[1])
+            better = [k + 1 - (k + 2) * share * n[k + 1] / n[k] for k in range(3)]
+            found = better if all(0 <= better[k] <= k + 1 for k in range(3)) else found
+        return 0.0 if amount == 0 else found[min(amount, 3) - 1]
+
+    def probability(history: list[str], word: str) -> float:
+        length = len(history) + 1
+        lower = probability(history[1:], word) if history else 1 / (len(vocabulary) + 1)
+        counts = {other: count([*history, other]) for other in vocabulary}
+        total = sum(counts.values())
+        if total == 0:
+            return lower
+        left = sum(discount(amount, length) for amount in counts.values())
+        own = counts.get(word, 0)
+        return (own - discount(own, length) + left * lower) / total
+
+    return probability(history[max(0, len(history) - order + 1) :], word)
+
+
+def backoff_log_prob(log_probs: dict[str, float], weights: dict[str, float], history: list[str], word: str) -> float:
+    """The definition of ARPA: the longest n-gram that is there, and the weights of the histories that were too long."""
+    gram = " ".join([*history, word])
+    if gram in log_probs:
+        return log_probs[gram]
+    return weights.get(" ".join(history), 0.0) + backoff_log_prob(log_probs, weights, history[1:], word)
+
+
+def texts_of_paths(log_probs: Tensor, labels: list[str]) -> dict[str, float]:
+    """Log probability of every text that emissions (T, labels) can be read as, summed over all paths.
+
+    labels: the first one is the blank, "" for it; " " for the space.
+    """
+    sums: dict[str, float] = {}
+    for path in itertools.product(range(len(labels)), repeat=len(log_probs)):
+        kept = [label for t, label in enumerate(path) if label and (t == 0 or label != path[t - 1])]
+        text = " ".join("".join(labels[label] for label in kept).split())
+        sums[text] = sums.get(text, 0.0) + math.exp(sum(float(log_probs[t, label]) for t, label in enumerate(path)))
+    return {text: math.log(total) for text, total in sums.items()}

@@ -13,6 +13,8 @@ import torch
 from speechssl import cli
 from speechssl.config import ExportConfig
 from speechssl.config.schema import schema_of
+from speechssl.decoding.arpa import write_arpa
+from speechssl.decoding.kneser_ney import estimate, tokenize
 from speechssl.verbs import export
 
 WORK = {
@@ -31,6 +33,8 @@ WORK = {
     "import": "speechssl.verbs.import_.prove",
     "export": "speechssl.verbs.export.prove",
     "report": "speechssl.verbs.report.plot_run",
+    "lm": "speechssl.verbs.lm.estimate",
+    "tune": "speechssl.verbs.tune.sweep",
 }
 NUMBERS = ("-1", "0", "1000000000000", ".nan", ".inf")
 NEVER_TAKEN = (".nan", ".inf", "")
@@ -66,6 +70,9 @@ def commands(
     output, audio, data = str(tmp_path / "out"), str(tmp_path / "a.wav"), str(shards)
     for name in ("r.trn", "h.trn"):
         (tmp_path / name).write_text("ONE (u1)\nTWO (u2)\n")
+    (tmp_path / "text.txt").write_text("ONE TWO\nTWO\n")
+    arpa = str(tmp_path / "lm.arpa")
+    write_arpa(estimate(tokenize([["ONE", "TWO"], ["TWO"]]), 2).model, Path(arpa))
     (tmp_path / "run.yaml").write_text("data: {num_streams: 2}\n")
     return {
         "shard": {"sources": audio, "output": output},
@@ -89,6 +96,14 @@ def commands(
         "import": {"checkpoint": str(exported), "output": output},
         "export": {"checkpoint": str(finetuned), "output": output},
         "report": {"experiment": str(pretrained)},
+        "lm": {"text": str(tmp_path / "text.txt"), "output": output},
+        "tune": {
+            "checkpoint": str(finetuned),
+            "data.shards": data,
+            "output": output,
+            "decoding.language_model": arpa,
+            "accelerator": "cpu",
+        },
     }
 
 

@@ -95,6 +95,8 @@ VERBS = {
     "import": ("model", "run"),
     "export": ("run", "model"),
     "report": ("exp", "--recipe", "quickstart"),
+    "lm": ("text.txt", "lm.arpa"),
+    "tune": ("run", "tuned", "--data.shards", "shards", "--decoding.language_model", "lm.arpa"),
 }
 
 

@@ -1,5 +1,6 @@
 """Evaluating and transcribing with a very small recogniser."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,8 +15,10 @@ from conftest import write_corpus
 from safetensors.torch import load_file, save_file
 
 from speechssl.config import (
+    BeamConfig,
     EvaluateConfig,
     EvaluationSetConfig,
+    LanguageModelConfig,
     ScoreConfig,
     ShardConfig,
     TranscribeConfig,
@@ -23,7 +26,7 @@ from speechssl.config import (
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
-from speechssl.verbs import evaluate, transcribe
+from speechssl.verbs import evaluate, lm, transcribe
 from speechssl.verbs import score as verb_score
 from speechssl.verbs import shard as ingest
 
@@ -38,6 +41,21 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
     assert metrics["updates"] == 4
     assert len(lines) == metrics["num_utterances"] == 24
     assert metrics["warning"]
+
+
+def test_an_evaluation_with_a_language_model_says_which(shards: Path, finetuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("ONE TWO\nTWO\n" * 9, encoding="utf-8")
+    arpa = tmp_path / "lm.arpa"
+    lm.run(LanguageModelConfig(arpa, text=[tmp_path / "text.txt"], order=2, case="keep"))
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
+    decoding = BeamConfig(language_model=arpa, weight=0.5, beam_width=8)
+    config = EvaluateConfig(finetuned, data, tmp_path / "out", decoding=decoding, accelerator="cpu")
+    evaluate.run(config)
+    said = json.loads((tmp_path / "out" / "metrics.json").read_text())["decoding"]
+    assert (said["name"], said["weight"], said["beam_width"]) == ("beam", 0.5, 8)
+    assert said["sha256"] == {"language_model": hashlib.sha256(arpa.read_bytes()).hexdigest()}
+    with pytest.raises(DataError, match="cannot be read"):
+        evaluate.run(replace(config, decoding=replace(decoding, language_model=tmp_path / "gone")))
 
 
 def test_speakers_of_the_shards_reach_the_evaluation(

@@ -6,6 +6,7 @@ the recipes' ``conf/*.yaml`` hold what differs. Nothing here imports torch, so t
 # ruff: noqa: F403
 
 from speechssl.config.augmentation import *
+from speechssl.config.decoding import *
 from speechssl.config.embedding import *
 from speechssl.config.model import *
 from speechssl.config.objectives import *

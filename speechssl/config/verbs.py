@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from speechssl.config.decoding import AnyDecoder, GreedyConfig
 from speechssl.config.limits import (
     Amount,
     AmountOrZero,
@@ -23,14 +24,6 @@ TranscriptFormat = Literal["text", "jsonl", "srt", "vtt", "ctm", "textgrid"]
 
 
 @dataclass(frozen=True)
-class GreedyConfig(Section):
-    """Decoding by the best label of each frame."""
-
-    name: Literal["greedy"] = "greedy"
-    """Decoder."""
-
-
-@dataclass(frozen=True)
 class EvaluateConfig(Section):
     """Transcribe shards with a fine-tuned model and report its error rates with intervals."""
 
@@ -45,7 +38,7 @@ class EvaluateConfig(Section):
     """How references and outputs are written; absent, as the recogniser's transcripts were in training."""
     bootstrap_samples: Size = 10_000
     """Resamples behind the 95% interval: of speakers if the shards know all, and at least 10; else of utterances."""
-    decoding: GreedyConfig = GreedyConfig()
+    decoding: AnyDecoder = GreedyConfig()
     """How transcripts are found in what the model gives."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of matrix products."""
@@ -114,7 +107,7 @@ class TranscribeConfig(Section):
     """A longer recording is heard in windows of this length, so that memory does not grow with it."""
     margin_seconds: Amount = 3.0
     """Neighbouring windows overlap by twice this much: at each side, what is heard for the sake of the rest alone."""
-    decoding: GreedyConfig = GreedyConfig()
+    decoding: AnyDecoder = GreedyConfig()
     """How transcripts are found in what the model gives."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""

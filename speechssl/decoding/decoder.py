@@ -1,12 +1,17 @@
 """From emissions, the log probabilities of the labels in each frame, to transcripts."""
 
-from typing import Protocol
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from speechssl.config import GreedyConfig
+from speechssl.config import BeamConfig, GreedyConfig
+from speechssl.config.decoding import AnyDecoder
+from speechssl.config.reading import to_dict
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.hypothesis import Hypothesis
+from speechssl.errors import DataError
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -23,11 +28,48 @@ class Decoder(Protocol):
         ...
 
 
-def build_decoder(config: GreedyConfig, vocabulary: Vocabulary) -> Decoder:
-    """The decoder that a configuration names, for the labels of a model."""
-    match config.name:
-        case "greedy":
+def build_decoder(config: AnyDecoder, vocabulary: Vocabulary) -> Decoder:
+    """The decoder that a configuration names, for the labels of a model.
+
+    Raises:
+        DataError: a language model or a list of words cannot be read, or holds nothing that the labels can spell.
+    """
+    match config:
+        case GreedyConfig():
             return GreedyDecoder(vocabulary)
+        case BeamConfig():
+            from speechssl.decoding.beam import BeamDecoder  # compiled loops: half a second
+
+            return BeamDecoder(vocabulary, config)
+
+
+def describe_decoding(config: AnyDecoder) -> dict[str, Any]:
+    """All that decides what a decoder finds, as plain values: the configuration, and digests of the files it names.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = to_dict(config)
+    if isinstance(config, BeamConfig):
+        files = {"language_model": config.language_model, "word_list": config.word_list}
+        found["sha256"] = {name: file_digest(path) for name, path in files.items() if path is not None}
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}", f"cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()
 
 
 def emissions(logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from speechssl.config.limits import check
 from speechssl.config.reading import to_dict
 from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.data.transcribed import check_foreign, check_transcripts, say_how_scored
-from speechssl.decoding.decoder import build_decoder
+from speechssl.decoding.decoder import build_decoder, describe_decoding
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.figures import make_figures
@@ -78,7 +78,7 @@ def describe(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus) -> 
             "bootstrap_samples": config.bootstrap_samples,
             "version": __version__,
         },
-        "decoding": to_dict(config.decoding),
+        "decoding": describe_decoding(config.decoding),
         "text": to_dict(text_of(config, recogniser)),
         "num_samples": len(corpus),
         **{name: summary.get(name) for name in ("updates", "wall_seconds", "labels_minutes")},
