@@ -105,7 +105,7 @@ def _check_spelling(
         raise DataError(
             f"{source}",
             f"none of its {len(asked)} words can be spelt with the recogniser's labels ({labels}); one is {asked[0]!r}",
-            "another case or language? `speechssl lm --case` makes it in the other case",
+            "another case or language? `speechssl lm --writing.case` makes it in the other case",
         )
     if num_foreign:
         logger.warning(

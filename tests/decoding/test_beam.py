@@ -188,7 +188,7 @@ def test_impossible_frames_and_silence_end_in_no_words() -> None:
 
 def test_what_cannot_be_searched_is_told(tmp_path: Path, arpa: Path, caplog: pytest.LogCaptureFixture) -> None:
     lower = Vocabulary.of_characters(["a", "b"])
-    with pytest.raises(DataError, match=r"none of its 3 words can be spelt .* `speechssl lm --case`"):
+    with pytest.raises(DataError, match=r"none of its 3 words can be spelt .* `speechssl lm --writing.case`"):
         BeamDecoder(lower, BeamConfig(language_model=arpa))
     with pytest.raises(DataError, match="nowhere"):
         BeamDecoder(lower, BeamConfig(language_model=tmp_path / "nowhere"))
