@@ -99,7 +99,7 @@ def _check_spelling(
     Raises:
         DataError: none can be.
     """
-    source = config.word_list or config.language_model
+    source = config.word_list or config.language_model or "hotwords"
     if asked and not spelt:
         labels = "".join(sorted(vocabulary.characters))[:60]
         raise DataError(
@@ -199,7 +199,7 @@ def make_gains(config: BeamConfig, space: SearchSpace) -> Gains:
     bonus[~space.is_listed] += config.unknown_score
     is_hot = np.array([word in hot for word in space.words], bool)
     bonus[is_hot] = config.word_score + config.hotword_score  # however rare it is elsewhere
-    other = float(config.word_score) + (config.unknown_score if len(space.words) else 0.0)
+    other = float(config.word_score) + (config.unknown_score if space.is_listed.any() else 0.0)
     single = space.model.log_prob[1:]
     ahead_outside = weight * single[space.model.unknown] + other
     gains = weight * single[space.numbers] + bonus

@@ -134,6 +134,15 @@ def test_hypotheses_do_not_depend_on_what_is_behind_an_utterance_or_beside_it(ar
     assert found[2].text == ""
 
 
+def test_hotwords_alone_make_no_other_word_unlikely() -> None:
+    log_probs = sound(3, num_frames=30, scale=12.0)
+    texts = [
+        BeamDecoder(VOCABULARY, config).best(log_probs, 1)[0].hypothesis.text
+        for config in (BeamConfig(), BeamConfig(hotwords=["BABABABABABAB"]))
+    ]
+    assert texts[0] == texts[1] != ""
+
+
 def test_hotwords_are_found_where_the_sound_allows_them(arpa: Path) -> None:
     log_probs = emissions(torch.tensor([[0, 0, 9.0, 8.5], [0, 0, 8.9, 9.0], [0, 9.0, 0, 0], [0, 0, 9.0, 7.0]]))
     usual = replace(WIDE, beam_width=50, language_model=arpa, weight=0.5, unknown_score=-5.0)
