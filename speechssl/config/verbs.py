@@ -162,7 +162,7 @@ class CalibrateConfig(Section):
     """Other transcribed audio on which the error is measured too, as the test set."""
     output: Path | None = None
     """Folder for calibration.json and reliability.png, which are of check if that names shards, else of data."""
-    decoding: GreedyConfig = GreedyConfig()
+    decoding: AnyDecoder = GreedyConfig()
     """How transcripts are found; each way has a calibration of its own."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device kind."""
