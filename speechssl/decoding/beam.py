@@ -60,6 +60,7 @@ def load_search_space(config: BeamConfig, vocabulary: Vocabulary) -> SearchSpace
     """
     ngrams = read_arpa(config.language_model) if config.language_model else _no_model()
     listed = _read_words(config.word_list) if config.word_list else []
+    _check_unit(config, [word for word in ngrams.words if word not in (BEGIN, END, UNKNOWN)])
     hotwords = find_hotwords(config, vocabulary)
     of_model = [word for word in ngrams.words if word not in (BEGIN, END, UNKNOWN)]
     if config.words == "listed" and config.word_list:
@@ -105,6 +106,22 @@ def _read_words(path: Path) -> list[str]:
     if not words:
         raise DataError(f"{path}", "no words", "expected one word per line")
     return words
+
+
+def _check_unit(config: BeamConfig, words: Sequence[str]) -> None:
+    """Warn of a language model that seems to be of another unit, to which almost all is unknown."""
+    num_single = sum(len(word) == 1 for word in words)
+    found = "characters" if num_single == len(words) else "words" if 2 * num_single < len(words) else config.unit
+    if words and found != config.unit:
+        logger.warning(
+            "%s seems to be of %s, and decoding.unit is %s; give --decoding.unit %s, or make it with `speechssl lm "
+            "--unit %s`",
+            config.language_model,
+            found,
+            config.unit,
+            found,
+            config.unit,
+        )
 
 
 def _check_spelling(config: BeamConfig, vocabulary: Vocabulary, spelt: Collection[str], asked: Sequence[str]) -> None:

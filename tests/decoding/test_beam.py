@@ -187,6 +187,21 @@ def test_characters_are_the_words_of_scripts_without_spaces(tmp_path: Path) -> N
     assert BeamDecoder(VOCABULARY, replace(config, weight=0.0)).best(log_probs, 1)[0].hypothesis.text == "AAA"
 
 
+def test_a_language_model_of_another_unit_is_named(
+    arpa: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_arpa(estimate(tokenize([list("ABAB")] * 5), 3).model, tmp_path / "lm.arpa")
+    words = replace(WIDE, language_model=tmp_path / "lm.arpa")
+    BeamDecoder(VOCABULARY, words)
+    assert "lm.arpa seems to be of characters, and decoding.unit is words" in caplog.text
+    caplog.clear()
+    BeamDecoder(VOCABULARY, replace(words, unit="characters"))
+    BeamDecoder(VOCABULARY, replace(words, language_model=arpa))
+    assert not caplog.text
+    BeamDecoder(VOCABULARY, replace(words, language_model=arpa, unit="characters"))
+    assert "lm.arpa seems to be of words, and decoding.unit is characters" in caplog.text
+
+
 def test_labels_of_several_characters_spell_words(arpa: Path) -> None:
     vocabulary = Vocabulary(["<pad>", "|", "AB", "A", "<unk>"])
     config = replace(WIDE, language_model=arpa, words="listed", weight=1.0)
