@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,6 +56,7 @@ class RunningDecoder:
         self._waiting: list[Tensor] = []
         self._log_confidence = 0.0
         self._is_inside_word = False
+        self._has_spaces = False  # so far
 
     def add(self, log_probs: Tensor) -> None:
         """Take the next emissions, float32 (T, labels)."""
@@ -98,7 +100,8 @@ class RunningDecoder:
         """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         found = list(part.words)
-        if self.pause_frames is not None and len(found) > 1:
+        self._has_spaces |= len(found) > 1 or bool(self.words and found and not self._is_inside_word)
+        if self.pause_frames is not None and self._has_spaces:
             found = [
                 piece
                 for word in found
@@ -108,7 +111,7 @@ class RunningDecoder:
             word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
             for word in found
         ]
-        if self._is_inside_word and self.words and words:
+        if self._is_inside_word and self.words and words and not self._is_apart(words):
             begin, end = self.words.pop(), words.pop(0)
             confidence = begin.confidence * end.confidence
             words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
@@ -116,6 +119,12 @@ class RunningDecoder:
         self.words += words
         self.num_frames += len(log_probs)
         self._log_confidence += math.log(max(part.confidence, 1e-30)) * len(log_probs)
+
+    def _is_apart(self, words: Sequence[Word]) -> bool:
+        """Whether a pause that ends words is between those that are decoded and these, as within a part."""
+        if self.pause_frames is None or not self._has_spaces:
+            return False
+        return words[0].first_frame - self.words[-1].stop_frame >= self.pause_frames
 
 
 def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:

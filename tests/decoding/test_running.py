@@ -68,6 +68,16 @@ def test_no_word_goes_on_behind_a_pause() -> None:
     assert running.finish().text == "ABA", "without another space, words may have none between them"
 
 
+@pytest.mark.parametrize("max_frames", [18, 100])
+def test_no_word_goes_on_behind_a_pause_that_is_cut(max_frames: int) -> None:
+    path = [2, 0, 1, 3, *[0] * 12, 3, 0, 2, 0, 0, 0, 1, 2, 0, 3]
+    log_probs = torch.full((len(path), 4), -9.0).scatter(1, torch.tensor(path)[:, None], -0.01)
+    running = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, max_frames, pause_frames=4)
+    for piece in log_probs.split(3):
+        running.add(piece)
+    assert running.finish().text == "A B BA AB"
+
+
 @pytest.mark.parametrize(
     ("labels", "path", "words"),
     [
