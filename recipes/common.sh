@@ -31,7 +31,8 @@ HELP
     cat <<HELP
   --help             this text
 
-Overrides of the configuration follow "--", each with the verb it is for (shard, pretrain, finetune, evaluate):
+Overrides of the configuration follow "--", each with the verb it is for (shard, pretrain, finetune, lm, tune,
+evaluate):
 
   -- --pretrain.training.max_updates 10 --finetune.optimizer.learning_rate 1e-3
 
@@ -160,7 +161,7 @@ parse_overrides() {
     local verbs='' word verb
     for word in "$@"; do
         case $word in
-            --shard.* | --pretrain.* | --finetune.* | --evaluate.*)
+            --shard.* | --pretrain.* | --finetune.* | --lm.* | --tune.* | --evaluate.*)
                 verbs=${word#--}
                 verbs=${verbs%%.*}
                 word=--${word#--"$verbs".}
@@ -175,11 +176,11 @@ parse_overrides() {
     done
 }
 
-# A mistyped override is named now, not when its stage comes.
+# A mistyped override is named now, not when its stage comes. Usage: check_overrides [CONFIGURATION OF FINE-TUNING]
 check_overrides() {
     [ ${#override_verbs[@]} -gt 0 ] || return 0
     run_verb pretrain --config "$pretrain_config" --print_config >/dev/null
-    run_verb finetune --config "$recipe/conf/finetune.yaml" --print_config >/dev/null
+    run_verb finetune --config "${1:-${conf:-$recipe/conf}/finetune.yaml}" --print_config >/dev/null
 }
 
 # True if the stage is to be run; announces it. Usage: if stage 2 "Pretraining"; then ...

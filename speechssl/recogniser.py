@@ -1,7 +1,9 @@
 """A fine-tuned model from its checkpoint, which transcribes recordings of any length."""
 
+import logging
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from speechssl.errors import CheckpointError, DataError
 from speechssl.frames import hop_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import NoRandomWeights, load_weights
+from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
@@ -28,6 +31,8 @@ from speechssl.training.machine import resolve_device
 from speechssl.transcripts.aligned import Aligned, align_transcript
 from speechssl.transcripts.sources import Transcribed
 from speechssl.transcripts.transcript import Clock, Transcript, make_transcript
+
+logger = logging.getLogger(__name__)
 
 PART_SECONDS = 60.0
 """A longer recording is decoded in parts, from pause to pause."""
@@ -96,6 +101,12 @@ class Recogniser(NamedTuple):
     def text(self) -> TextConfig:
         """How the transcripts were written that it learned from."""
         return from_dict(TextConfig, self.checkpoint.config.get("text") or {}, source=str(self.checkpoint.path))
+
+    def warn_of_training_shards(self, shards: Sequence[str]) -> None:
+        """Warn if it was trained on some of the shards that it is to be judged by."""
+        trained = {os.path.realpath(name) for name in self.checkpoint.config.get("train", {}).get("shards", [])}
+        if seen := [name for name in shards if os.path.realpath(name) in trained]:
+            logger.warning("%s: the recogniser learned from these recordings, which flatters it", redact_all(seen))
 
     def calibration(self, decoder: str) -> Calibration:
         """Of the confidence of words as a decoder finds them."""

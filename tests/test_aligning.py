@@ -20,12 +20,13 @@ from speechssl.verbs import shard as ingest
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """A list of 12 recordings; of one the transcript is too long, one has none, one is no audio."""
+    """A list of 13 recordings; of one the transcript is too long, one has none, one is no audio, one is not there."""
     manifest = write_corpus(tmp_path / "audio", [9000 + 100 * i for i in range(12)])
     lines = manifest.read_text().splitlines()
     lines[2] += " GO" * 99
     lines[4] = lines[4].rpartition("\t")[0] + "\t"
     (tmp_path / "audio" / "u006.wav").write_text("no audio")
+    lines.append(lines[-1].replace("u011.wav", "nowhere.wav"))
     manifest.write_text("\n".join(lines) + "\n")
     return manifest
 
@@ -51,10 +52,13 @@ def test_the_worst_are_named_and_left_out(
     assert len(list((output / "textgrids").iterdir())) == 9
     left = [line.split("\t") for line in (output / "left_out.tsv").read_text().splitlines()[1:]]
     worst = [row[0] for row in scores[:2]]
-    assert [row[0] for row in left] == ["u001", "u003", "u006", *worst]
-    assert "transcript needs" in left[0][1]
-    assert left[1][1].startswith("no transcript")
-    assert f"shard --leave_out {output / 'left_out.tsv'}`: u001, u003" in capsys.readouterr().out
+    assert "nowhere.wav: no such file" in left[0][1]
+    assert [row[0] for row in left[1:]] == ["u001", "u003", "u006", *worst]
+    assert "transcript needs" in left[1][1]
+    assert left[2][1].startswith("no transcript")
+    told = capsys.readouterr().out
+    assert "9 recordings aligned, 4 not" in told
+    assert ", u001, u003" in told.partition(f"shard --leave_out {output / 'left_out.tsv'}`: ")[2]
     report = ingest.run(ShardConfig([str(corpus)], tmp_path / "shards", leave_out=output / "left_out.tsv"))
     assert report.num_samples == 7
     named = (tmp_path / "shards" / "rejected.tsv").read_text()

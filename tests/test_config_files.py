@@ -396,8 +396,8 @@ def test_a_section_of_several_kinds_has_the_keys_of_the_one_that_is_named(tmp_pa
     with pytest.raises(ConfigError) as caught:
         parse(PretrainConfig, ["--config", str(path), *named])
     assert str(caught.value) == (
-        f"{path}: objective.num_negatives is no key of objective.name masked_prediction, but of another; "
-        "take it out of there, or give that"
+        f"{path}: objective.num_negatives is no key of objective.name masked_prediction, but of contrastive: give "
+        "--objective.name contrastive, or take it out"
     )
 
 

@@ -113,7 +113,10 @@ def test_published_pretraining(name: str, figures: tuple[float, ...]) -> None:
 @pytest.mark.parametrize(
     # Table 6 of the paper: chances that a frame and a channel begin a span, and updates
     ("amount", "frame", "channel", "updates"),
-    [("10min", 0.075, 0.008, 12_000), ("1h", 0.075, 0.004, 13_000), ("10h", 0.065, 0.004, 20_000)],
+    [
+        *(("10min", 0.075, 0.008, 12_000), ("1h", 0.075, 0.004, 13_000), ("10h", 0.065, 0.004, 20_000)),
+        ("100h", 0.05, 0.008, 50_000),
+    ],
 )
 def test_published_finetuning(amount: str, frame: float, channel: float, updates: int) -> None:
     base = published(FinetuneConfig, f"finetune_{amount}.yaml")
@@ -178,7 +181,8 @@ def test_best_rq_has_random_units_under_masks_of_400_ms() -> None:
 
 def test_every_published_configuration_is_tested() -> None:
     tested = {
-        *("pretrain_base", "pretrain_large", "finetune_10min", "finetune_1h", "finetune_10h", "finetune_large"),
+        *("pretrain_base", "pretrain_large"),
+        *("finetune_10min", "finetune_1h", "finetune_10h", "finetune_100h", "finetune_large"),
         *("pretrain_hubert_base", "pretrain_hubert_base_2", "pretrain_wavlm_base", "pretrain_best_rq"),
     }
     assert {path.stem for path in PUBLISHED.iterdir()} == tested

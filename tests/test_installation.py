@@ -95,6 +95,7 @@ VERBS = {
     "import": ("model", "run"),
     "export": ("run", "model"),
     "report": ("exp", "--recipe", "quickstart"),
+    "score": ("r.trn", "h.trn"),
     "lm": ("text.txt", "lm.arpa"),
     "tune": ("run", "tuned", "--data.shards", "shards", "--decoding.language_model", "lm.arpa"),
 }

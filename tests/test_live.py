@@ -99,6 +99,8 @@ def test_a_stream_without_a_frame_is_told(finetuned: Path, recogniser: Recognise
 @pytest.mark.parametrize("rate", [RATE, 8000])
 def test_raw_samples_become_blocks(rate: int) -> None:
     samples = (noise(2)[: 2 * rate] * 3000).astype("<i2")
+    with pytest.raises(DataError, match="begins as a FLAC file does, expected raw samples"):
+        list(live_blocks(io.BytesIO(b"fLaC" + samples.tobytes()), rate, RATE, 0.5))
     blocks = list(live_blocks(io.BytesIO(samples.tobytes() + b"\x01"), rate, RATE, 0.5))
     found = np.concatenate(blocks)
     assert len(found) == 2 * RATE

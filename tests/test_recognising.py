@@ -47,7 +47,7 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
 def test_an_evaluation_with_a_language_model_says_which(shards: Path, finetuned: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("ONE TWO\nTWO\n" * 9, encoding="utf-8")
     arpa = tmp_path / "lm.arpa"
-    lm.run(LanguageModelConfig(arpa, text=[tmp_path / "text.txt"], order=2, case="keep"))
+    lm.run(LanguageModelConfig(arpa, text=[tmp_path / "text.txt"], order=2))
     data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
     decoding = BeamConfig(language_model=arpa, weight=0.5, beam_width=8)
     config = EvaluateConfig(finetuned, data, tmp_path / "out", decoding=decoding, accelerator="cpu")

@@ -11,6 +11,8 @@ summary="Pretraining, fine-tuning and word error rates on the CMU AN4 corpus."
 . "$recipe/../pretraining.sh"
 # shellcheck source-path=SCRIPTDIR source=../self_training.sh
 . "$recipe/../self_training.sh"
+# shellcheck source-path=SCRIPTDIR source=../language_model.sh
+. "$recipe/../language_model.sh"
 
 corpus=
 labels="10min full"
@@ -22,6 +24,7 @@ old_dev=
 recipe_help() {
     pretraining_help
     self_training_help
+    language_model_help
     cat <<'HELP'
   --corpus DIR       the corpus, needed for stages 0 and 1: the unpacked archive with an4/etc and an4/wav, SPHERE or raw,
                      or a folder with train.tsv, test.tsv (columns path, speaker, seconds, text) and the audio they name
@@ -54,7 +57,7 @@ recipe_option() {
             [ -f "$2" ] || usage_error "--extra-untranscribed: there is no file $2"
             extra_lists+=("$(absolute_path "$2")")
             ;;
-        *) pretraining_option "$1" "$2" || self_training_option "$1" "$2" ;;
+        *) pretraining_option "$1" "$2" || self_training_option "$1" "$2" || language_model_option "$1" "$2" ;;
     esac
 }
 
@@ -87,6 +90,7 @@ if stage 1 "shards"; then
     for ((i = 0; i < ${#extra_lists[@]}; i++)); do
         speechssl shard "${extra_lists[$i]}" "$shards/extra/$i"
     done
+    make_language_models
 fi
 
 if [[ " $inits " == *" pretrained "* ]] && stage 2 "pretraining, without transcripts"; then
@@ -108,7 +112,7 @@ if stage 3 "fine-tuning of each arm"; then
 fi
 
 if stage 4 "word error rates on the test set"; then
-    for_every_arm evaluate_arm test
+    for_every_arm evaluate_decodings dev test
 fi
 
 report_and_end "$exp"

@@ -13,11 +13,13 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from speechssl.errors import ConfigError
+from speechssl.errors import ConfigError, DataError
 
 MAX_WAITING = 2048
 """Reads of raw samples that may wait for the model, of at most 64 KiB each: 70 minutes at 16 kHz in whole ones."""
 _READ_BYTES = 1 << 16
+_FILES = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"caff": "a CAF file"}
+"""By their first bytes."""
 
 
 @contextmanager
@@ -58,6 +60,9 @@ def live_blocks(source: BinaryIO, from_rate: int, sample_rate: int, block_second
 
     Yields:
         float32 in -1..1, (block,).
+
+    Raises:
+        DataError: a file comes, not raw samples.
     """
     waiting: Queue[bytes] = Queue(MAX_WAITING)
     Thread(target=_pump, args=(source, waiting), daemon=True).start()
@@ -67,6 +72,10 @@ def live_blocks(source: BinaryIO, from_rate: int, sample_rate: int, block_second
         parts, size = [left], len(left)
         while not is_over and (size < least or not waiting.empty()):
             data = waiting.get()
+            if size == 0 and (kind := _FILES.get(data[:4])) is not None:
+                raise DataError(
+                    f"standard input begins as {kind} does, expected raw samples; give - and no --stream for a file"
+                )
             is_over = not data
             parts.append(data)
             size += len(data)

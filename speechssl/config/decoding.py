@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from speechssl.config.limits import Amount, AmountOrZero, Count, Limit, Section
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig
+from speechssl.config.text import TextConfig
 
 Nats = Annotated[float, Limit(-1_000, 1_000)]
 
@@ -67,8 +68,7 @@ class LanguageModelConfig(Section):
     output: Path
     """ARPA file; compressed if its name ends in .gz. A language model that is there is replaced."""
     text: list[Path] = field(default_factory=list)
-    """Text files in UTF-8, compressed or not, one sentence per line, written as the recogniser writes: its case, and no
-    punctuation that it does not have."""
+    """Text files in UTF-8, compressed or not, one sentence per line."""
     shards: list[str] = field(default_factory=list)
     """Shards whose transcripts are text too: those that the recogniser learned from, never what it is scored on."""
     order: Annotated[int, Limit(1, 10)] = 4
@@ -79,8 +79,9 @@ class LanguageModelConfig(Section):
     """Keep so many of the most frequent words, the others count as unknown; absent: all."""
     unit: Literal["words", "characters"] = "words"
     """What the model is of; characters for scripts without spaces."""
-    case: Literal["upper", "lower", "keep"] = "keep"
-    """Case of the text; that of the recogniser is upper unless its shards were made with another --text_case."""
+    writing: TextConfig = TextConfig()
+    """How the text is written: as the recogniser writes, whose text section may be given. Its case is upper unless its
+    shards were made with another --text_case."""
     dev_text: list[Path] = field(default_factory=list)
     """Held-out text, whose perplexity is told."""
     dev_shards: list[str] = field(default_factory=list)

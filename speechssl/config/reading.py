@@ -110,8 +110,10 @@ def _value_of(cls: type, setting: Setting, sources: Sources, *, limited: bool) -
     section, _, name = key.partition(".")
     kind = _kind_of(cls, section, sources.settings)
     if kind is not None and name not in schema_of(kind).leaves:
+        others = [other.name for other in kinds_of(hints_of(cls)[section]) if name in schema_of(other).leaves]
         raise ValueError(
-            f"{shown} is no key of {section}.name {kind.name}, but of another; take it out of there, or give that"
+            f"{shown} is no key of {section}.name {kind.name}, but of {' and '.join(others)}: give --{section}.name "
+            f"{others[0]}, or take it out"
         )
     hint = schema.leaves[key]
     try:

@@ -137,7 +137,7 @@ def _check_spelling(config: BeamConfig, vocabulary: Vocabulary, spelt: Collectio
         raise DataError(
             f"{source}",
             f"none of its {len(asked)} words can be spelt with the recogniser's labels ({labels}); one is {asked[0]!r}",
-            "another case or language? `speechssl lm --case` makes it in the other case",
+            "another case or language? `speechssl lm --writing.case` makes it in the other case",
         )
     if foreign:
         logger.warning(
@@ -228,7 +228,7 @@ def make_gains(config: BeamConfig, space: SearchSpace) -> Gains:
     bonus = np.full(len(space.words), float(config.word_score))
     bonus[~space.is_listed] += config.unknown_score
     bonus[space.is_hot] = config.word_score + config.hotword_score  # however rare it is elsewhere
-    other = float(config.word_score) + (config.unknown_score if len(space.words) else 0.0)
+    other = float(config.word_score) + (config.unknown_score if space.is_listed.any() else 0.0)
     single = space.model.log_prob[1:]
     ahead_outside = weight * single[space.model.unknown] + other
     gains = weight * single[space.numbers] + bonus

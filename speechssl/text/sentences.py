@@ -2,20 +2,19 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from speechssl.errors import DataError
-from speechssl.text.normalisation import Case, normalize_text
 
 Unit = Literal["words", "characters"]
 
 
-def split_sentences(lines: Iterable[str], case: Case, unit: Unit) -> Iterator[list[str]]:
-    """The words, or the characters without spaces, of each line that has some."""
+def split_sentences(lines: Iterable[str], write: Callable[[str], str], unit: Unit) -> Iterator[list[str]]:
+    """The words, or the characters without spaces, of each line that has some, once it is written as it should be."""
     for line in lines:
-        words = normalize_text(line, case).split()
+        words = write(line).split()
         if words:
             yield words if unit == "words" else list("".join(words))
 

@@ -127,8 +127,12 @@ class AlignmentFolder:
         lines += [f"  {x.score:8.2f}  {x.key}  {x.text[:60]}" for x in self.scored[:SHOWN]]
         if self.num_unknown:
             lines.append(f"{self.num_unknown} characters were passed over, which the recogniser cannot write")
+        if self._config.leave_out and not round(self._config.leave_out * len(self.scored)):
+            lines.append(
+                f"leave_out {self._config.leave_out:g} of {len(self.scored)} recordings is less than one: none"
+            )
         if self.left_out:
-            named = ", ".join(key for key, _, _ in self.left_out[:SHOWN])
+            named = ", ".join(key or reason for key, reason, _ in self.left_out[:SHOWN])
             more = f" and {len(self.left_out) - SHOWN} more" if len(self.left_out) > SHOWN else ""
             lines.append(f"left out by `speechssl shard --leave_out {folder / LEFT_OUT_FILE}`: {named}{more}")
         return "\n".join(lines)

@@ -5,6 +5,7 @@ from rich.progress import track
 
 from speechssl.config import AlignConfig
 from speechssl.config.limits import check
+from speechssl.errors import DataError
 from speechssl.ingest.sources import find_recordings
 from speechssl.outputs import check_output_folder, has_json_lines
 from speechssl.recogniser import align_recordings, load_recogniser
@@ -45,6 +46,8 @@ def run(config: AlignConfig) -> AlignmentFolder:
     aligned = align_recordings(recogniser, sources, config.max_batch_seconds)
     console = Console(stderr=True)
     with AlignmentFolder(config) as folder:
+        for lost in found.rejected:
+            folder.add(lost.key, lost.path, "", DataError(f"{lost.path}: {lost.reason}: {lost.detail}"))
         for item, result in track(aligned, "aligning", len(found.recordings), console=console, transient=True):
             folder.add(item.key, item.path, item.text, result)
     print(folder.summary())

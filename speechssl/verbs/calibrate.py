@@ -79,6 +79,7 @@ def judge_set(
     recogniser: Recogniser, shards: EvaluationSetConfig, config: CalibrateConfig
 ) -> tuple[JudgedWords, list[int]]:
     """Transcribe a set; the words, and the number of each one's speaker, or of its utterance where one is not known."""
+    recogniser.warn_of_training_shards(shards.shards)
     corpus = read_corpus(shards.shards, with_texts=True, store=make_store(shards))
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(

@@ -46,6 +46,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     check_output_folder(config.output, ours=EVALUATION_FILES)
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
+    recogniser.warn_of_training_shards(config.data.shards)
     corpus = read_corpus(config.data.shards, with_texts=True, store=make_store(config.data))
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(

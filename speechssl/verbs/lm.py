@@ -14,6 +14,7 @@ from speechssl.decoding.language_model import perplexity
 from speechssl.decoding.ngrams import NgramModel
 from speechssl.decoding.pruning import prune
 from speechssl.outputs import check_output_file
+from speechssl.text.normalisation import Normalizer
 from speechssl.text.sentences import read_lines, split_sentences
 
 
@@ -51,7 +52,7 @@ def read_sentences(config: LanguageModelConfig, files: Sequence[Path], shards: S
     lines = [line for path in files for line in read_lines(path)]
     if shards:
         lines += list(read_corpus(shards, with_texts=True).texts or ())
-    return list(split_sentences(lines, config.case, config.unit))
+    return list(split_sentences(lines, Normalizer(config.writing), config.unit))
 
 
 def describe(found: Estimate, model: NgramModel, config: LanguageModelConfig) -> list[str]:

@@ -48,6 +48,7 @@ def run(config: TuneConfig) -> Trial:
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     load_search_space(config.decoding, recogniser.vocabulary)  # what is wrong with it is said before the long part
+    recogniser.warn_of_training_shards(config.data.shards)
     corpus = read_corpus(config.data.shards, with_texts=True, store=make_store(config.data))
     if corpus.sample_rate != recogniser.config.sample_rate:
         raise DataError(

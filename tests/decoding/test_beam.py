@@ -134,6 +134,15 @@ def test_hypotheses_do_not_depend_on_what_is_behind_an_utterance_or_beside_it(ar
     assert found[2].text == ""
 
 
+def test_hotwords_alone_make_no_other_word_unlikely() -> None:
+    log_probs = sound(3, num_frames=30, scale=12.0)
+    texts = [
+        BeamDecoder(VOCABULARY, config).best(log_probs, 1)[0].hypothesis.text
+        for config in (BeamConfig(), BeamConfig(hotwords=["BABABABABABAB"]))
+    ]
+    assert texts[0] == texts[1] != ""
+
+
 def test_hotwords_are_found_where_the_sound_allows_them(arpa: Path) -> None:
     log_probs = emissions(torch.tensor([[0, 0, 9.0, 8.5], [0, 0, 8.9, 9.0], [0, 9.0, 0, 0], [0, 0, 9.0, 7.0]]))
     usual = replace(WIDE, beam_width=50, language_model=arpa, weight=0.5, unknown_score=-5.0)
@@ -225,7 +234,7 @@ def test_impossible_frames_and_silence_end_in_no_words() -> None:
 
 def test_what_cannot_be_searched_is_told(tmp_path: Path, arpa: Path, caplog: pytest.LogCaptureFixture) -> None:
     lower = Vocabulary.of_characters(["a", "b"])
-    with pytest.raises(DataError, match=r"none of its 3 words can be spelt .* `speechssl lm --case`"):
+    with pytest.raises(DataError, match=r"none of its 3 words can be spelt .* `speechssl lm --writing.case`"):
         BeamDecoder(lower, BeamConfig(language_model=arpa))
     with pytest.raises(DataError, match="nowhere"):
         BeamDecoder(lower, BeamConfig(language_model=tmp_path / "nowhere"))

@@ -8,7 +8,9 @@ from recipe_commands import assert_valid, commands_in, values_of
 from shell import Run
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "an4", "label_efficiency", "generalisation", "scaling"])
+@pytest.mark.parametrize(
+    "recipe", ["quickstart", "an4", "librispeech", "commonvoice", "label_efficiency", "generalisation", "scaling"]
+)
 def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str) -> None:
     result = run("bash", f"recipes/{recipe}/run.sh", "--help")
     assert result.returncode == 0
@@ -43,6 +45,7 @@ def test_recipe_help_needs_no_environment(run: Run, checkout: Path, recipe: str)
             "--training.max_updates 10",
             "unknown option '--training.max_updates'; overrides of the configuration follow '--'",
         ),
+        ("--lm nowhere.arpa", "--lm is 'nowhere.arpa', expected labels, none, or the file of an n-gram"),
         ("--colour red", "unknown option '--colour'."),
         ("now", "unexpected argument 'now'."),
         ("-- 10", "'10' after '--' is no override"),
