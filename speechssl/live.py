@@ -23,7 +23,8 @@ class Progress(NamedTuple):
     seconds: float
     """Heard."""
     settled: str
-    """Words that will not change any more, since those of the last time."""
+    """Text that will not change any more, behind that of the last time. Where there was no space to settle it at, as in
+    scripts without, it may go on in the word that the last one ended with."""
     partial: str
     """Words behind them, which more audio may change."""
 
@@ -54,7 +55,7 @@ class LiveTranscriber:
         self._begin = 0  # frame of the stream at which they begin
         self._num_samples = 0
         self._most_samples = max(self._shape.margin_frames * hop_samples(layers), model.sample_rate)
-        self._num_told = 0  # of the settled words
+        self._num_told = 0  # characters of the settled text
 
     def hear(self, samples: np.ndarray) -> Progress:
         """Go on by some samples at the model's rate, float32 (S,)."""
@@ -67,8 +68,8 @@ class LiveTranscriber:
         partial = ""
         if len(log_probs):
             partial = self._decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
-        new, self._num_told = self._running.words[self._num_told :], len(self._running.words)
-        settled = " ".join(word.text for word in new)
+        text = " ".join(word.text for word in self._running.words)  # a word that was cut grows
+        settled, self._num_told = text[self._num_told :].strip(), len(text)
         return Progress(self._num_samples / self._recogniser.config.sample_rate, settled, partial)
 
     def finish(self) -> Transcript:
@@ -102,7 +103,7 @@ class LiveTranscriber:
 
     def _settle(self, log_probs: Tensor) -> Tensor:
         """Decode up to a pause, and give what is behind it."""
-        certain = log_probs[: len(log_probs) - self._shape.margin_frames]
+        certain = log_probs[: max(0, len(log_probs) - self._shape.margin_frames)]
         cut = self._running.find_cut(certain) or Cut(len(certain), is_between_words=False)
         self._running.decode(log_probs[: cut.frame], ends_word=cut.is_between_words)
         squeeze = self._recogniser.config.context.squeeze

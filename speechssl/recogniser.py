@@ -24,6 +24,7 @@ from speechssl.frames import hop_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import NoRandomWeights, load_weights
 from speechssl.shards.addresses import redact_all
+from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 from speechssl.training.machine import resolve_device
@@ -212,6 +213,7 @@ def align_recordings(
     """
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     clock, rate = Clock(recogniser.config), recogniser.config.sample_rate
+    normalize = Normalizer(recogniser.text)
     opened: deque[Transcribed] = deque()
 
     def recordings() -> Iterator[Recording]:
@@ -228,6 +230,6 @@ def align_recordings(
                     raise DataError(heard.problem)
                 length = heard.recording.num_samples / rate
                 log_probs = torch.cat(heard.in_order())
-                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length)
+                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length, normalize)
             except DataError as error:
                 yield item, error

@@ -10,7 +10,7 @@ import soundfile
 from conftest import WORDS, write_corpus
 
 import speechssl
-from speechssl.config import AlignConfig, CalibrateConfig, EvaluationSetConfig, ShardConfig
+from speechssl.config import AlignConfig, BeamConfig, CalibrateConfig, EvaluationSetConfig, ShardConfig
 from speechssl.errors import DataError
 from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import load_checkpoint
@@ -115,3 +115,19 @@ def test_calibration_goes_with_the_checkpoint(shards: Path, finetuned: Path, tmp
     assert found["calibration"]["num_words"] > 20
     assert found["measured"]["check"]["error"]["value"] < found["measured"]["check before"]["error"]["value"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"calibration.json", "reliability.png"}
+
+
+def test_confidence_of_what_beam_search_finds_has_a_calibration_of_its_own(
+    shards: Path, finetuned: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    recogniser = load_recogniser(run, "cpu")
+    recogniser.model.head.weight.data.normal_(std=3.0)
+    data = EvaluationSetConfig(shards=[str(shards)], max_batch_seconds=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "load_recogniser", lambda *_: recogniser)
+        found = calibrate.run(CalibrateConfig(run, data, decoding=BeamConfig(beam_width=5), accelerator="cpu"))
+    assert found["decoder"] == "beam"
+    loaded = load_recogniser(run, "cpu")
+    assert loaded.calibration("beam").num_words == found["calibration"]["num_words"] > 20
+    assert loaded.calibration("greedy") == recogniser.calibration("greedy")

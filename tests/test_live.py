@@ -17,6 +17,7 @@ from speechssl.config import TranscribeConfig
 from speechssl.errors import ConfigError, DataError
 from speechssl.live import LiveTranscriber
 from speechssl.recogniser import Recogniser, load_recogniser
+from speechssl.text.vocabulary import Vocabulary
 from speechssl.verbs import transcribe
 
 RATE = 16000
@@ -55,6 +56,24 @@ def test_what_is_settled_is_the_transcript(finetuned: Path, recogniser: Recognis
     starts = [word.start_seconds for word in found.words]
     assert starts == sorted(starts)
     assert found.words[-1].stop_seconds > 25
+
+
+def test_text_without_spaces_is_settled_too(finetuned: Path, recogniser: Recogniser) -> None:
+    old = recogniser.vocabulary
+    vocabulary = Vocabulary([*old.labels[:1], "~", *old.labels[2:]], word_boundary=None)
+    live = LiveTranscriber(recogniser._replace(vocabulary=vocabulary), config_of(finetuned))
+    settled = [live.hear(block).settled for block in np.split(noise(30), 30)]
+    assert sum(map(bool, settled)) > 3
+    assert live.finish().text.replace(" ", "").startswith("".join(settled).replace(" ", ""))
+
+
+def test_windows_that_are_mostly_margins_are_heard_to_the_end(finetuned: Path, recogniser: Recogniser) -> None:
+    live = LiveTranscriber(recogniser, config_of(finetuned, window_seconds=6.0, margin_seconds=2.5))
+    for number, block in enumerate(np.split(noise(12), 24), 1):
+        live.hear(block)
+        settled = live._running.num_frames
+        assert settled == 0 or number / 2 - settled / recogniser.frames_of(1) > 2.4, "a margin behind what is settled"
+    assert settled
 
 
 def test_a_stream_that_is_a_window_long_is_heard_as_a_file(finetuned: Path, recogniser: Recogniser) -> None:

@@ -21,6 +21,7 @@ from speechssl.config import (
     LanguageModelConfig,
     ScoreConfig,
     ShardConfig,
+    TextConfig,
     TranscribeConfig,
 )
 from speechssl.errors import CheckpointError, ConfigError, DataError
@@ -56,6 +57,17 @@ def test_an_evaluation_with_a_language_model_says_which(shards: Path, finetuned:
     assert said["sha256"] == {"language_model": hashlib.sha256(arpa.read_bytes()).hexdigest()}
     with pytest.raises(DataError, match="cannot be read"):
         evaluate.run(replace(config, decoding=replace(decoding, language_model=tmp_path / "gone")))
+
+
+def test_letters_that_are_only_written_otherwise_for_the_score_are_not_foreign(
+    shards: Path, finetuned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = EvaluationSetConfig(shards=[str(shards)])
+    text = TextConfig(case="lower")
+    evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", text=text, accelerator="cpu"))
+    assert "cannot write" not in caplog.text
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["characters"]
+    assert found["foreign"] == []
 
 
 def test_speakers_of_the_shards_reach_the_evaluation(

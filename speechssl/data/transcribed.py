@@ -172,10 +172,19 @@ def check_labels(checked: Transcribed, symbols: Callable[[str], Sequence[str]] =
     return [checked.describe_characters(texts, symbols), *(f"{checked.name}: {note}" for note in doubtful.notes)]
 
 
-def check_foreign(checked: Transcribed, vocabulary: Vocabulary) -> Foreign:
-    """Find, and warn of, characters of a set that is scored which are not among those that the model can write."""
+def check_foreign(checked: Transcribed, vocabulary: Vocabulary, writer: Writer | None = None) -> Foreign:
+    """Find, and warn of, characters of a set that is scored which are not among those that the model can write.
+
+    Args:
+        checked: the set.
+        vocabulary: of the model.
+        writer: how its outputs are written, if otherwise than the transcripts that it learned from.
+    """
     texts = [text for text in checked.corpus.texts or () if text]
-    foreign = find_foreign(texts, vocabulary.characters, vocabulary.symbols)
+    known = vocabulary.characters
+    if writer is not None:
+        known |= {symbol for text in known for symbol in vocabulary.symbols(writer.output(text))}
+    foreign = find_foreign(texts, known, vocabulary.symbols)
     if foreign.characters:
         logger.warning("%s: %s", checked.name, foreign.describe())
     return foreign

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,8 @@ class SearchSpace:
     """Of the tree's words in the language model, int64 (words,); its unknown word's for those that it lacks."""
     is_listed: np.ndarray
     """Whether the language model or the list has each of the tree's words, (words,)."""
+    is_hot: np.ndarray
+    """Whether each of the tree's words is a hotword, (words,)."""
 
 
 def load_search_space(config: BeamConfig, vocabulary: Vocabulary) -> SearchSpace:
@@ -57,17 +60,31 @@ def load_search_space(config: BeamConfig, vocabulary: Vocabulary) -> SearchSpace
     """
     ngrams = read_arpa(config.language_model) if config.language_model else _no_model()
     listed = _read_words(config.word_list) if config.word_list else []
-    hotwords = [word for phrase in config.hotwords for word in clean_text(phrase).split()]
+    _check_unit(config, [word for word in ngrams.words if word not in (BEGIN, END, UNKNOWN)])
+    hotwords = find_hotwords(config, vocabulary)
     of_model = [word for word in ngrams.words if word not in (BEGIN, END, UNKNOWN)]
     if config.words == "listed" and config.word_list:
         of_model = []  # the list alone
     spelt = make_tree(dict.fromkeys([*of_model, *listed, *hotwords]), vocabulary)
-    _check_spelling(config, vocabulary, spelt.words, spelt.num_foreign, [*of_model, *listed])
+    known_words = set(spelt.words)
+    _check_spelling(config, vocabulary, known_words, list(dict.fromkeys([*of_model, *listed])))
+    if foreign := [word for word in hotwords if word not in known_words]:
+        logger.warning("hotwords that the recogniser's labels cannot spell are never found: %s", ", ".join(foreign))
     unknown = ngrams.numbers[UNKNOWN]
     numbers = np.array([ngrams.numbers.get(word, unknown) for word in spelt.words], np.int64)
     known = set(listed)
     is_listed = np.array([word in known for word in spelt.words], bool) | (numbers != unknown)
-    return SearchSpace(spelt.tree, spelt.words, make_language_model(ngrams), numbers, is_listed)
+    hot = set(hotwords)
+    is_hot = np.array([word in hot for word in spelt.words], bool)
+    return SearchSpace(spelt.tree, spelt.words, make_language_model(ngrams), numbers, is_listed, is_hot)
+
+
+def find_hotwords(config: BeamConfig, vocabulary: Vocabulary) -> list[str]:
+    """Each hotword once, in the case that the labels can spell."""
+    letters = set("".join(vocabulary.spelt))
+    words = [word for phrase in config.hotwords for word in clean_text(phrase).split()]
+    found = (next((x for x in (word, word.upper(), word.lower()) if letters >= set(x)), word) for word in words)
+    return list(dict.fromkeys(found))
 
 
 def _no_model() -> NgramModel:
@@ -91,28 +108,43 @@ def _read_words(path: Path) -> list[str]:
     return words
 
 
-def _check_spelling(
-    config: BeamConfig, vocabulary: Vocabulary, spelt: list[str], num_foreign: int, asked: list[str]
-) -> None:
+def _check_unit(config: BeamConfig, words: Sequence[str]) -> None:
+    """Warn of a language model that seems to be of another unit, to which almost all is unknown."""
+    num_single = sum(len(word) == 1 for word in words)
+    found = "characters" if num_single == len(words) else "words" if 2 * num_single < len(words) else config.unit
+    if words and found != config.unit:
+        logger.warning(
+            "%s seems to be of %s, and decoding.unit is %s; give --decoding.unit %s, or make it with `speechssl lm "
+            "--unit %s`",
+            config.language_model,
+            found,
+            config.unit,
+            found,
+            config.unit,
+        )
+
+
+def _check_spelling(config: BeamConfig, vocabulary: Vocabulary, spelt: Collection[str], asked: Sequence[str]) -> None:
     """Say which words of the files can never be found.
 
     Raises:
         DataError: none can be.
     """
-    source = config.word_list or config.language_model or "hotwords"
-    if asked and not spelt:
+    source = config.word_list or config.language_model
+    foreign = [word for word in asked if word not in spelt]
+    if foreign and len(foreign) == len(asked):
         labels = "".join(sorted(vocabulary.characters))[:60]
         raise DataError(
             f"{source}",
             f"none of its {len(asked)} words can be spelt with the recogniser's labels ({labels}); one is {asked[0]!r}",
             "another case or language? `speechssl lm --writing.case` makes it in the other case",
         )
-    if num_foreign:
+    if foreign:
         logger.warning(
             "%s: %d of %d words hold characters that are no labels of the recogniser; they are never found",
             source,
-            num_foreign,
-            num_foreign + len(spelt),
+            len(foreign),
+            len(asked),
         )
 
 
@@ -171,12 +203,11 @@ class BeamDecoder:
         labels.reverse()
         texts = self.vocabulary.spell(labels)
         if not found.is_whole:
-            while labels and texts.pop() != " ":
-                labels.pop()
-        while labels and texts and texts[-1] == " ":
+            while texts and " " not in texts.pop():  # the space may be part of a word's first label
+                pass
+        while texts and texts[-1] == " ":
             texts.pop()
-            labels.pop()
-        return labels
+        return labels[: len(texts)]
 
     def read(self, log_probs: Tensor, labels: list[int]) -> Hypothesis:
         """The transcript of labels, with words where the best path says them."""
@@ -193,12 +224,10 @@ class BeamDecoder:
 
 def make_gains(config: BeamConfig, space: SearchSpace) -> Gains:
     """What a configuration makes of the words of a space."""
-    hot = {word for phrase in config.hotwords for word in clean_text(phrase).split()}
     weight = float(config.weight) if config.language_model else 0.0
     bonus = np.full(len(space.words), float(config.word_score))
     bonus[~space.is_listed] += config.unknown_score
-    is_hot = np.array([word in hot for word in space.words], bool)
-    bonus[is_hot] = config.word_score + config.hotword_score  # however rare it is elsewhere
+    bonus[space.is_hot] = config.word_score + config.hotword_score  # however rare it is elsewhere
     other = float(config.word_score) + (config.unknown_score if space.is_listed.any() else 0.0)
     single = space.model.log_prob[1:]
     ahead_outside = weight * single[space.model.unknown] + other

@@ -2,16 +2,15 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from speechssl.decoding.alignment import best_path
 from speechssl.decoding.decoder import Decoder
 from speechssl.decoding.hypothesis import Hypothesis, Word
 from speechssl.decoding.words import spelling_probabilities
-from speechssl.errors import DataError
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -53,9 +52,11 @@ class RunningDecoder:
         self._is_letter = torch.tensor([bool(text.strip()) for text in spelt])
         self._is_space = torch.tensor([bool(text) and text.isspace() for text in spelt])
         self._begins_word = torch.tensor([text[:1].isspace() for text in spelt])
+        self._ends_word = torch.tensor([text[-1:].isspace() for text in spelt])
         self._waiting: list[Tensor] = []
         self._log_confidence = 0.0
         self._is_inside_word = False
+        self._has_spaces = False  # so far
 
     def add(self, log_probs: Tensor) -> None:
         """Take the next emissions, float32 (T, labels)."""
@@ -86,7 +87,8 @@ class RunningDecoder:
         found = []
         for kind, first, stop in list(zip(kinds.tolist(), [0, *stops], stops, strict=False))[1:-1]:
             if not kind:
-                is_between = bool(self._is_space[best[first:stop]].any() or self._begins_word[best[stop]])
+                has_space = self._is_space[best[first:stop]].any()
+                is_between = bool(has_space or self._ends_word[best[first - 1]] or self._begins_word[best[stop]])
                 middle = (first + stop) // 2
                 found.append((is_between, 2 * middle >= len(best), stop - first, middle))
         if not found:
@@ -98,7 +100,8 @@ class RunningDecoder:
         """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         found = list(part.words)
-        if self.pause_frames is not None and len(found) > 1:
+        self._has_spaces |= len(found) > 1 or bool(self.words and found and not self._is_inside_word)
+        if self.pause_frames is not None and self._has_spaces:
             found = [
                 piece
                 for word in found
@@ -108,7 +111,7 @@ class RunningDecoder:
             word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
             for word in found
         ]
-        if self._is_inside_word and self.words and words:
+        if self._is_inside_word and self.words and words and not self._is_apart(words):
             begin, end = self.words.pop(), words.pop(0)
             confidence = begin.confidence * end.confidence
             words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
@@ -117,33 +120,40 @@ class RunningDecoder:
         self.num_frames += len(log_probs)
         self._log_confidence += math.log(max(part.confidence, 1e-30)) * len(log_probs)
 
+    def _is_apart(self, words: Sequence[Word]) -> bool:
+        """Whether a pause that ends words is between those that are decoded and these, as within a part."""
+        if self.pause_frames is None or not self._has_spaces:
+            return False
+        return words[0].first_frame - self.words[-1].stop_frame >= self.pause_frames
+
 
 def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:
-    """A word as several where so many frames between two of its letters are blank.
+    """A word as several where so many frames between two of its labels are blank.
 
     Args:
-        word: in frames of the emissions.
+        word: in frames of the emissions, as greedy decoding finds it; one that the best labels of its frames do not
+            spell stays as it is.
         log_probs: emissions, (T, labels).
-        vocabulary: of the labels; a word that single characters do not spell stays as it is.
+        vocabulary: of the labels.
         pause_frames: shortest pause.
     """
     if word.stop_frame - word.first_frame < pause_frames + 2:
         return [word]
     frames = log_probs[word.first_frame : word.stop_frame]
-    try:
-        labels = vocabulary.encode(word.text)
-        path = best_path(frames, labels, blank=vocabulary.blank)
-    except (DataError, ValueError):
+    runs, counts = torch.unique_consecutive(frames.argmax(-1), return_counts=True)
+    labels, edges = runs.tolist(), [0, *counts.cumsum(0).tolist()]
+    said = [run for run, label in enumerate(labels) if label != vocabulary.blank]
+    if vocabulary.decode(labels[run] for run in said) != word.text:
         return [word]
-    said = (path >= 0).nonzero()[:, 0]
-    pauses = (said[1:] - said[:-1] > pause_frames).nonzero()[:, 0].tolist()
-    edges = [-1, *pauses, len(said) - 1]
-    spans, spellings, found = [], [], []
-    for before, last in itertools.pairwise(edges):
-        first, stop = int(said[before + 1]), int(said[last]) + 1
-        start, end = int(path[said[before + 1]]), int(path[said[last]]) + 1
-        spans.append((first, stop))
-        spellings.append(labels[start:end])
-        found.append(Word(word.text[start:end], word.first_frame + first, word.first_frame + stop))
+    pieces = [said[:1]]
+    for before, run in itertools.pairwise(said):
+        if edges[run] - edges[before + 1] >= pause_frames:
+            pieces.append([])
+        pieces[-1].append(run)
+    spans = [(edges[piece[0]], edges[piece[-1] + 1]) for piece in pieces]
+    spellings = [[labels[run] for run in piece] for piece in pieces]
     probabilities = spelling_probabilities(frames, spans, spellings, blank=vocabulary.blank)
-    return [piece._replace(confidence=p) for piece, p in zip(found, probabilities, strict=True)]
+    return [
+        Word(vocabulary.decode(spelling), word.first_frame + first, word.first_frame + stop, probability)
+        for spelling, (first, stop), probability in zip(spellings, spans, probabilities, strict=True)
+    ]

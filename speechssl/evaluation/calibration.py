@@ -1,6 +1,6 @@
 """Whether the confidence of words is what it says: fitting it on held-out speech, and its error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jiwer
@@ -50,22 +50,26 @@ class Reliability(NamedTuple):
     """Share of pairs of a right and a wrong word in which the right one has the higher confidence."""
 
 
-def judge_words(references: Mapping[str, str], hypotheses: Mapping[str, Hypothesis]) -> JudgedWords:
+def judge_words(
+    references: Mapping[str, str], hypotheses: Mapping[str, Hypothesis], write: Callable[[str], str] = clean_text
+) -> JudgedWords:
     """Align words with those of the references; one that stands against an equal one is right.
 
     Args:
-        references: cleaned transcript by utterance id, none of them empty.
+        references: transcript by utterance id, as references are written, none of them empty.
         hypotheses: by utterance id.
+        write: gives an output's words as outputs are written.
     """
     probabilities: list[float] = []
     right: list[bool] = []
     utterances: list[int] = []
     for number, (key, reference) in enumerate(references.items()):
-        words = [word for word in hypotheses[key].words if clean_text(word.text)]
+        written = [(word, write(word.text)) for word in hypotheses[key].words]
+        words = [word for word, text in written if text]
         if not words:
             continue
-        # One token a word whatever cleaning makes of it, so that there are as many as confidences.
-        text = [clean_text(word.text).replace(" ", "") for word in words]
+        # One token a word whatever writing makes of it, so that there are as many as confidences.
+        text = [text.replace(" ", "") for _, text in written if text]
         are_right = np.zeros(len(words), bool)
         for chunk in jiwer.process_words(reference, " ".join(text)).alignments[0]:
             if chunk.type == "equal":

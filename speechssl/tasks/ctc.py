@@ -134,7 +134,7 @@ class FinetuneTask:
             device=device,
             writer=self.writer,
         )
-        words = judge_words(scored.references, scored.hypotheses)
+        words = judge_words(scored.references, scored.hypotheses, self.writer.output)
         self.calibration = {GreedyConfig.name: fit_calibration(words).to_dict()}
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)

@@ -137,6 +137,8 @@ def _without_punctuation(text: str, *, keeps_apostrophes: bool) -> str:
         around = text[max(position - 1, 0) : position], text[position + 1 : position + 2]
         if mark is None or (keeps_apostrophes and character in APOSTROPHES and all(map(_is_of_a_word, around))):
             written.append(character)
+        elif all(map(str.isdecimal, around)):
+            written.append(" ")  # 3.5 is not 35
         elif mark and not any(map(is_spaceless, around)):
             written.append(mark)
     return "".join(written)

@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from speechssl.data.transcribed import frames_needed
 from speechssl.decoding.alignment import best_path
 from speechssl.errors import DataError
+from speechssl.text.lexicon import Lexicon
 from speechssl.text.normalisation import clean_text
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.transcripts.formats import Interval
@@ -67,14 +68,21 @@ class Spelling(NamedTuple):
     num_unknown: int
 
 
-def spell(text: str, vocabulary: Vocabulary) -> Spelling:
-    """Labels of a transcript; letters of the other case stand for those that the vocabulary lacks."""
+def spell(text: str, vocabulary: Vocabulary, normalize: Callable[[str], str] = clean_text) -> Spelling:
+    """Labels of a transcript; letters of the other case stand for those that the vocabulary lacks.
+
+    Args:
+        text: the transcript.
+        vocabulary: of the labels.
+        normalize: writes each word as the transcripts were that the recogniser learned from.
+    """
     words = clean_text(text).split()
     spelling = Spelling(words, [], [], 0)
     boundary = vocabulary.label_of(" ")
     num_unknown = 0
     for number, word in enumerate(words):
-        pronounced = word if vocabulary.lexicon is None else vocabulary.lexicon.pronounce(word)
+        written = normalize(word)
+        pronounced = written if vocabulary.lexicon is None else _pronounced(written, vocabulary.lexicon)
         units = [(unit, _labels_of(unit, vocabulary)) for unit in vocabulary.segmenter.split(pronounced)]
         num_unknown += sum(not labels for _, labels in units)
         found = [(label, unit.strip()) for unit, labels in units for label in labels]
@@ -82,8 +90,18 @@ def spell(text: str, vocabulary: Vocabulary) -> Spelling:
             spelling.labels.append(boundary)
             spelling.owners.append((-1, " "))
         spelling.labels.extend(label for label, _ in found)
-        spelling.owners.extend((number, written) for _, written in found)
+        spelling.owners.extend((number, unit) if unit else (-1, " ") for _, unit in found)
     return spelling._replace(num_unknown=num_unknown)
+
+
+def _pronounced(words: str, lexicon: Lexicon) -> str:
+    """Phonemes of words, in their own case or another, and without what is no letter around them."""
+    found = []
+    for word in words.split():
+        bare = word.strip("".join(c for c in word if not c.isalnum()))
+        variants = [change for form in (word, bare) for change in (form, form.upper(), form.lower())]
+        found.append(lexicon.pronounce(next((x for x in variants if x in lexicon.pronunciations), word)))
+    return " ".join(found)
 
 
 def _labels_of(unit: str, vocabulary: Vocabulary) -> list[int]:
@@ -97,7 +115,14 @@ def _labels_of(unit: str, vocabulary: Vocabulary) -> list[int]:
     return []
 
 
-def align_transcript(log_probs: Tensor, text: str, vocabulary: Vocabulary, clock: Clock, seconds: float) -> Aligned:
+def align_transcript(
+    log_probs: Tensor,
+    text: str,
+    vocabulary: Vocabulary,
+    clock: Clock,
+    seconds: float,
+    normalize: Callable[[str], str] = clean_text,
+) -> Aligned:
     """Align a transcript with the emissions of its recording.
 
     Args:
@@ -106,11 +131,12 @@ def align_transcript(log_probs: Tensor, text: str, vocabulary: Vocabulary, clock
         vocabulary: of the labels.
         clock: of the frames.
         seconds: length of the recording.
+        normalize: as of ``spell``.
 
     Raises:
         DataError: it is empty, the recogniser knows none of its characters, or it is too long for the audio.
     """
-    spelling = spell(text, vocabulary)
+    spelling = spell(text, vocabulary, normalize)
     if not spelling.labels:
         raise DataError("no transcript" if not spelling.words else "the recogniser can write none of its characters")
     needed = frames_needed(spelling.labels)

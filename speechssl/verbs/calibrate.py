@@ -104,7 +104,7 @@ def judge_set(
         device=recogniser.model.head.weight.device,
         writer=writer,
     )
-    words = judge_words(scored.references, scored.hypotheses)
+    words = judge_words(scored.references, scored.hypotheses, writer.output)
     if not len(words.right):
         raise DataError("the recogniser wrote no word of this set; train it first")
     refs = {ref.key: ref.speaker for ref in map(corpus.__getitem__, range(len(corpus)))}

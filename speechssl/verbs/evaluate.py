@@ -104,7 +104,7 @@ def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, ori
     )
     say_how_scored(checked)
     logger.info("%s", checked.describe_characters(symbols=vocabulary.symbols))
-    foreign = check_foreign(checked, vocabulary)
+    foreign = check_foreign(checked, vocabulary, writer)
     scored = score(
         recogniser.model,
         checked.corpus,

@@ -166,12 +166,49 @@ def test_a_list_of_words_allows_no_others_and_an_unfinished_one_is_left_out(tmp_
     assert BeamDecoder(VOCABULARY, replace(config, label_threshold=5)).best(cut_off, 1)[0].hypothesis.text == "AB"
 
 
+def test_hotwords_of_the_other_case_are_found_and_others_are_named(
+    arpa: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_probs = emissions(torch.tensor([[0, 0, 9.0, 8.5], [0, 0, 8.9, 9.0], [0, 9.0, 0, 0], [0, 0, 9.0, 7.0]]))
+    hot = replace(WIDE, beam_width=50, unknown_score=-5.0, hotwords=["b", "Zoe"], hotword_score=8.0)
+    assert BeamDecoder(VOCABULARY, hot).best(log_probs, 1)[0].hypothesis.text == "B B"
+    assert [r.getMessage() for r in caplog.records] == [
+        "hotwords that the recogniser's labels cannot spell are never found: Zoe"
+    ]
+    (tmp_path / "words.txt").write_text("ab\nba\n", encoding="utf-8")
+    with pytest.raises(DataError, match="none of its 2 words can be spelt with the recogniser's labels"):
+        BeamDecoder(VOCABULARY, replace(hot, word_list=tmp_path / "words.txt"))
+
+
+def test_an_unfinished_word_alone_is_left_out_where_spaces_are_parts_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("THE\nCAT\n", encoding="utf-8")
+    vocabulary = Vocabulary(["<blank>", " THE", " C", "A"], word_boundary=None)
+    cut_off = torch.full((3, 4), -30.0).scatter(1, torch.tensor([1, 2, 3])[:, None], -0.01)
+    config = BeamConfig(words="listed", word_list=tmp_path / "words.txt", label_threshold=5)
+    assert BeamDecoder(vocabulary, config).best(cut_off, 1)[0].hypothesis.text == "THE"
+
+
 def test_characters_are_the_words_of_scripts_without_spaces(tmp_path: Path) -> None:
     write_arpa(estimate(tokenize([list("ABAB")] * 5), 3).model, tmp_path / "lm.arpa")
     log_probs = emissions(torch.tensor([[0, 0, 9.0, 0], [9, 0, 0, 0], [0, 0, 5.1, 5.0], [9, 0, 0, 0], [0, 0, 9.0, 0]]))
     config = replace(WIDE, language_model=tmp_path / "lm.arpa", unit="characters", weight=1.0)
     assert BeamDecoder(VOCABULARY, config).best(log_probs, 1)[0].hypothesis.text == "ABA"
     assert BeamDecoder(VOCABULARY, replace(config, weight=0.0)).best(log_probs, 1)[0].hypothesis.text == "AAA"
+
+
+def test_a_language_model_of_another_unit_is_named(
+    arpa: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_arpa(estimate(tokenize([list("ABAB")] * 5), 3).model, tmp_path / "lm.arpa")
+    words = replace(WIDE, language_model=tmp_path / "lm.arpa")
+    BeamDecoder(VOCABULARY, words)
+    assert "lm.arpa seems to be of characters, and decoding.unit is words" in caplog.text
+    caplog.clear()
+    BeamDecoder(VOCABULARY, replace(words, unit="characters"))
+    BeamDecoder(VOCABULARY, replace(words, language_model=arpa))
+    assert not caplog.text
+    BeamDecoder(VOCABULARY, replace(words, language_model=arpa, unit="characters"))
+    assert "lm.arpa seems to be of words, and decoding.unit is characters" in caplog.text
 
 
 def test_labels_of_several_characters_spell_words(arpa: Path) -> None:

@@ -9,6 +9,7 @@ from speechssl.text.vocabulary import Vocabulary
 
 WITH_SPACES = Vocabulary.of_characters(["A", "B"])  # ids: blank 0, boundary 1, A 2, B 3
 SUBWORDS = Vocabulary(["<blank>", "A", " B", "B"], word_boundary=None)
+PHONEMES = Vocabulary(["<blank>", "AA ", "B ", "K "], word_boundary=None)
 
 
 def emissions(seed: int, num_frames: int, chances: list[float]) -> torch.Tensor:
@@ -24,8 +25,8 @@ def emissions(seed: int, num_frames: int, chances: list[float]) -> torch.Tensor:
 @pytest.mark.parametrize("max_frames", [10, 37, 1000])
 @pytest.mark.parametrize(
     ("vocabulary", "chances"),
-    [(WITH_SPACES, [6, 1, 2, 2]), (WITH_SPACES, [6, 0, 2, 2]), (SUBWORDS, [6, 2, 1, 2])],
-    ids=["spaces", "one long word", "spaces in labels"],
+    [(WITH_SPACES, [6, 1, 2, 2]), (WITH_SPACES, [6, 0, 2, 2]), (SUBWORDS, [6, 2, 1, 2]), (PHONEMES, [6, 2, 1, 2])],
+    ids=["spaces", "one long word", "spaces in labels", "phonemes"],
 )
 def test_parts_are_the_whole(vocabulary: Vocabulary, chances: list[float], max_frames: int) -> None:
     log_probs = emissions(max_frames, 400, chances)
@@ -65,3 +66,37 @@ def test_no_word_goes_on_behind_a_pause() -> None:
     running = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, 100, pause_frames=4)
     running.add(log_probs[4:])
     assert running.finish().text == "ABA", "without another space, words may have none between them"
+
+
+@pytest.mark.parametrize("max_frames", [18, 100])
+def test_no_word_goes_on_behind_a_pause_that_is_cut(max_frames: int) -> None:
+    path = [2, 0, 1, 3, *[0] * 12, 3, 0, 2, 0, 0, 0, 1, 2, 0, 3]
+    log_probs = torch.full((len(path), 4), -9.0).scatter(1, torch.tensor(path)[:, None], -0.01)
+    running = RunningDecoder(GreedyDecoder(WITH_SPACES), WITH_SPACES, max_frames, pause_frames=4)
+    for piece in log_probs.split(3):
+        running.add(piece)
+    assert running.finish().text == "A B BA AB"
+
+
+@pytest.mark.parametrize(
+    ("labels", "path", "words"),
+    [
+        (
+            ["\u0928", "\u092e", "\u0938\u094d\u0924\u0947"],
+            [3, 4, 0, 0, 0, 0, 5, 0, 1, 0, 3],
+            "\u0928\u092e \u0938\u094d\u0924\u0947 \u0928",
+        ),
+        (["THE", "MA", "T"], [3, 1, 4, 0, 0, 0, 0, 5, 1, 3, 0], "THE MA T THE"),
+    ],
+    ids=["grapheme clusters", "pieces of words"],
+)
+def test_words_of_labels_of_several_characters_are_cut_between_labels(
+    labels: list[str], path: list[int], words: str
+) -> None:
+    vocabulary = Vocabulary(["<blank>", "|", "?", *labels])
+    log_probs = torch.full((len(path), 6), -9.0).scatter(1, torch.tensor(path)[:, None], -0.01)
+    running = RunningDecoder(GreedyDecoder(vocabulary), vocabulary, 100, pause_frames=4)
+    running.add(log_probs)
+    found = running.finish()
+    assert found.text == words
+    assert all(word.confidence > 0.9 for word in found.words)

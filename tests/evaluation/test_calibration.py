@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from speechssl.config import TextConfig
 from speechssl.decoding.confidence import UNCALIBRATED, Calibration, calibration_of
 from speechssl.decoding.hypothesis import Hypothesis, Word
 from speechssl.evaluation.calibration import (
@@ -13,6 +14,7 @@ from speechssl.evaluation.calibration import (
     judge_words,
     reliability,
 )
+from speechssl.text.normalisation import Normalizer
 
 
 def drawn(num_words: int, slope: float, offset: float, seed: int = 0) -> JudgedWords:
@@ -29,6 +31,13 @@ def test_words_that_stand_against_equal_ones_are_right() -> None:
     assert found.right.tolist() == [True, False, True, False]
     assert found.probabilities.tolist() == [0, 0.1, 0.2, 0.3]
     assert found.utterances.tolist() == [0, 0, 0, 0]
+
+
+def test_words_are_judged_as_they_are_scored() -> None:
+    words = tuple(Word(text, 0, 1, 0.5) for text in ("Stop,", "-", "now"))
+    write = Normalizer(TextConfig(case="lower", punctuation="remove"))
+    found = judge_words({"u": "stop now"}, {"u": Hypothesis("stop now", 1.0, words)}, write)
+    assert found.right.tolist() == [True, True]
 
 
 def test_the_fit_finds_the_line() -> None:

@@ -104,3 +104,8 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "num2words", None)
     with pytest.raises(ConfigError, match=r"speechssl\[numbers\]"):
         Normalizer(TextConfig(digits="words", language="en"))
+
+
+def test_numbers_do_not_become_others_without_their_marks() -> None:
+    normalize = Normalizer(TextConfig(punctuation="remove"))
+    assert normalize("3.5% of 10,000, at 9:30.") == "3 5% of 10 000 at 9 30"

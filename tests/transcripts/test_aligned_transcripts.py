@@ -4,8 +4,12 @@ import pytest
 import torch
 from small_chain import MODEL
 
+from speechssl.config import TextConfig
 from speechssl.errors import DataError
 from speechssl.frames import frame_seconds
+from speechssl.text.lexicon import Lexicon
+from speechssl.text.normalisation import Normalizer
+from speechssl.text.segmenters import Phonemes
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.transcripts.aligned import Aligned, align_transcript, spell
 from speechssl.transcripts.transcript import TAIL_SECONDS, Clock
@@ -84,3 +88,23 @@ def test_a_letter_may_be_several_in_another_case() -> None:
     assert spelling.labels == [2, 4, 4]
     assert spelling.owners == [(0, "a"), (0, "ß"), (0, "ß")]
     assert spelling.num_unknown == 0
+
+
+def test_words_are_spelt_as_the_recogniser_was_taught() -> None:
+    vocabulary = Vocabulary.of_characters(["'", *"ADNOT"])
+    normalize = Normalizer(TextConfig(quotes="straight", brackets="remove"))
+    spelling = spell("Don\u2019t [noise] at", vocabulary, normalize)
+    assert "".join(vocabulary.spell(spelling.labels)) == "DON'T AT"
+    assert spelling.words == ["Don\u2019t", "[noise]", "at"], "but named as they are written"
+    assert {number for number, _ in spelling.owners} == {0, -1, 2}
+    several = spell("A-T", vocabulary, Normalizer(TextConfig(punctuation="remove")))
+    assert several.owners == [(0, "A"), (-1, " "), (0, "T")]
+
+
+def test_phonemes_of_words_are_found_in_whatever_case_and_beside_punctuation() -> None:
+    lexicon = Lexicon({"STOP": "S T AA P"})
+    labels = ["<blank>", "S ", "T ", "AA ", "P "]
+    vocabulary = Vocabulary(labels, word_boundary=None, segmenter=Phonemes(), lexicon=lexicon)
+    spelling = spell("Stop, (stop)! GO STOP", vocabulary)
+    assert spelling.labels == [1, 2, 3, 4] * 3
+    assert spelling.num_unknown == 1
