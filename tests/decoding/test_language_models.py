@@ -154,7 +154,7 @@ def test_the_command_tells_what_it_made(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "text.txt").write_text("yes no\n\nno  no yes\nyes\n" * 5, encoding="utf-8")
     (tmp_path / "dev.txt").write_text("YES\nmaybe no\n", encoding="utf-8")
     output = tmp_path / "lm.arpa.gz"
-    arguments = [str(tmp_path / "text.txt"), str(output), "--order", "3", "--case", "upper"]
+    arguments = [str(tmp_path / "text.txt"), str(output), "--order", "3", "--writing.case", "upper"]
     for _ in range(2):  # its own output may be replaced
         assert cli.main(["lm", *arguments, "--dev_text", str(tmp_path / "dev.txt")]) == 0
     shown = capsys.readouterr().out

@@ -69,16 +69,22 @@ def test_subtitles_are_read_strictly(item: Transcript) -> None:
         assert stop <= start
 
 
-def test_other_readers_agree(tmp_path: Path) -> None:
-    subrip = pytest.importorskip("srt", reason="needs the srt package, to read what was written")
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_other_readers_agree(form: str) -> None:
     webvtt = pytest.importorskip("webvtt", reason="needs the webvtt-py package, to read what was written")
     cues = make_cues(HOSTILE.words, HOSTILE.seconds)
-    found = list(subrip.parse(srt(HOSTILE)))
-    assert [(x.start.total_seconds(), x.end.total_seconds()) for x in found] == [
-        pytest.approx(cue[:2], abs=1e-3) for cue in cues
+    written = {"srt": srt, "vtt": vtt}[form](HOSTILE)
+    found = webvtt.from_buffer(io.StringIO(written), format=form).captions
+    assert [(x.start_in_seconds, x.end_in_seconds) for x in found] == [pytest.approx(cue[:2], abs=1) for cue in cues]
+    assert [(milliseconds(x.start), milliseconds(x.end)) for x in found] == [
+        (round(1000 * cue.start_seconds), round(1000 * cue.stop_seconds)) for cue in cues
     ]
-    captions = webvtt.from_buffer(io.StringIO(vtt(HOSTILE)))
-    assert len(captions.captions) == len(cues)
+
+
+def milliseconds(time: str) -> int:
+    """Of a WebVTT time, 00:00:01.500."""
+    hours, minutes, seconds = time.split(":")
+    return 3_600_000 * int(hours) + 60_000 * int(minutes) + round(1000 * float(seconds))
 
 
 def test_cues_can_be_read() -> None:
