@@ -85,7 +85,7 @@ class LiveTranscriber:
             )
         self._running.decode(self._emissions(), ends_word=True)
         seconds = self._num_samples / self._recogniser.config.sample_rate
-        calibration = self._recogniser.calibration(self._config.decoding.name)
+        calibration = self._recogniser.calibration(self._config.decoding)
         clock = Clock(self._recogniser.config)
         return make_transcript(Path("-"), self._running.finish(), clock, calibration, seconds)
 

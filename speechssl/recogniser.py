@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechssl.config import DropoutConfig, HeadConfig, ModelConfig, TextConfig, TranscribeConfig
+from speechssl.config import AnyDecoder, DropoutConfig, HeadConfig, ModelConfig, TextConfig, TranscribeConfig
 from speechssl.config.reading import from_dict
 from speechssl.decoding.confidence import Calibration, calibration_of
-from speechssl.decoding.decoder import Decoder, build_decoder, emissions
+from speechssl.decoding.decoder import Decoder, build_decoder, calibration_name, emissions
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.hearing import Heard, Windows, hear, pad
 from speechssl.decoding.long_form import Audio, Recording, Window, open_recording
@@ -108,9 +108,9 @@ class Recogniser(NamedTuple):
         if seen := [name for name in shards if os.path.realpath(name) in trained]:
             logger.warning("%s: the recogniser learned from these recordings, which flatters it", redact_all(seen))
 
-    def calibration(self, decoder: str) -> Calibration:
+    def calibration(self, decoding: AnyDecoder) -> Calibration:
         """Of the confidence of words as a decoder finds them."""
-        return calibration_of(self.checkpoint.calibration, decoder)
+        return calibration_of(self.checkpoint.calibration, calibration_name(decoding))
 
     def running_decoder(self, decoder: Decoder) -> RunningDecoder:
         """For a recording of any length."""
@@ -171,7 +171,7 @@ def transcribe_recordings(
     """
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     decoder = build_decoder(config.decoding, recogniser.vocabulary)
-    clock, calibration = Clock(recogniser.config), recogniser.calibration(config.decoding.name)
+    clock, calibration = Clock(recogniser.config), recogniser.calibration(config.decoding)
     frames_per_second = recogniser.frames_of(1000.0) / 1000
     running: dict[int, RunningDecoder] = {}  # by the recording's id: it lives until it is yielded
 

@@ -10,7 +10,7 @@ import soundfile
 from conftest import WORDS, write_corpus
 
 import speechssl
-from speechssl.config import AlignConfig, BeamConfig, CalibrateConfig, EvaluationSetConfig, ShardConfig
+from speechssl.config import AlignConfig, BeamConfig, CalibrateConfig, EvaluationSetConfig, GreedyConfig, ShardConfig
 from speechssl.errors import DataError
 from speechssl.recogniser import load_recogniser
 from speechssl.training.checkpoints import load_checkpoint
@@ -127,7 +127,7 @@ def test_confidence_of_what_beam_search_finds_has_a_calibration_of_its_own(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "load_recogniser", lambda *_: recogniser)
         found = calibrate.run(CalibrateConfig(run, data, decoding=BeamConfig(beam_width=5), accelerator="cpu"))
-    assert found["decoder"] == "beam"
     loaded = load_recogniser(run, "cpu")
-    assert loaded.calibration("beam").num_words == found["calibration"]["num_words"] > 20
-    assert loaded.calibration("greedy") == recogniser.calibration("greedy")
+    assert loaded.calibration(BeamConfig(beam_width=5)).num_words == found["calibration"]["num_words"] > 20
+    assert loaded.calibration(BeamConfig(beam_width=6)).num_words == 0, "another search finds other words"
+    assert loaded.calibration(GreedyConfig()) == recogniser.calibration(GreedyConfig())

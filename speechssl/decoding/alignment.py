@@ -27,7 +27,7 @@ class Alignment(NamedTuple):
     """The label itself; -1 where there is none, int64 (T,)."""
 
 
-def best_path(log_probs: Tensor, labels: Sequence[int], *, blank: int, max_states: int = MAX_STATES) -> Tensor:
+def best_positions(log_probs: Tensor, labels: Sequence[int], *, blank: int, max_states: int = MAX_STATES) -> Tensor:
     """The most probable path of CTC that spells a transcript.
 
     torchaudio's ``forced_align`` finds it where its memory, of frames times labels, is little. Else memory grows with
@@ -144,7 +144,7 @@ def align_labels(log_probs: Tensor, labels: Sequence[int], *, blank: int, max_re
         blank: number of the blank.
         max_reach: in frames.
     """
-    path = best_path(log_probs, labels, blank=blank)
+    path = best_positions(log_probs, labels, blank=blank)
     places = (path >= 0).nonzero()[:, 0]  # frames in which a label is said
     numbers = path[places]
     distances = (torch.arange(len(path))[:, None] - places).abs()  # (T, said)

@@ -1,6 +1,7 @@
 """From emissions, the log probabilities of the labels in each frame, to transcripts."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.errors import DataError
 from speechssl.text.vocabulary import Vocabulary
+
+_FILES = ("language_model", "word_list")
+"""Keys of a search that name files."""
 
 
 class Decoder(Protocol):
@@ -51,9 +55,21 @@ def describe_decoding(config: AnyDecoder) -> dict[str, Any]:
     """
     found = to_dict(config)
     if isinstance(config, BeamConfig):
-        files = {"language_model": config.language_model, "word_list": config.word_list}
-        found["sha256"] = {name: file_digest(path) for name, path in files.items() if path is not None}
+        files = {name: path for name in _FILES if (path := getattr(config, name)) is not None}
+        found["sha256"] = {name: file_digest(path) for name, path in files.items()}
     return found
+
+
+def calibration_name(config: AnyDecoder) -> str:
+    """What the confidence of its words is calibrated as: another language model, or another weight, finds other words.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if isinstance(config, GreedyConfig):
+        return config.name
+    settings = {name: value for name, value in describe_decoding(config).items() if name not in _FILES}
+    return f"{config.name} {hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def file_digest(path: Path) -> str:

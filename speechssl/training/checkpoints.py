@@ -130,7 +130,7 @@ def set_metrics(
     with read_errors_named(path):
         description = _describe(path)
     description["metrics"] = _finite_or_none(metrics)
-    description["calibration"] = dict(calibration or {})
+    description["calibration"] = {**description.get("calibration", {}), **(calibration or {})}
     _replace_text(path / _DESCRIPTION, _to_json(description))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from speechssl.data.transcribed import frames_needed
-from speechssl.decoding.alignment import best_path
+from speechssl.decoding.alignment import best_positions
 from speechssl.errors import DataError
 from speechssl.text.lexicon import Lexicon
 from speechssl.text.normalisation import clean_text
@@ -143,7 +143,7 @@ def align_transcript(
     if needed > len(log_probs):
         raise DataError(f"transcript needs {needed} frames, the audio has {len(log_probs)}")
     try:
-        path = best_path(log_probs, spelling.labels, blank=vocabulary.blank).numpy()
+        path = best_positions(log_probs, spelling.labels, blank=vocabulary.blank).numpy()
     except ValueError as error:
         raise DataError(f"transcript and audio hardly fit ({error})") from error
     own = log_probs.numpy()[np.arange(len(path)), np.append(spelling.labels, vocabulary.blank)[path]]

@@ -9,7 +9,7 @@ from speechssl.config.limits import check
 from speechssl.data.corpus import read_corpus
 from speechssl.data.transcribed import check_transcripts
 from speechssl.decoding.confidence import UNCALIBRATED
-from speechssl.decoding.decoder import build_decoder
+from speechssl.decoding.decoder import build_decoder, calibration_name
 from speechssl.errors import DataError
 from speechssl.evaluation.calibration import (
     JudgedWords,
@@ -59,7 +59,7 @@ def run(config: CalibrateConfig) -> dict[str, Any]:
             "check before": reliability(calibrated(others, UNCALIBRATED), others.right, their_speakers),
             "check": reliability(calibrated(others, calibration), others.right, their_speakers),
         }
-    name = config.decoding.name
+    name = calibration_name(config.decoding)
     set_calibration(recogniser.checkpoint.path, {name: calibration.to_dict()})
     content = {
         "checkpoint": str(recogniser.checkpoint.path),

@@ -47,7 +47,7 @@ def run(config: TranscribeConfig) -> None:
     encoder = recogniser.model.encoder
     for module in (encoder.feature_encoder, encoder.context.position, recogniser.model):
         release_after_new_shapes(module)
-    if plan.format in ("jsonl", "ctm") and recogniser.calibration(config.decoding.name).num_words == 0:
+    if plan.format in ("jsonl", "ctm") and recogniser.calibration(config.decoding).num_words == 0:
         logger.info("the confidence of words is as the model has it; `speechssl calibrate` makes it exact")
     problems: list[str] = []
     with opened_writer(plan) as writer:

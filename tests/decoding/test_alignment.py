@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechssl.decoding import alignment
-from speechssl.decoding.alignment import _narrow_path, align_labels, best_path
+from speechssl.decoding.alignment import _narrow_path, align_labels, best_positions
 
 
 def oracle(log_probs: list[list[float]], labels: list[int], blank: int, max_reach: int) -> list[int]:
@@ -66,7 +66,7 @@ def spoken(num_labels: int, seed: int) -> tuple[torch.Tensor, list[int], list[in
 @pytest.mark.parametrize("max_states", [40, 64, 10_000])
 def test_a_narrow_search_finds_the_path_of_the_whole_one(max_states: int) -> None:
     log_probs, labels, frames = spoken(150, seed=0)
-    whole = best_path(log_probs, labels, blank=0)
+    whole = best_positions(log_probs, labels, blank=0)
     assert [int((whole == i).nonzero()[0, 0]) for i in range(150)] == frames
     assert _narrow_path(log_probs, labels, 0, max_states).tolist() == whole.tolist()
 
@@ -74,7 +74,7 @@ def test_a_narrow_search_finds_the_path_of_the_whole_one(max_states: int) -> Non
 def test_a_path_is_settled_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     log_probs, labels, _ = spoken(300, seed=1)
     monkeypatch.setattr(alignment, "_SETTLED_FRAMES", 100)
-    assert _narrow_path(log_probs, labels, 0, 50).tolist() == best_path(log_probs, labels, blank=0).tolist()
+    assert _narrow_path(log_probs, labels, 0, 50).tolist() == best_positions(log_probs, labels, blank=0).tolist()
 
 
 def test_a_narrow_search_comes_to_the_end_of_what_was_not_said() -> None:
@@ -86,5 +86,5 @@ def test_a_narrow_search_comes_to_the_end_of_what_was_not_said() -> None:
 
 def test_labels_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="3 labels do not fit into 3 frames"):
-        best_path(torch.zeros(3, 2), [1, 1, 1], blank=0)
-    assert best_path(torch.zeros(3, 2), [], blank=0).tolist() == [-1, -1, -1]
+        best_positions(torch.zeros(3, 2), [1, 1, 1], blank=0)
+    assert best_positions(torch.zeros(3, 2), [], blank=0).tolist() == [-1, -1, -1]
