@@ -66,13 +66,20 @@ def plan_output(config: TranscribeConfig, paths: Sequence[Path], keys: Mapping[P
         if kind in ONE_FILE_EACH and len(paths) > 1:
             raise ConfigError(f"{kind} is a file for each of {len(paths)} recordings; give a folder with --output")
         return Plan(None, kind, dict(keys), is_folder=False)
-    if kind in ONE_FILE_EACH and (len(paths) > 1 or output.is_dir() or output.suffix.lower() not in SUFFIXES):
+    names_a_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
+    if kind in ONE_FILE_EACH and names_a_file and len(paths) > 1:
+        raise ConfigError(
+            f"output is {output}, a file, and {kind} is a file for each of {len(paths)} recordings; give a folder"
+        )
+    if kind in ONE_FILE_EACH and not names_a_file:
         names = file_names(paths, ONE_FILE_EACH[kind])
         check_folder(output, names)
         return Plan(output, kind, dict(zip(paths, names, strict=True)), is_folder=True)
     inputs = [path for path in paths if path != _STDIN]
     if kind in ONE_FILE_EACH or kind == "ctm":
-        check_output_file(output, lambda _: False, what="place for another", inputs=inputs, called="the recordings")
+        if os.path.lexists(output):
+            raise ConfigError(f"output is {output}, which is there already; give another file, or move it away")
+        check_output_file(output, lambda _: False, what="", inputs=inputs, called="the recordings")
     else:
         check_lines(output, paths)
     return Plan(output, kind, dict(keys), is_folder=False)
@@ -82,7 +89,10 @@ def format_of(config: TranscribeConfig) -> TranscriptFormat:
     """The format that is asked for, by name or by the suffix of the output."""
     if config.format != "auto":
         return config.format
-    return "text" if config.output is None else SUFFIXES.get(config.output.suffix.lower(), "text")
+    suffix = "" if config.output is None else config.output.suffix.lower()
+    if suffix == ".json":
+        raise ConfigError(f"output is {config.output}, expected .jsonl: transcripts are a JSON object on each line")
+    return SUFFIXES.get(suffix, "text")
 
 
 def file_names(paths: Sequence[Path], suffix: str) -> list[str]:

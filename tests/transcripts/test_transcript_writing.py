@@ -82,8 +82,12 @@ def test_one_file_takes_one_recording(tmp_path: Path, capsys: pytest.CaptureFixt
     write(config, paths[:1])
     assert capsys.readouterr().out.startswith("WEBVTT\n\n00:00:00.000 --> ")
     write(replace(config, output=tmp_path / "a.vtt"), paths[:1])
-    with pytest.raises(ConfigError, match="choose another name, or delete it"):
+    with pytest.raises(ConfigError, match="which is there already; give another file, or move it away"):
         write(replace(config, output=tmp_path / "a.vtt"), paths[:1])
+    with pytest.raises(ConfigError, match=r"b.vtt, a file, and vtt is a file for each of 2 recordings; give a folder"):
+        write(replace(config, output=tmp_path / "b.vtt"), paths)
+    with pytest.raises(ConfigError, match=r"a.json, expected .jsonl"):
+        write(replace(config, output=tmp_path / "a.json", format="auto"), paths)
 
 
 def test_lines_know_names_that_needed_escapes(tmp_path: Path) -> None:
