@@ -28,7 +28,7 @@ from speechssl.frames import hop_samples
 from speechssl.remote.store import ShardStore, make_store
 from speechssl.seeding import Purpose, derive_seed
 from speechssl.shards.addresses import redact_all
-from speechssl.text.continued import compare_vocabularies, continue_vocabulary
+from speechssl.text.continued import Continued, compare_vocabularies, continue_vocabulary
 from speechssl.text.lexicon import Lexicon
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.segmenters import Characters, Graphemes, Phonemes, Segmenter, SentencePieces
@@ -224,9 +224,17 @@ def choose_labels(
         return earlier.vocabulary, []
     if earlier is not None and earlier.is_cut_alike:
         continued = continue_vocabulary(earlier.vocabulary, texts, config.init_labels)
-        return continued.vocabulary, [continued.describe()]
+        return continued.vocabulary, told(continued)
     vocabulary = Vocabulary.from_texts(texts, segmenter, lexicon)
-    return vocabulary, [] if earlier is None else [compare_vocabularies(earlier.vocabulary, vocabulary).describe()]
+    return vocabulary, [] if earlier is None else told(compare_vocabularies(earlier.vocabulary, vocabulary))
+
+
+def told(continued: Continued) -> list[str]:
+    """What became of a recogniser's labels: a warning if it forgets some, else to be told beside the rest."""
+    if continued.gone:
+        logger.warning("%s. What it has learned of those is lost.", continued.describe())
+        return []
+    return [continued.describe()]
 
 
 def usable(checked: Transcribed, model: ModelConfig) -> Corpus:
