@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechssl.config import AnyDecoder, DropoutConfig, HeadConfig, ModelConfig, TextConfig, TranscribeConfig
+from speechssl.config import (
+    AnyDecoder,
+    DropoutConfig,
+    EvaluationSetConfig,
+    HeadConfig,
+    ModelConfig,
+    TextConfig,
+    TranscribeConfig,
+)
 from speechssl.config.reading import from_dict
+from speechssl.data.corpus import Corpus, read_corpus
 from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, calibration_name, emissions
 from speechssl.decoding.greedy import GreedyDecoder
@@ -23,6 +32,7 @@ from speechssl.errors import CheckpointError, DataError
 from speechssl.frames import hop_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import NoRandomWeights, load_weights
+from speechssl.remote.store import make_store
 from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
@@ -102,11 +112,23 @@ class Recogniser(NamedTuple):
         """How the transcripts were written that it learned from."""
         return from_dict(TextConfig, self.checkpoint.config.get("text") or {}, source=str(self.checkpoint.path))
 
-    def warn_of_training_shards(self, shards: Sequence[str]) -> None:
-        """Warn if it was trained on some of the shards that it is to be judged by."""
+    def read_held_out(self, data: EvaluationSetConfig) -> Corpus:
+        """A transcribed set to judge it by; warns if it was trained on some of it.
+
+        Raises:
+            DataError: shards are missing or damaged, or of another sample rate.
+        """
         trained = {os.path.realpath(name) for name in self.checkpoint.config.get("train", {}).get("shards", [])}
-        if seen := [name for name in shards if os.path.realpath(name) in trained]:
+        if seen := [name for name in data.shards if os.path.realpath(name) in trained]:
             logger.warning("%s: the recogniser learned from these recordings, which flatters it", redact_all(seen))
+        corpus = read_corpus(data.shards, with_texts=True, store=make_store(data))
+        rate = self.config.sample_rate
+        if corpus.sample_rate != rate:
+            raise DataError(
+                f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on {rate} Hz; make them again "
+                f"with --sample_rate {rate}"
+            )
+        return corpus
 
     def calibration(self, decoding: AnyDecoder) -> Calibration:
         """Of the confidence of words as a decoder finds them."""

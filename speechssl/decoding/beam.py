@@ -18,7 +18,8 @@ from speechssl.decoding.compiled import is_compiled
 from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.decoding.language_model import LanguageModel, make_language_model
 from speechssl.decoding.ngrams import BEGIN, END, UNKNOWN, NgramModel, NgramOrder
-from speechssl.decoding.prefix_search import Found, Gains, Limits, search
+from speechssl.decoding.prefix_search import Found, Limits, search
+from speechssl.decoding.word_gains import Gains
 from speechssl.decoding.word_tree import WordTree, best_ahead, make_tree
 from speechssl.decoding.words import words_of_path
 from speechssl.errors import DataError

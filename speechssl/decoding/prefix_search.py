@@ -12,28 +12,9 @@ import numpy as np
 from speechssl.decoding.compiled import compiled, inlined, part
 from speechssl.decoding.hash_table import HashTable, find, insert, make_table
 from speechssl.decoding.language_model import LanguageModel, score_word
-from speechssl.decoding.word_tree import OUTSIDE, SPACE, STRANGE, WordTree
-
-
-class Gains(NamedTuple):
-    """What words are worth beside their sound, in nats."""
-
-    weight: float
-    """Of the language model's log probabilities."""
-    numbers: np.ndarray
-    """Of the words of the tree in the language model, int64 (words,)."""
-    bonus: np.ndarray
-    """Of the words of the tree, float64 (words,)."""
-    other: float
-    """Bonus of any other word."""
-    ahead: np.ndarray
-    """The most that is still to be gained in each node of the tree, (nodes,)."""
-    ahead_outside: float
-    """The same of a word that is not in it."""
-    listed_only: bool
-    """Whether there are no other words."""
-    each_character: bool
-    """Whether each character but the space is a word of the language model."""
+from speechssl.decoding.top_scores import top
+from speechssl.decoding.word_gains import Gains, Place, ahead_of, end_word, extend, is_space
+from speechssl.decoding.word_tree import WordTree
 
 
 class Limits(NamedTuple):
@@ -45,17 +26,6 @@ class Limits(NamedTuple):
     """In nats below the best; worse ones are dropped."""
     label_threshold: float
     """In nats below a frame's best label; labels below it are passed over."""
-
-
-class Place(NamedTuple):
-    """Where a prefix stands."""
-
-    node: int
-    """Of the tree."""
-    state: int
-    """Of the language model."""
-    score: float
-    """Of its whole words."""
 
 
 class Prefixes(NamedTuple):
@@ -120,93 +90,6 @@ def add(a: float, b: float) -> float:
     if a < b:
         a, b = b, a
     return a if b == -np.inf else a + np.log1p(np.exp(b - a))
-
-
-@part
-def end_word(place: Place, tree: WordTree, model: LanguageModel, gains: Gains) -> Place:
-    """The place at the end of the word in which another one is; its score is -inf if there is no such word."""
-    word = -1 if place.node == OUTSIDE else tree.word[place.node]
-    if word < 0 and gains.listed_only:
-        return Place(0, place.state, -np.inf)
-    number = gains.numbers[word] if word >= 0 else model.unknown
-    bonus = gains.bonus[word] if word >= 0 else gains.other
-    found = score_word(model, place.state, number)
-    score = place.score + bonus
-    if gains.weight != 0:
-        score += gains.weight * found.log_prob
-    return Place(0, found.state, score)
-
-
-@inlined
-def extend(place: Place, label: int, tree: WordTree, model: LanguageModel, gains: Gains) -> Place:
-    """The place after another label; its score is -inf if no word goes on like that."""
-    for i in range(tree.label_starts[label], tree.label_starts[label + 1]):
-        character = tree.label_characters[i]
-        if character == SPACE:
-            if place.node != 0:
-                place = end_word(place, tree, model, gains)
-        else:
-            node = OUTSIDE
-            if place.node != OUTSIDE and character != STRANGE:
-                node = find(tree.letters, place.node * tree.num_characters + character)
-            place = Place(node, place.state, place.score)
-            if node == OUTSIDE and gains.listed_only:
-                return Place(node, place.state, -np.inf)
-            if gains.each_character:
-                place = end_word(place, tree, model, gains)
-    return place
-
-
-@inlined
-def is_space(tree: WordTree, label: int) -> bool:
-    """Whether a label is nothing but a space."""
-    start = tree.label_starts[label]
-    return tree.label_starts[label + 1] - start == 1 and tree.label_characters[start] == SPACE
-
-
-@inlined
-def ahead_of(node: int, gains: Gains) -> float:
-    """The most that the word that has begun can still gain."""
-    return gains.ahead_outside if node == OUTSIDE else gains.ahead[node]
-
-
-@part
-def top(scores: np.ndarray, width: int) -> np.ndarray:
-    """Positions of the highest scores, at most ``width``, the earlier of two equal ones first; best first."""
-    kept = np.empty(min(width, len(scores)), np.int64)  # a heap, the worst one first
-    size = 0
-    for i in range(len(scores)):
-        if size < len(kept):
-            at = size
-            size += 1
-            while at > 0 and scores[kept[(at - 1) // 2]] > scores[i]:
-                kept[at] = kept[(at - 1) // 2]
-                at = (at - 1) // 2
-            kept[at] = i
-        elif scores[i] > scores[kept[0]]:
-            sink(kept, size, i, scores)
-    for last in range(size - 1, 0, -1):
-        worst = kept[0]
-        sink(kept, last, kept[last], scores)
-        kept[last] = worst
-    return kept
-
-
-@part
-def sink(heap: np.ndarray, size: int, item: int, scores: np.ndarray) -> None:
-    """Put an item in the place of the worst of the first ``size`` of a heap."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and scores[heap[child + 1]] < scores[heap[child]]:
-            child += 1
-        if scores[heap[child]] >= scores[item]:
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = item
 
 
 @compiled

@@ -6,7 +6,6 @@ import numpy as np
 
 from speechssl.config import CalibrateConfig, EvaluationSetConfig
 from speechssl.config.limits import check
-from speechssl.data.corpus import read_corpus
 from speechssl.data.transcribed import check_transcripts
 from speechssl.decoding.confidence import UNCALIBRATED
 from speechssl.decoding.decoder import build_decoder, calibration_name
@@ -23,7 +22,6 @@ from speechssl.evaluation.calibration import (
 from speechssl.evaluation.scoring import score
 from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
 from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.remote.store import make_store
 from speechssl.report.reliability import plot_reliability
 from speechssl.shards.addresses import redact_all
 from speechssl.text.writing import Writer
@@ -79,13 +77,7 @@ def judge_set(
     recogniser: Recogniser, shards: EvaluationSetConfig, config: CalibrateConfig
 ) -> tuple[JudgedWords, list[int]]:
     """Transcribe a set; the words, and the number of each one's speaker, or of its utterance where one is not known."""
-    recogniser.warn_of_training_shards(shards.shards)
-    corpus = read_corpus(shards.shards, with_texts=True, store=make_store(shards))
-    if corpus.sample_rate != recogniser.config.sample_rate:
-        raise DataError(
-            f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "
-            f"{recogniser.config.sample_rate} Hz; make them again with --sample_rate {recogniser.config.sample_rate}"
-        )
+    corpus = recogniser.read_held_out(shards)
     vocabulary = recogniser.vocabulary
     writer = Writer(recogniser.text, vocabulary.lexicon)
     checked = check_transcripts(

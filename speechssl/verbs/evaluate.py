@@ -12,10 +12,9 @@ from speechssl import __version__
 from speechssl.config import EvaluateConfig, TextConfig
 from speechssl.config.limits import check
 from speechssl.config.reading import to_dict
-from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.corpus import Corpus
 from speechssl.data.transcribed import check_foreign, check_transcripts, say_how_scored
 from speechssl.decoding.decoder import build_decoder, describe_decoding
-from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.figures import make_figures
 from speechssl.evaluation.scoring import score
@@ -24,7 +23,6 @@ from speechssl.evaluation.stored import EVALUATION_FILES, lacks_figures, read_me
 from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.remote.store import make_store
 from speechssl.shards.addresses import redact_all
 from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import run_of
@@ -46,13 +44,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     check_output_folder(config.output, ours=EVALUATION_FILES)
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
-    recogniser.warn_of_training_shards(config.data.shards)
-    corpus = read_corpus(config.data.shards, with_texts=True, store=make_store(config.data))
-    if corpus.sample_rate != recogniser.config.sample_rate:
-        raise DataError(
-            f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "
-            f"{recogniser.config.sample_rate} Hz; make them again with --sample_rate {recogniser.config.sample_rate}"
-        )
+    corpus = recogniser.read_held_out(config.data)
     origin = describe(config, recogniser, corpus)
     metrics = read_metrics(config.output)
     note = "evaluated before, with the same weights and data; nothing was repeated"

@@ -12,17 +12,14 @@ from rich.progress import track
 from speechssl.config import TuneConfig
 from speechssl.config.limits import check
 from speechssl.config.reading import to_dict
-from speechssl.data.corpus import read_corpus
 from speechssl.data.transcribed import check_foreign, check_transcripts
 from speechssl.decoding.beam import load_search_space
 from speechssl.decoding.decoder import describe_decoding
-from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
 from speechssl.evaluation.tuning import KeptEmissions, Trial, best_of, edges, sweep
 from speechssl.outputs import check_output_folder, has_json, is_plot, write_json, write_whole
 from speechssl.recogniser import load_recogniser
-from speechssl.remote.store import make_store
 from speechssl.report.tuning import make_table, plot_sweep
 from speechssl.shards.addresses import redact_all
 from speechssl.text.measure import Measure, choose_measure
@@ -48,13 +45,7 @@ def run(config: TuneConfig) -> Trial:
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     load_search_space(config.decoding, recogniser.vocabulary)  # what is wrong with it is said before the long part
-    recogniser.warn_of_training_shards(config.data.shards)
-    corpus = read_corpus(config.data.shards, with_texts=True, store=make_store(config.data))
-    if corpus.sample_rate != recogniser.config.sample_rate:
-        raise DataError(
-            f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on "
-            f"{recogniser.config.sample_rate} Hz; make them again with --sample_rate {recogniser.config.sample_rate}"
-        )
+    corpus = recogniser.read_held_out(config.data)
     writer = Writer(recogniser.text, recogniser.vocabulary.lexicon)
     checked = check_transcripts(
         corpus,
