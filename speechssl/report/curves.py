@@ -1,4 +1,4 @@
-"""Word error rates against minutes of labels: the curve of each arm, and the labels that pretraining saves."""
+"""Error rates against minutes of labels: the curve of each arm, and the labels that pretraining saves."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ from speechssl.evaluation.curves import Amount, Needed, baseline_needs, mean_cou
 from speechssl.evaluation.intervals import wer_interval
 from speechssl.report.axes import new_picture, save, tidy
 from speechssl.report.plots import COLOURS, OTHER_COLOUR
-from speechssl.report.results import SCRATCH, Evaluated, order_of
+from speechssl.report.results import SCRATCH, Evaluated, by_measure, order_of
 from speechssl.report.tables import PLATEAU
+from speechssl.text.measure import Measure
 
 BOOTSTRAP_SAMPLES = 2000
 
@@ -24,12 +25,12 @@ class CurvePoint(NamedTuple):
     """An arm with an amount of labels; rates as shares."""
 
     labels_minutes: float
-    wer: float
+    rate: float
     """Mean over the seeds."""
-    wer_low: float
-    wer_high: float
+    rate_low: float
+    rate_high: float
     """95% interval of the mean over speakers, or utterances; other seeds are not in it."""
-    seed_wers: Sequence[float]
+    seed_rates: Sequence[float]
     as_scratch_minutes: Needed | None
     """The labels with which the arm from scratch reads as well; None for that arm, without it, and for an arm that has
     not begun to recognise words."""
@@ -39,6 +40,8 @@ class Curves(NamedTuple):
     """All arms on one set."""
 
     split: str
+    measure: Measure
+    """Which error rate it is."""
     arms: Mapping[str, Sequence[CurvePoint]]
     """In order of the labels; the arm from scratch first."""
 
@@ -65,8 +68,13 @@ def make_curves(evaluated: Sequence[Evaluated]) -> list[Curves]:
             }
         except DataError as error:
             raise DataError(f"{split}: {error}") from error
-        curves.append(Curves(split, points))
+        curves.append(Curves(split, measure_of(arms), points))
     return curves
+
+
+def measure_of(arms: Mapping[str, Mapping[float, Sequence[Evaluated]]]) -> Measure:
+    """The error rate that heads a set's evaluations, which its references choose."""
+    return next(item.record.headline for amounts in arms.values() for items in amounts.values() for item in items)
 
 
 def amounts_of(by_minutes: Mapping[float, Sequence[Evaluated]]) -> list[Amount]:
@@ -80,10 +88,10 @@ def curve_of(by_minutes: Mapping[float, Sequence[Evaluated]], baseline: Sequence
     for minutes, items in sorted(by_minutes.items()):
         counts = [item.counts for item in items]
         low, high = wer_interval(mean_counts(counts), BOOTSTRAP_SAMPLES, seed=0)
-        wers = [item.record.wer for item in items]
-        wer = float(np.mean(wers))
-        needed = baseline_needs(baseline, counts) if len(baseline) > 1 and wer < PLATEAU else None
-        points.append(CurvePoint(minutes, wer, low, high, wers, needed))
+        rates = [item.rate for item in items]
+        rate = float(np.mean(rates))
+        needed = baseline_needs(baseline, counts) if len(baseline) > 1 and rate < PLATEAU else None
+        points.append(CurvePoint(minutes, rate, low, high, rates, needed))
     return points
 
 
@@ -91,17 +99,15 @@ def plain_curves(curves: Curves) -> dict[str, Any]:
     """Curves as one record of ``curves.json``; null stands for an amount beyond all that were measured."""
     return {
         "split": curves.split,
-        "arms": {arm: [plain_point(point) for point in points] for arm, points in curves.arms.items()},
+        "arms": {arm: [plain_point(point, curves.measure) for point in points] for arm, points in curves.arms.items()},
     }
 
 
-def plain_point(point: CurvePoint) -> dict[str, Any]:
+def plain_point(point: CurvePoint, measure: Measure) -> dict[str, Any]:
     """A point as a record."""
     needed = point.as_scratch_minutes
-    if needed is None:
-        return point._asdict()
-    ends = {name: value if np.isfinite(value) else None for name, value in needed._asdict().items()}
-    return {**point._asdict(), "as_scratch_minutes": ends}
+    ends = needed and {name: value if np.isfinite(value) else None for name, value in needed._asdict().items()}
+    return by_measure(measure, {**point._asdict(), "as_scratch_minutes": ends})
 
 
 def saved_sentences(curves: Curves) -> list[str]:
@@ -139,7 +145,7 @@ def plot_curves(curves: Sequence[Curves], recipe: str, path: Path) -> None:
     for (left, right), item in zip(rows, curves, strict=True):
         plot_rates(left, item)
         plot_needed(right, item)
-    figure.suptitle(f"{recipe}: word error rates against minutes of labels")
+    figure.suptitle(f"{recipe}: error rates against minutes of labels")
     save(figure, path)
 
 
@@ -148,17 +154,17 @@ def plot_rates(axes: Axes, curves: Curves) -> None:
     for arm, points in curves.arms.items():
         colour = COLOURS.get(arm, OTHER_COLOUR)
         minutes = [point.labels_minutes for point in points]
-        axes.plot(minutes, [100 * point.wer for point in points], "o-", color=colour, markersize=4, label=arm)
-        low, high = [100 * point.wer_low for point in points], [100 * point.wer_high for point in points]
+        axes.plot(minutes, [100 * point.rate for point in points], "o-", color=colour, markersize=4, label=arm)
+        low, high = [100 * point.rate_low for point in points], [100 * point.rate_high for point in points]
         axes.fill_between(minutes, low, high, color=colour, alpha=0.15, linewidth=0)
         for point in points:
-            if len(point.seed_wers) > 1:
-                heights = [100 * wer for wer in point.seed_wers]
+            if len(point.seed_rates) > 1:
+                heights = [100 * rate for rate in point.seed_rates]
                 axes.plot([point.labels_minutes] * len(heights), heights, "_", color=colour)
     mark_minutes(axes, curves)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small", frameon=False)
-    tidy(axes, f"word error rate on {curves.split} (%), mean of seeds, 95% over speakers")
+    tidy(axes, f"{curves.measure.upper()} on {curves.split} (%), mean of seeds, 95% over speakers")
 
 
 def plot_needed(axes: Axes, curves: Curves) -> None:

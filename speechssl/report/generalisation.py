@@ -1,4 +1,4 @@
-"""Word error rates away from the speech that models were made for: what each arm loses there, and against scratch."""
+"""Error rates away from the speech that models were made for: what each arm loses there, and against scratch."""
 
 import json
 from collections import defaultdict
@@ -19,8 +19,9 @@ from speechssl.evaluation.intervals import (
     unit_of,
     wer_interval,
 )
-from speechssl.report.results import SCRATCH, Evaluated, order_of
+from speechssl.report.results import SCRATCH, Evaluated, by_measure, order_of
 from speechssl.report.tables import PLATEAU
+from speechssl.text.measure import Measure
 
 BOOTSTRAP_SAMPLES = 2000
 
@@ -46,10 +47,10 @@ class Conditions(NamedTuple):
 class Elsewhere(NamedTuple):
     """An arm in a condition; rates are means over the seeds that were scored on both sets, as shares."""
 
-    wer: float
+    rate: float
     interval: Interval
     """Over speakers or utterances; other seeds are not in it."""
-    reference_wer: float
+    reference_rate: float
     seeds: Sequence[int]
     loss: Loss
     against: Loss | None
@@ -66,6 +67,8 @@ class Compared(NamedTuple):
     condition: Condition
     units: tuple[Unit, Unit]
     """What is resampled of the reference, and of the condition."""
+    measure: Measure
+    """Which error rate it is, on both."""
     arms: Mapping[str, Elsewhere]
     """The arm from scratch first."""
 
@@ -74,8 +77,10 @@ class _Scored(NamedTuple):
     """The seeds of an arm that were scored on both sets."""
 
     seeds: Sequence[int]
-    wer: float
-    reference_wer: float
+    rate: float
+    reference_rate: float
+    measures: tuple[Measure, Measure]
+    """That head the reference, and the condition."""
     counts: Arm
 
 
@@ -115,7 +120,11 @@ def make_generalisation(
         for condition in conditions:
             near, far = (found.get((minutes, name), {}) for name in (condition.reference, condition.condition))
             arms = {init: scored for init in near if (scored := _scored(near[init], far.get(init, {}))) is not None}
-            if arms:
+            mixed = next((arm.measures for arm in arms.values() if arm.measures[0] != arm.measures[1]), None)
+            if mixed:
+                head = f"{condition.reference} is read by its {mixed[0].upper()} and {condition.condition} by its"
+                missing.append(f"{minutes:.1f} minutes of labels, {condition.label}: {head} {mixed[1].upper()}")
+            elif arms:
                 compared.append(_compare(minutes, condition, arms))
             else:
                 sets = f"{condition.condition} and {condition.reference}"
@@ -131,8 +140,10 @@ def _scored(near: Mapping[int, Evaluated], far: Mapping[int, Evaluated]) -> _Sco
     seeds = sorted(near.keys() & far.keys())
     if not seeds:
         return None
-    wer, reference_wer = (float(np.mean([items[seed].record.wer for seed in seeds])) for items in (far, near))
-    return _Scored(seeds, wer, reference_wer, Arm(*([items[s].counts for s in seeds] for items in (near, far))))
+    rate, reference_rate = (float(np.mean([items[seed].rate for seed in seeds])) for items in (far, near))
+    measures = near[seeds[0]].record.headline, far[seeds[0]].record.headline
+    counts = Arm(*([items[seed].counts for seed in seeds] for items in (near, far)))
+    return _Scored(seeds, rate, reference_rate, measures, counts)
 
 
 def _compare(minutes: float, condition: Condition, arms: Mapping[str, _Scored]) -> Compared:
@@ -148,9 +159,9 @@ def _compare(minutes: float, condition: Condition, arms: Mapping[str, _Scored]) 
             against = scratch.counts
         try:
             results[init] = Elsewhere(
-                wer=arm.wer,
+                rate=arm.rate,
                 interval=wer_interval(far, BOOTSTRAP_SAMPLES, seed=0),
-                reference_wer=arm.reference_wer,
+                reference_rate=arm.reference_rate,
                 seeds=arm.seeds,
                 loss=loss(arm.counts),
                 against=loss_against(against, arm.counts) if against else None,
@@ -159,11 +170,12 @@ def _compare(minutes: float, condition: Condition, arms: Mapping[str, _Scored]) 
             )
         except DataError as error:
             raise DataError(f"{condition.label}, {minutes:.1f} minutes of labels, {init}: {error}") from error
-    return Compared(minutes, condition, units[0], results)
+    measure = next(iter(arms.values())).measures[0]
+    return Compared(minutes, condition, units[0], measure, results)
 
 
 def _rates(arm: _Scored) -> tuple[float, float]:
-    return arm.wer, arm.reference_wer
+    return arm.rate, arm.reference_rate
 
 
 def plain_compared(item: Compared) -> dict[str, Any]:
@@ -173,17 +185,15 @@ def plain_compared(item: Compared) -> dict[str, Any]:
         **item.condition._asdict(),
         "reference_unit": item.units[0],
         "condition_unit": item.units[1],
-        "arms": {init: _plain_arm(arm) for init, arm in item.arms.items()},
+        "arms": {init: _plain_arm(arm, item.measure) for init, arm in item.arms.items()},
     }
 
 
-def _plain_arm(arm: Elsewhere) -> dict[str, Any]:
+def _plain_arm(arm: Elsewhere, measure: Measure) -> dict[str, Any]:
+    rates = {"rate": arm.rate, "rate_low": arm.interval.low, "rate_high": arm.interval.high}
     return {
         "seeds": list(arm.seeds),
-        "wer": arm.wer,
-        "wer_low": arm.interval.low,
-        "wer_high": arm.interval.high,
-        "reference_wer": arm.reference_wer,
+        **by_measure(measure, {**rates, "reference_rate": arm.reference_rate}),
         "loss": _plain_loss(arm.loss),
         "against_scratch": _plain_loss(arm.against),
         "relative_reduction": _plain_reduction(arm.reduction),

@@ -1,4 +1,4 @@
-"""The picture of generalisation: word error rates in noise and in other conditions, and losses beside scratch's."""
+"""The picture of generalisation: error rates in noise and in other conditions, and losses beside scratch's."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +28,9 @@ def plot_generalisation(compared: Sequence[Compared], recipe: str, path: Path) -
         plot_against(row[-1], items)
         for axes in row[:-1]:
             axes.set_ylim(0, highest(items))
-        row[0].set_ylabel(f"WER (%), {minutes:.0f} minutes of labels")
-    figure.suptitle(f"{recipe}: word error rates elsewhere, means of seeds, 95% over speakers")
+        measures = "/".join(dict.fromkeys(item.measure.upper() for item in items))
+        row[0].set_ylabel(f"{measures} (%), {minutes:.0f} minutes of labels")
+    figure.suptitle(f"{recipe}: error rates elsewhere, means of seeds, 95% over speakers")
     save(figure, path)
 
 
@@ -40,7 +41,7 @@ def is_noise(item: Compared) -> bool:
 
 def highest(items: Sequence[Compared]) -> float:
     """Upper end of the error rates, in percent."""
-    return 105 * max(max(arm.interval.high, arm.reference_wer) for item in items for arm in item.arms.values())
+    return 105 * max(max(arm.interval.high, arm.reference_rate) for item in items for arm in item.arms.values())
 
 
 def arms_of(items: Sequence[Compared]) -> list[str]:
@@ -60,7 +61,7 @@ def plot_noise(axes: Axes, items: Sequence[Compared], kind: str) -> None:
     for arm in arms_of(items):
         known = sorted((at[item.condition.snr_db or 0.0], item.arms[arm]) for item in items if arm in item.arms)
         x = [0, *(place for place, _ in known)]
-        y = [100 * known[0][1].reference_wer, *(100 * point.wer for _, point in known)]
+        y = [100 * known[0][1].reference_rate, *(100 * point.rate for _, point in known)]
         axes.plot(x, y, "o-", color=colour_of(arm), markersize=4, label=arm)
         low, high = ([100 * getattr(point.interval, end) for _, point in known] for end in ("low", "high"))
         axes.fill_between(x[1:], low, high, color=colour_of(arm), alpha=0.15, linewidth=0)
@@ -78,11 +79,11 @@ def plot_conditions(axes: Axes, items: Sequence[Compared]) -> None:
         for place, item in enumerate(items):
             if (point := item.arms.get(arm)) is None:
                 continue
-            errors = [[100 * (point.wer - point.interval.low)], [100 * (point.interval.high - point.wer)]]
+            errors = [[100 * (point.rate - point.interval.low)], [100 * (point.interval.high - point.rate)]]
             axes.errorbar(
-                place + offset, 100 * point.wer, yerr=errors, fmt="o", color=colour_of(arm), markersize=5, capsize=2
+                place + offset, 100 * point.rate, yerr=errors, fmt="o", color=colour_of(arm), markersize=5, capsize=2
             )
-            axes.plot(place + offset, 100 * point.reference_wer, "_", color=colour_of(arm), markersize=11)
+            axes.plot(place + offset, 100 * point.reference_rate, "_", color=colour_of(arm), markersize=11)
     axes.set_xticks(range(len(items)), [item.condition.label for item in items], rotation=40, ha="right")
     tidy(axes, "other conditions (o), and what they are compared with (-)")
 
@@ -109,7 +110,7 @@ def plot_against(axes: Axes, items: Sequence[Compared]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(items)), [item.condition.label for item in items])
     axes.invert_yaxis()
-    axes.set_xlabel("growth of the WER over that from scratch; left: loses less")
+    axes.set_xlabel("growth of the error rate over that from scratch; left: loses less")
     tidy(axes, "times as much as from scratch, 95%")
 
 

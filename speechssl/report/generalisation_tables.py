@@ -11,10 +11,10 @@ from speechssl.report.generalisation import Compared, Conditions, Elsewhere
 from speechssl.report.results import SCRATCH
 from speechssl.report.tables import PLATEAU, change, new_table
 
-TITLE = "word error rates elsewhere"
+TITLE = "error rates elsewhere"
 HEADER = (
-    "condition", "arm", "WER", "interval", "at reference", "points more", "less scratch's",
-    "times", "over scratch's", "WER against scratch", "against it at reference",
+    "condition", "arm", "error rate", "interval", "at reference", "points more", "less scratch's",
+    "times", "over scratch's", "against scratch", "against it at reference",
 )  # fmt: skip
 
 
@@ -24,9 +24,9 @@ def rows_of(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
         (
             item.condition.label,
             init,
-            f"{arm.wer:.1%}",
+            f"{item.measure.upper()} {arm.rate:.1%}",
             f"{100 * arm.interval.low:.1f}-{100 * arm.interval.high:.1f}",
-            f"{arm.reference_wer:.1%}",
+            f"{arm.reference_rate:.1%}",
             f"{100 * arm.loss.difference.value:+.1f}",
             show_points(arm.against.difference) if arm.against else "",
             f"{arm.loss.ratio.value:.2f}",
@@ -74,7 +74,7 @@ def _fares(arms: Sequence[Elsewhere]) -> str:
     return (
         f"of {len(both)} conditions the error rate grows less than that from scratch, by factors, in {factors[0]}, and "
         f"more in {factors[1]}; by points less in {points[0]}, and more in {points[1]} (in brackets: by a 95% interval "
-        f"over {covered}, of which one in 20 misses). Against scratch the WER changes there by "
+        f"over {covered}, of which one in 20 misses). Against scratch it changes there by "
         f"{change(max(saved))} to {change(min(saved))}"
     )
 
@@ -115,10 +115,10 @@ def markdown(recipe: str, compared: Sequence[Compared], conditions: Conditions, 
 def _how_measured(compared: Sequence[Compared]) -> list[str]:
     few = sorted({item.condition.label for item in compared if "utterances" in item.units})
     notes = [
-        "WER, interval: mean of the seeds, 95% over speakers; at reference: of the set that this one is compared with",
+        "error rate, interval: mean of the seeds, 95% over speakers; at reference: of the set that it is compared with",
         "points more, times: difference and ratio of the two; beside them the same over scratch's: below 0 points, "
         "and below 1, the arm loses less; 95% over speakers, and over seeds where each arm has two",
-        f"where an arm is at {PLATEAU:.0%} WER or more it recognises nothing, and is not compared; near it a low error "
+        f"where an arm is at {PLATEAU:.0%} or more it recognises nothing, and is not compared; near it a low error "
         "rate has further to grow than a high one, so that both favour the worse arm",
     ]
     return notes + ([f"too few speakers are known, so over utterances: {', '.join(few)}"] if few else [])

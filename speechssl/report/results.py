@@ -62,10 +62,20 @@ def headline_of(record: Record) -> Estimate:
 
 
 class Evaluated(NamedTuple):
-    """A record and the word counts behind it."""
+    """A record, and the counts behind the error rate that heads it."""
 
     record: Record
     counts: WordCounts
+
+    @property
+    def rate(self) -> float:
+        """The error rate that heads it, a share."""
+        return headline_of(self.record).value
+
+
+def by_measure(measure: Measure, rates: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as they stand in a file: ``rate`` in their names gives way to ``wer`` or ``cer``, which they are."""
+    return {name.replace("rate", measure): value for name, value in rates.items()}
 
 
 class Collected(NamedTuple):
@@ -81,12 +91,12 @@ class Comparison(NamedTuple):
 
     split: str
     labels_minutes: float
-    wer: Mapping[str, float]
+    rates: Mapping[str, float]
     seeds: Mapping[str, Sequence[int]]
     reduction: RelativeReduction | None
     """What pretraining saves, relative to scratch; None unless both arms are there."""
     measure: Measure = "wer"
-    """Which error rate is compared; ``wer`` holds that of characters where words have no spaces."""
+    """Which error rate is compared: that of characters where words have no spaces."""
 
 
 def collect(experiment: Path, recipe: str) -> Collected:
@@ -265,7 +275,7 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
         DataError: they were scored on different references.
     """
     measure = next(iter(arms.values()))[0].record.headline
-    wer = {init: float(np.mean([headline_of(item.record).value for item in items])) for init, items in arms.items()}
+    rates = {init: float(np.mean([item.rate for item in items])) for init, items in arms.items()}
     seeds = {init: [item.record.seed for item in items] for init, items in arms.items()}
     check_seeds(seeds, f"{split}, {minutes:.1f} minutes of labels")
     reduction = None
@@ -275,7 +285,7 @@ def compare_pair(split: str, minutes: float, arms: Mapping[str, Sequence[Evaluat
             reduction = relative_reduction(baseline, model)
         except DataError as error:
             raise DataError(f"{split}, {minutes:.1f} minutes of labels: {error}") from error
-    return Comparison(split, minutes, wer, seeds, reduction, measure)
+    return Comparison(split, minutes, rates, seeds, reduction, measure)
 
 
 def check_seeds(seeds: Mapping[str, Sequence[int]], where: str) -> None:

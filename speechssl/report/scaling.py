@@ -19,6 +19,7 @@ from speechssl.evaluation.intervals import common_units, name_units, num_speaker
 from speechssl.evaluation.scaling import FittedLaw, foretell
 from speechssl.report.results import Evaluated, is_scratch
 from speechssl.report.tables import PLATEAU
+from speechssl.text.measure import Measure
 from speechssl.training.run_log import SUMMARY_FILE
 
 ARM = re.compile(r"(?P<objective>\w+)-(?P<model>\w+)-(?P<hours>[0-9.]+)h")
@@ -46,13 +47,13 @@ class ScalingPoint(NamedTuple):
 
     hours: float
     parameters: int
-    wer: float
+    rate: float
     """Mean over the seeds."""
-    wer_low: float
-    wer_high: float
+    rate_low: float
+    rate_high: float
     """95% interval of the mean over speakers, or utterances; other seeds are not in it."""
     seeds: Sequence[int]
-    seed_wers: Sequence[float]
+    seed_rates: Sequence[float]
     probe_cer: float | None
     """Mean over the seeds of the character error rate of a head on a frozen layer; None where it was not probed."""
 
@@ -74,7 +75,9 @@ class Scaling(NamedTuple):
     interval: str
     """What the interval of the law is over."""
     scratch: float | None
-    """Mean word error rate of the model without pretraining."""
+    """Mean error rate of the model without pretraining."""
+    measure: Measure = "wer"
+    """Which error rate it is."""
 
     @property
     def name(self) -> str:
@@ -147,17 +150,18 @@ def make_scaling(experiment: Path, evaluated: Sequence[Evaluated]) -> list[Scali
         if item.hours == most:
             groups[record.split, record.labels_minutes, "parameters", item.objective, f"{most:.2f} h"].append(item)
     scratch: dict[tuple[str, float, str], list[float]] = defaultdict(list)
-    for record, _ in evaluated:
+    for without in evaluated:
+        record = without.record
         if is_scratch(record.init):
-            scratch[record.split, record.labels_minutes, record.init.partition("-")[2]].append(record.wer)
+            scratch[record.split, record.labels_minutes, record.init.partition("-")[2]].append(without.rate)
     curves = []
     for (split, minutes, axis, objective, fixed), items in sorted(groups.items(), key=lambda group: group[0]):
         if len({amount_of(item, axis) for item in items}) > 1:
-            wers = scratch.get((split, minutes, fixed)) or scratch.get((split, minutes, "")) or []
-            without = float(np.mean(wers)) if wers and axis == "hours" else None
-            curves.append(
-                curve_of(items, axis, Scaling(split, minutes, axis, objective, fixed, (), None, "", "", without))
-            )
+            rates = scratch.get((split, minutes, fixed)) or scratch.get((split, minutes, "")) or []
+            baseline = float(np.mean(rates)) if rates and axis == "hours" else None
+            measure = items[0].evaluated.record.headline
+            empty = Scaling(split, minutes, axis, objective, fixed, (), None, "", "", baseline, measure)
+            curves.append(curve_of(items, axis, empty))
     return curves
 
 
@@ -177,7 +181,7 @@ def curve_of(items: Sequence[Trained], axis: Axis, empty: Scaling) -> Scaling:
     for item in items:
         by_amount[amount_of(item, axis)].append(item)
     points = [point_of(by_amount[amount]) for amount in sorted(by_amount)]
-    learned = [amount for amount, point in zip(sorted(by_amount), points, strict=True) if point.wer < PLATEAU]
+    learned = [amount for amount, point in zip(sorted(by_amount), points, strict=True) if point.rate < PLATEAU]
     amounts = [Amount(amount, [item.evaluated.counts for item in by_amount[amount]]) for amount in learned]
     notes = []
     if len(learned) < len(points):
@@ -199,11 +203,11 @@ def point_of(items: Sequence[Trained]) -> ScalingPoint:
     return ScalingPoint(
         hours=items[0].hours,
         parameters=items[0].parameters,
-        wer=float(np.mean([record.wer for record in records])),
-        wer_low=low,
-        wer_high=high,
+        rate=float(np.mean([item.evaluated.rate for item in items])),
+        rate_low=low,
+        rate_high=high,
         seeds=[record.seed for record in records],
-        seed_wers=[record.wer for record in records],
+        seed_rates=[item.evaluated.rate for item in items],
         probe_cer=float(np.mean(cers)) if cers else None,
     )
 

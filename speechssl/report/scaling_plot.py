@@ -14,8 +14,8 @@ from speechssl.report.scaling import Scaling, amount_of, name_amount
 
 MARKERS = "osD^v"
 TITLES = {
-    "hours": "WER (%) against untranscribed audio",
-    "parameters": "WER (%) against parameters of the encoder",
+    "hours": "{measure} (%) against untranscribed audio",
+    "parameters": "{measure} (%) against parameters of the encoder",
     "probe": "CER (%) of a frozen layer against untranscribed audio",
 }
 
@@ -32,7 +32,8 @@ def plot_scaling(curves: Sequence[Scaling], recipe: str, path: Path) -> None:
         for column, place in zip(columns, axes, strict=True):
             axis = "hours" if column == "probe" else column
             plot_axis(place, [curve for curve in found if curve.axis == axis], probe=column == "probe")
-            tidy(place, f"{TITLES[column]}; {split}, {minutes:.0f} min of labels")
+            title = TITLES[column].format(measure=found[0].measure.upper())
+            tidy(place, f"{title}; {split}, {minutes:.0f} min of labels")
     figure.suptitle(f"{recipe}: points with 95% over speakers, each seed; laws with 95% over speakers and runs")
     save(figure, path)
 
@@ -61,12 +62,12 @@ def plot_axis(axes: Axes, curves: Sequence[Scaling], *, probe: bool) -> None:
 def plot_points(axes: Axes, curve: Scaling, colour: str, marker: str) -> None:
     """Means with their intervals, and each seed as a dash."""
     x = [amount_of(point, curve.axis) for point in curve.points]
-    y = np.array([100 * point.wer for point in curve.points])
-    ends = [y - [100 * p.wer_low for p in curve.points], np.array([100 * p.wer_high for p in curve.points]) - y]
+    y = np.array([100 * point.rate for point in curve.points])
+    ends = [y - [100 * p.rate_low for p in curve.points], np.array([100 * p.rate_high for p in curve.points]) - y]
     axes.errorbar(x, y, yerr=ends, fmt=marker, color=colour, markersize=5, capsize=2, linewidth=1, label=curve.name)
     for point, amount in zip(curve.points, x, strict=True):
-        if len(point.seed_wers) > 1:
-            axes.plot([amount] * len(point.seed_wers), [100 * wer for wer in point.seed_wers], "_", color=colour)
+        if len(point.seed_rates) > 1:
+            axes.plot([amount] * len(point.seed_rates), [100 * rate for rate in point.seed_rates], "_", color=colour)
 
 
 def plot_law(axes: Axes, fitted: FittedLaw, colour: str) -> None:
@@ -87,7 +88,8 @@ def plot_probed(axes: Axes, curve: Scaling, colour: str, marker: str) -> None:
 
 def keep_to_points(axes: Axes, curves: Sequence[Scaling]) -> None:
     """A wide band would press all points together: the axis goes as far as these, and what is foretold, reach."""
-    rates = [rate for curve in curves for point in curve.points for rate in (point.wer_low, point.wer_high, point.wer)]
+    points = [point for curve in curves for point in curve.points]
+    rates = [rate for point in points for rate in (point.rate_low, point.rate_high, point.rate)]
     rates += [item.rate.value for curve in curves if curve.fitted for item in curve.fitted.foretold]
     rates += [curve.scratch for curve in curves if curve.scratch is not None]
     over = [100 * rate for rate in rates if rate > 0]

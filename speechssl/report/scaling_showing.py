@@ -7,11 +7,13 @@ from rich.table import Table
 
 from speechssl.evaluation.intervals import Estimate
 from speechssl.evaluation.scaling import MIN_AMOUNTS_FOR_FLOOR, Foretold
+from speechssl.report.results import by_measure
 from speechssl.report.scaling import Scaling, name_amount
 from speechssl.report.tables import change, new_table
+from speechssl.text.measure import Measure
 
 LEFT = ("set", "objective", "model or hours")
-COLUMNS = "set", "labels", *LEFT[1:], "audio", "encoder", "seeds", "WER", "interval", "probe CER"
+COLUMNS = "set", "labels", *LEFT[1:], "audio", "encoder", "seeds", "error rate", "interval", "probe CER"
 
 
 def plain_scaling(curve: Scaling) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def plain_scaling(curve: Scaling) -> dict[str, Any]:
         "has_floor": fitted.has_floor,
         "exponent_interval": fitted.exponent._asdict(),
         "exponent_interval_includes_zero": fitted.says_nothing,
-        "foretold": [plain_foretold(item) for item in fitted.foretold],
+        "foretold": [plain_foretold(item, curve.measure) for item in fitted.foretold],
         "band": {name: values.tolist() for name, values in fitted.band._asdict().items()},
         "run_spread": fitted.run_spread,
         "run_freedom": fitted.run_freedom,
@@ -31,14 +33,14 @@ def plain_scaling(curve: Scaling) -> dict[str, Any]:
     kept = ("split", "labels_minutes", "axis", "objective", "fixed", "why_not", "scratch")
     return {
         **{name: getattr(curve, name) for name in kept},
-        "points": [point._asdict() for point in curve.points],
+        "points": [by_measure(curve.measure, point._asdict()) for point in curve.points],
         "law": law,
     }
 
 
-def plain_foretold(item: Foretold) -> dict[str, Any]:
+def plain_foretold(item: Foretold, measure: Measure) -> dict[str, Any]:
     """What a law foretells, as a record."""
-    return {"amount": item.amount, "wer": item.rate._asdict(), "errors_saved": item.saved._asdict()}
+    return {"amount": item.amount, measure: item.rate._asdict(), "errors_saved": item.saved._asdict()}
 
 
 def scaling_sentences(curve: Scaling) -> list[str]:
@@ -48,9 +50,11 @@ def scaling_sentences(curve: Scaling) -> list[str]:
     if (fitted := curve.fitted) is None:
         return notes
     law, what = fitted.law, "audio" if curve.axis == "hours" else "parameters"
-    unit = name_amount(law.unit, curve.axis)
+    unit, rate = name_amount(law.unit, curve.axis), curve.measure.upper()
     lines = [
-        f"{where}: WER = {law.floor:.1%} + {law.scale:.1%} x ({what} / {unit})^-{law.exponent:.2f}".replace("--", ""),
+        f"{where}: {rate} = {law.floor:.1%} + {law.scale:.1%} x ({what} / {unit})^-{law.exponent:.2f}".replace(
+            "--", ""
+        ),
         f"  exponent {number_with_interval(fitted.exponent)}; 95% intervals over {curve.interval}",
     ]
     if not fitted.has_floor and fitted.exponent.value > 0:
@@ -59,7 +63,7 @@ def scaling_sentences(curve: Scaling) -> list[str]:
             "gains less than is said here"
         )
     lines += [
-        f"  foretold with {name_amount(item.amount, curve.axis)}: WER {name_rate(item.rate)}, which is "
+        f"  foretold with {name_amount(item.amount, curve.axis)}: {rate} {name_rate(item.rate)}, which is "
         f"{name_change(item.saved)} against {unit}"
         for item in fitted.foretold
     ]
@@ -91,7 +95,7 @@ def name_change(saved: Estimate) -> str:
 
 def scaling_table(curves: Sequence[Scaling]) -> Table:
     """One row per point of each curve."""
-    title = "word error rates against untranscribed audio and model size"
+    title = "error rates against untranscribed audio and model size"
     table = new_table(COLUMNS, left=LEFT, title=title)
     for curve in curves:
         for point in curve.points:
@@ -103,8 +107,8 @@ def scaling_table(curves: Sequence[Scaling]) -> Table:
                 name_amount(point.hours, "hours"),
                 name_amount(point.parameters, "parameters"),
                 ", ".join(map(str, point.seeds)),
-                f"{point.wer:.1%}",
-                f"{100 * point.wer_low:.1f}-{100 * point.wer_high:.1f}",
+                f"{curve.measure.upper()} {point.rate:.1%}",
+                f"{100 * point.rate_low:.1f}-{100 * point.rate_high:.1f}",
                 "" if point.probe_cer is None else f"{point.probe_cer:.1%}",
             )
     return table

@@ -13,7 +13,7 @@ from speechssl.report.results import LOG_MEL, Comparison, Evaluated, headline_of
 FIGURES = ("wer", "cer", "probe_cer", "loss", "accuracy")
 """Of a single run, beside the perplexities of codebook groups."""
 PLATEAU = 0.99
-"""Word error rate from which a model counts as not having begun to recognise."""
+"""Error rate from which a model counts as not having begun to recognise."""
 
 
 def new_table(columns: Sequence[str], *, left: Collection[str], title: str | None = None) -> Table:
@@ -50,7 +50,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
     return {
         "split": comparison.split,
         "labels_minutes": comparison.labels_minutes,
-        f"mean_{comparison.measure}": dict(comparison.wer),
+        f"mean_{comparison.measure}": dict(comparison.rates),
         "num_seeds": {init: len(seeds) for init, seeds in comparison.seeds.items()},
         "seeds": {init: list(seeds) for init, seeds in comparison.seeds.items()},
         "relative_reduction": reduction.reduction if reduction else None,
@@ -102,14 +102,14 @@ def make_table(recipe: str, evaluated: Sequence[Evaluated]) -> Table:
 def sentence(comparison: Comparison) -> str:
     """What pretraining bought on a set and amount of labels, in words."""
     means = ", ".join(
-        f"{init} {wer:.1%} ({name_seeds(comparison.seeds[init])})" for init, wer in comparison.wer.items()
+        f"{init} {rate:.1%} ({name_seeds(comparison.seeds[init])})" for init, rate in comparison.rates.items()
     )
     line = f"{comparison.split}, {comparison.labels_minutes:.1f} minutes of labels: {means}"
     reduction = comparison.reduction
-    if min(comparison.wer.values()) >= PLATEAU:
+    if min(comparison.rates.values()) >= PLATEAU:
         line += "; no arm has begun to recognise words, so this says nothing about pretraining: train for longer"
     elif reduction is not None:
-        cause = "leaving the transformer out" if LOG_MEL in comparison.wer else "pretraining"
+        cause = "leaving the transformer out" if LOG_MEL in comparison.rates else "pretraining"
         line += (
             f"; {cause} changes the {comparison.measure.upper()} by {change(reduction.reduction)} "
             f"({change(reduction.high)} to {change(reduction.low)}, {name_interval(reduction)})"

@@ -66,7 +66,7 @@ def test_losses_are_those_of_the_counts(tmp_path: Path) -> None:
     assert missing == ["10.0 minutes of labels, room_1s: no seed was scored on room_1s and test"]
     assert list(noise.arms) == ["scratch", "contrastive"]
     scratch, pretrained = noise.arms.values()
-    assert (scratch.wer, scratch.reference_wer, list(scratch.seeds)) == (0.5, 0.25, [0, 1])
+    assert (scratch.rate, scratch.reference_rate, list(scratch.seeds)) == (0.5, 0.25, [0, 1])
     assert scratch.loss.ratio.value == pytest.approx(2)
     assert scratch.loss.difference.value == pytest.approx(0.25)
     assert scratch.against is None
@@ -96,7 +96,7 @@ def test_report_writes_it_beside_the_rest(tmp_path: Path, capsys: pytest.Capture
     assert len(json.loads((tmp_path / "results.json").read_text())) == 12
     assert (tmp_path / "generalisation.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "generalisation.md").read_text()
-    assert "| hiss_5db | contrastive | 37.5% |" in text
+    assert "| hiss_5db | contrastive | WER 37.5% |" in text
     assert "- noise: as loud as it is" in text
     assert "missing: 10.0 minutes of labels, room_1s" in text
     out = capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_an_arm_that_recognises_nothing_is_not_compared(tmp_path: Path) -> None:
     conditions = read_conditions(write_conditions(tmp_path, entry("hiss_5db", snr_db=5)))
     (noise,), _ = make_generalisation(collect(tmp_path, "demo").evaluated, conditions.comparisons)
     assert noise.arms["contrastive"].against is None
-    assert noise.arms["contrastive"].wer == 1
+    assert noise.arms["contrastive"].rate == 1
     assert "nothing is compared" in sentences([noise])[0]
     plot_generalisation([noise], "demo", tmp_path / "plot.png")
 
@@ -127,7 +127,7 @@ def test_seeds_that_only_one_set_has_do_not_count(tmp_path: Path) -> None:
     evaluated(tmp_path, "contrastive", "hiss_5db", 80, seed=2)
     (noise, _), _ = make_generalisation(collect(tmp_path, "demo").evaluated, read_conditions(path).comparisons)
     assert list(noise.arms["contrastive"].seeds) == [0, 1]
-    assert noise.arms["contrastive"].wer == pytest.approx(30 / 80)
+    assert noise.arms["contrastive"].rate == pytest.approx(30 / 80)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,13 @@ def test_nothing_evaluated_missing_list_and_single_runs(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="is one run"):
         run(ReportConfig(tmp_path / "run", "demo", tmp_path / "conditions.json"))
+
+
+def test_sets_read_by_different_error_rates_are_not_compared(tmp_path: Path) -> None:
+    conditions = read_conditions(experiment(tmp_path))
+    for path in tmp_path.glob("seed*/finetune_*/evaluate_other_people/metrics.json"):
+        metrics = json.loads(path.read_text())
+        path.write_text(json.dumps(metrics | {"headline": "cer", "cer_low": 0.1, "cer_high": 0.6}))
+    compared, missing = make_generalisation(collect(tmp_path, "demo").evaluated, conditions.comparisons)
+    assert [(item.condition.label, item.measure) for item in compared] == [("hiss_5db", "wer")]
+    assert missing[0] == ("10.0 minutes of labels, other_people: test is read by its WER and other_people by its CER")

@@ -8,7 +8,7 @@ from made_evaluations import NUM, evaluated
 
 from speechssl.config import ReportConfig
 from speechssl.errors import DataError
-from speechssl.report.curves import make_curves, saved_sentences
+from speechssl.report.curves import make_curves, plain_point, saved_sentences
 from speechssl.report.results import collect, compare
 from speechssl.report.tables import sentence
 from speechssl.verbs.report import run
@@ -28,14 +28,14 @@ def test_scratch_without_a_transformer_is_an_arm_of_its_own(tmp_path: Path) -> N
         evaluated(tmp_path, arm, 10, num_wrong)
     found = collect(tmp_path, "demo").evaluated
     [comparison] = compare(found)
-    assert comparison.wer == {"scratch": 0.25, "log_mel": 0.2}
+    assert comparison.rates == {"scratch": 0.25, "log_mel": 0.2}
     assert "leaving the transformer out changes the WER by -20%" in sentence(comparison)
 
 
 def test_every_pretext_task_is_an_arm_and_compared_with_scratch(tmp_path: Path) -> None:
     found = collect(experiment(tmp_path), "demo").evaluated
     assert [item.record.init for item in found if item.record.labels_minutes == 2] == list(WRONG)
-    pairs = [(item.labels_minutes, *item.wer) for item in compare(found)]
+    pairs = [(item.labels_minutes, *item.rates) for item in compare(found)]
     assert pairs == [
         (2, "scratch", "contrastive"), (2, "scratch", "masked_prediction"), (5, "scratch", "contrastive"),
         (5, "scratch", "masked_prediction"), (10, "scratch", "contrastive"),
@@ -54,8 +54,8 @@ def test_labels_saved_are_where_scratch_reads_as_well(tmp_path: Path) -> None:
     assert needed["contrastive"] == pytest.approx([5, 50**0.5, float("inf")])
     assert needed["masked_prediction"] == pytest.approx([0, 10])
     point = curves.arms["contrastive"][1]
-    assert point.wer == pytest.approx(25 / 80)
-    assert point.wer_low < point.wer < point.wer_high
+    assert point.rate == pytest.approx(25 / 80)
+    assert point.rate_low < point.rate < point.rate_high
     lines = saved_sentences(curves)
     assert "contrastive with 5.0 minutes of labels reads as scratch does with 7.1 minutes (95% interval " in lines[1]
     assert "with more than 10.0 minutes" in lines[2]
@@ -102,3 +102,23 @@ def test_points_of_other_references_are_refused(tmp_path: Path) -> None:
     evaluated(tmp_path, "contrastive", 10, 20, word="TEN")
     with pytest.raises(DataError, match="test: the two arms were scored on different references"):
         make_curves(collect(tmp_path, "demo").evaluated)
+
+
+def spaceless(folder: Path) -> None:
+    """Turns evaluations into those of a language without spaces: every word wrong, and as many characters as words."""
+    for path in folder.glob("seed*/finetune_*/evaluate_*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        path.write_text(json.dumps(metrics | {"headline": "cer", "wer": 1.0, "cer_low": 0.1, "cer_high": 0.6}))
+
+
+def test_curves_go_by_characters_where_words_have_no_spaces(tmp_path: Path) -> None:
+    spaceless(experiment(tmp_path))
+    (curves,) = make_curves(collect(tmp_path, "demo").evaluated)
+    record = collect(tmp_path, "demo").evaluated[0].record
+    point = curves.arms["scratch"][0]
+    assert curves.measure == "cer"
+    assert point.rate == record.cer < 1
+    assert point.rate_low < point.rate < point.rate_high  # of the same counts
+    assert curves.arms["contrastive"][0].as_scratch_minutes is not None
+    assert plain_point(point, "cer")["seed_cers"] == [record.cer]
+    assert "wer" not in plain_point(point, "cer")

@@ -76,7 +76,7 @@ def test_results_have_every_arm_with_exactly_the_agreed_keys(tmp_path: Path) -> 
 
 def test_comparison_is_over_the_mean_of_the_seeds(tmp_path: Path) -> None:
     comparison = compare(collect(experiment(tmp_path), "demo").evaluated)[0]
-    assert comparison.wer["scratch"] == pytest.approx(22 / 80)
+    assert comparison.rates["scratch"] == pytest.approx(22 / 80)
     assert comparison.reduction is not None
     assert comparison.reduction.reduction == pytest.approx(1 - 10.5 / 22)
     assert 0 < comparison.reduction.low < comparison.reduction.reduction < comparison.reduction.high
@@ -176,10 +176,10 @@ def test_an_arm_alone_has_no_reduction(tmp_path: Path) -> None:
 
 def test_arms_that_recognise_nothing_are_not_compared(tmp_path: Path) -> None:
     comparison = compare(collect(experiment(tmp_path), "demo").evaluated)[0]
-    stuck = sentence(comparison._replace(wer={"scratch": 1.0, "pretrained": 1.0}))
+    stuck = sentence(comparison._replace(rates={"scratch": 1.0, "pretrained": 1.0}))
     assert "says nothing about pretraining" in stuck
     assert "changes the WER" not in stuck
-    assert "changes the WER" in sentence(comparison._replace(wer={"scratch": 1.0, "pretrained": 0.4}))
+    assert "changes the WER" in sentence(comparison._replace(rates={"scratch": 1.0, "pretrained": 0.4}))
 
 
 def test_picture_is_a_png(tmp_path: Path) -> None:

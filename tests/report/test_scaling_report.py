@@ -124,10 +124,10 @@ def test_models_are_compared_at_the_greatest_amount(tmp_path: Path) -> None:
         ("hours", "mini"), ("hours", "small"), ("hours", "tiny"), ("parameters", "0.40 h"),
     ]  # fmt: skip
     assert [point.parameters for point in curves[-1].points] == list(PARAMETERS.values())
-    assert [point.wer for point in curves[-1].points] == pytest.approx([100 / 400, 80 / 400, 70 / 400])
+    assert [point.rate for point in curves[-1].points] == pytest.approx([100 / 400, 80 / 400, 70 / 400])
     assert curves[-1].fitted is not None
     assert "more parameters" in scaling_sentences(curves[-1])[-1] or curves[-1].fitted.exponent.low > 0
-    pairs = {tuple(item.wer) for item in compare(collect(tmp_path, "demo").evaluated)}
+    pairs = {tuple(item.rates) for item in compare(collect(tmp_path, "demo").evaluated)}
     assert ("scratch-small", "masked_prediction-small-0.4h") in pairs  # each with its own model from scratch
     assert len(pairs) == 6
 
@@ -143,3 +143,16 @@ def test_an_arm_whose_pretraining_is_unfinished_is_no_point_and_a_summary_of_old
     (curve,) = made(tmp_path)
     assert [round(point.hours, 1) for point in curve.points] == [0.1, 0.4]
     assert any("tiny-0.2h: pretraining is unfinished" in problem for problem in collect(tmp_path, "demo").missing)
+
+
+def test_scaling_goes_by_characters_where_words_have_no_spaces(tmp_path: Path) -> None:
+    for hours, wrong in zip(HOURS, WRONG[0], strict=True):
+        trained(tmp_path, "tiny", hours, wrong)
+    for path in tmp_path.glob("seed*/finetune_*/evaluate_*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        path.write_text(json.dumps(metrics | {"headline": "cer", "wer": 1.0, "cer_low": 0.1, "cer_high": 0.6}))
+    (curve,) = made(tmp_path)
+    assert curve.fitted is not None  # by words no arm recognises anything
+    assert curve.points[0].rate == pytest.approx(collect(tmp_path, "demo").evaluated[0].record.cer)
+    assert any("CER = " in line for line in scaling_sentences(curve))
+    assert plain_scaling(curve)["law"]["foretold"][0]["cer"]["value"] == curve.fitted.foretold[0].rate.value
