@@ -10,6 +10,7 @@ from speechssl.config.limits import (
     CountOrZero,
     Depth,
     DepthOrZero,
+    FactorOrZero,
     SampleRate,
     Section,
     Share,
@@ -159,6 +160,15 @@ class MaskingConfig(Section):
     def min_frames(self) -> int:
         """Frames of the shortest crop that is masked: in fewer, masks leave no room for spans, or no distractors."""
         return 2 * self.time_length
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig(Section):
+    """Two views of each utterance, whose label distributions are drawn together (CR-CTC; Yao et al. 2024)."""
+
+    weight: FactorOrZero = 0.0
+    """Of their divergence beside the CTC loss, 0.2 as published; 0: one view. Masks and dropout tell the views apart,
+    and an update takes twice the time and memory."""
 
 
 @dataclass(frozen=True)

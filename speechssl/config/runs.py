@@ -7,7 +7,7 @@ from typing import Literal
 
 from speechssl.config.augmentation import AugmentationConfig
 from speechssl.config.limits import CountOrZero, Factor, Section
-from speechssl.config.model import DropoutConfig, HeadConfig, MaskingConfig, ModelConfig
+from speechssl.config.model import ConsistencyConfig, DropoutConfig, HeadConfig, MaskingConfig, ModelConfig
 from speechssl.config.objectives import AnyObjective, ContrastiveConfig, SelfDistillationConfig, TwoViewConfig
 from speechssl.config.probing import TrainingProbeConfig
 from speechssl.config.streams import NO_SHARDS, EvaluationSetConfig, StreamConfig
@@ -101,6 +101,8 @@ class FinetuneConfig(Section):
     """Time and channel masks on the features."""
     dropout: DropoutConfig = DropoutConfig(activation=0.1)
     """Noise inside the network."""
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    """Two views that agree."""
     freeze_feature_encoder: Literal["auto", "always", "never"] = "auto"
     """Keep the convolutions as they are; "auto" freezes them if they come from init."""
     freeze_context_updates: CountOrZero | Literal["auto"] = "auto"
@@ -123,6 +125,18 @@ class FinetuneConfig(Section):
         if unknown:
             yield f"pseudo_labels names {', '.join(unknown)}, expected some of train.shards, written as there"
         yield from too_wide_masks("masking", self.masking, self.model)
+        if self.consistency.weight > 0 and not self.views_differ:
+            yield (
+                f"consistency.weight is {self.consistency.weight:g}, and the two views are one: masks and dropout are "
+                "0; set --dropout.output 0.1 or masks, or leave consistency out"
+            )
+
+    @property
+    def views_differ(self) -> bool:
+        """Whether an utterance twice in a batch is not the same twice; a layer is dropped for both."""
+        dropout, masking = self.dropout, self.masking
+        noise = (dropout.features, dropout.hidden, dropout.attention, dropout.activation, dropout.output)
+        return any(noise) or masking.time_prob > 0 or masking.channel_prob > 0
 
 
 def too_few_layers(objective: AnyObjective, model: ModelConfig) -> Iterator[str]:

@@ -21,6 +21,7 @@ from speechssl.frames import num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
+from speechssl.tasks.consistency import consistency_loss
 from speechssl.tasks.ctc_health import FinetuneHealth
 from speechssl.text.measure import choose_measure
 from speechssl.text.vocabulary import Vocabulary
@@ -92,17 +93,22 @@ class FinetuneTask:
         layers = self.config.model.feature_encoder.conv_layers
         frames, padded_frames = num_frames(batch.lengths, layers), num_frames(batch.audio.shape[1], layers)
         rng = torch_generator(self.config.training.seed, Purpose.MASKS, update, batch.stream)
-        time_mask, channel_mask = self.draw_masks(frames, padded_frames, rng)
+        views = 2 if self.config.consistency.weight > 0 else 1
+        time_mask, channel_mask = self.draw_masks(frames.repeat(views), padded_frames, rng)
         labels = [self.labels.encode(text or "") for text in batch.texts]
         output = self.forward(
-            batch.audio.to(device, non_blocking=True),
-            batch.lengths.to(device, non_blocking=True),
+            batch.audio.to(device, non_blocking=True).repeat(views, 1),
+            batch.lengths.to(device, non_blocking=True).repeat(views),
             time_mask=None if time_mask is None else time_mask.to(device, non_blocking=True),
             channel_mask=None if channel_mask is None else channel_mask.to(device, non_blocking=True),
         )
-        loss = ctc_loss(output.logits, frames, labels, blank=self.labels.blank)
+        loss = ctc_loss(output.logits, frames.repeat(views), labels * views, blank=self.labels.blank) / views
         num_targets = sum(len(ids) for ids in labels)
         sums = {"loss": loss.detach(), "blank_share": blank_share(output, self.labels.blank) * num_targets}
+        if views == 2:
+            divergence = consistency_loss(output.logits, frames)
+            loss = loss + self.config.consistency.weight * divergence
+            sums["divergence"] = divergence.detach()
         return StepOutput(loss, num_targets, sums, output.context.detach())
 
     def before_update(self, batches: Sequence[Batch], update: int, fabric: Fabric) -> None:

@@ -29,6 +29,7 @@ SUMMARY_FILE = "summary.json"
 # How the terminal shows the figures that have a customary form, in this order; others follow as they come.
 _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "loss": ("loss", "{:.3f}".format),
+    "divergence": ("divergence", "{:.3f}".format),
     "wer": ("WER", "{:.1%}".format),
     "cer": ("CER", "{:.1%}".format),
     "probe_cer": ("probe CER", "{:.1%}".format),
