@@ -26,6 +26,7 @@ from speechssl.model.ctc import CtcModel, CtcOutput
 from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.ctc_health import FinetuneHealth
+from speechssl.tasks.facts import frozen_updates
 from speechssl.text.foreign import find_foreign
 from speechssl.text.measure import choose_measure
 from speechssl.text.vocabulary import Vocabulary
@@ -33,9 +34,6 @@ from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
-
-ENCODER_FROZEN_UPDATES = 10_000
-"""In which only the head learns above a pretrained encoder (wav2vec 2.0, section 4.3); the head of a recogniser can."""
 
 
 class FinetuneTask:
@@ -180,14 +178,6 @@ def shares_of(outputs: Sequence[str]) -> dict[str, float]:
         "same_share": counts.most_common(1)[0][1] / len(outputs) if several else 0.0,
         "one_label_share": alone / len(outputs) if several else 0.0,
     }
-
-
-def frozen_updates(config: FinetuneConfig) -> int:
-    """Updates in which only the head learns."""
-    if config.init is None:
-        return 0
-    frozen = config.freeze_context_updates
-    return ENCODER_FROZEN_UPDATES if frozen == "auto" else frozen
 
 
 def slow_updates(config: FinetuneConfig) -> int:

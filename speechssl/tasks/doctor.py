@@ -10,7 +10,8 @@ from speechssl.data.corpus import Corpus
 from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.evaluation.hopeless import MIN_VOICED
 from speechssl.evaluation.levels import doubt_level
-from speechssl.tasks.ctc import freezes_features, frozen_updates
+from speechssl.tasks.ctc import freezes_features
+from speechssl.tasks.facts import frozen_updates
 from speechssl.text.characters import count_characters
 from speechssl.text.doubtful import MAX_RARE
 from speechssl.text.normalisation import is_turkic

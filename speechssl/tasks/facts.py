@@ -13,13 +13,22 @@ from speechssl.evaluation.causes import RunFacts
 from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.evaluation.levels import SILENT_AUDIO
 from speechssl.frames import num_frames
-from speechssl.tasks.ctc import frozen_updates
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.training.checkpoints import Checkpoint, run_of
 from speechssl.training.run_log import LOG_FILE, read_log
 
+ENCODER_FROZEN_UPDATES = 10_000
+"""In which only the head learns above a pretrained encoder (wav2vec 2.0, section 4.3); the head of a recogniser can."""
 MAX_COUNTED = 1_000
 """Utterances whose frames and labels are counted, spread over the set."""
+
+
+def frozen_updates(config: FinetuneConfig) -> int:
+    """Updates in which only the head learns."""
+    if config.init is None:
+        return 0
+    frozen = config.freeze_context_updates
+    return ENCODER_FROZEN_UPDATES if frozen == "auto" else frozen
 
 
 def facts_of(config: FinetuneConfig) -> RunFacts:
