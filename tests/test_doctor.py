@@ -28,6 +28,7 @@ from speechssl.tasks.doctor import (
     doubt_voices,
     examine,
 )
+from speechssl.tasks.facts import frames_per_label
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.verbs import finetune
 from speechssl.verbs import shard as ingest
@@ -39,6 +40,11 @@ def test_a_sound_run_raises_no_doubt(shards: Path) -> None:
     corpus = read_corpus([str(shards)], with_texts=True)
     vocabulary = Vocabulary.from_texts(corpus.texts or ())
     assert examine(CONFIG, corpus, corpus, vocabulary) == []
+    ratio = frames_per_label(CONFIG, corpus, vocabulary)
+    assert ratio is not None
+    assert ratio == pytest.approx(
+        sum(n // 320 for n in corpus.num_samples) / sum(map(len, corpus.texts or ())), rel=0.05
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def frames_per_label(config: FinetuneConfig, train: Corpus, vocabulary: Vocabula
     """Frames for each label in the training set; None if that has no labels."""
     rows = np.unique(np.linspace(0, len(train) - 1, MAX_COUNTED).astype(int))
     texts = train.texts or ()
-    labels = sum(len(vocabulary.encode(texts[row])) for row in rows.tolist())
+    # Cut, not encoded: transcripts of a run that goes on may hold what is no label of it, which is refused elsewhere.
+    labels = sum(len(vocabulary.segmenter.split(texts[row])) for row in rows.tolist())
     frames = num_frames(train.num_samples[rows], config.model.feature_encoder.conv_layers)
     return float(frames.sum()) / labels if labels else None
 
