@@ -21,7 +21,8 @@ from speechssl.config import (
 from speechssl.errors import ConfigError
 from speechssl.model.ctc import CtcModel
 from speechssl.recogniser import load_recogniser
-from speechssl.tasks.ctc import blank_share, ctc_loss, frozen_updates
+from speechssl.tasks.ctc import blank_share, ctc_loss
+from speechssl.tasks.facts import frozen_updates
 from speechssl.tasks.initial import load_initial, resolve_finetuning
 from speechssl.tasks.sets import find_earlier, read_sets
 from speechssl.text.vocabulary import Vocabulary

@@ -318,13 +318,16 @@ def test_a_run_that_stays_at_100_percent_stops_after_its_checkpoint(
         },
     )
     for _ in range(2):  # the same command comes to the same end
-        with pytest.raises(HealthError, match=r"(empty outputs|all wrong): at update 4"):
+        with pytest.raises(HealthError, match=r"(empty outputs|all wrong): at update 4") as caught:
             finetune.run(config)
+        assert "Likeliest cause: a learning rate too low to move the head in 8 updates" in str(caught.value)
         assert [path.name for path in sorted((config.output / "checkpoints").iterdir())][-1] == "update_00000004"
         assert not (config.output / "summary.json").exists()
     config = with_values(config, {"health.on_failure": "warn"})
     finetune.run(config)
-    assert json.loads((config.output / "summary.json").read_text())["updates"] == 8
+    summary = json.loads((config.output / "summary.json").read_text())
+    assert summary["updates"] == 8
+    assert "a learning rate too low to move the head in 8 updates" in summary["diagnoses"][0]
     assert "at update 8" in caplog.text
 
 

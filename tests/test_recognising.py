@@ -41,7 +41,21 @@ def test_evaluation_writes_what_it_found(shards: Path, finetuned: Path, tmp_path
     assert metrics["init"] == "pretrained"
     assert metrics["updates"] == 4
     assert len(lines) == metrics["num_utterances"] == 24
-    assert metrics["warning"]
+    assert metrics["diagnoses"][0]["remedy"]
+
+
+def test_an_evaluation_of_silence_says_so(finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_corpus(tmp_path / "audio", [9000] * 4)
+    draws = np.random.default_rng(0)
+    for path in manifest.parent.glob("*.wav"):
+        soundfile.write(path, draws.normal(0, 2e-4, 9000), 16000, subtype="PCM_16")
+    ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards", min_level_db=-200.0))
+    data = EvaluationSetConfig(shards=[str(tmp_path / "shards")])
+    evaluate.run(EvaluateConfig(finetuned, data, tmp_path / "out", accelerator="cpu"))
+    [found] = json.loads((tmp_path / "out" / "metrics.json").read_text())["diagnoses"]
+    assert found["name"] == "silent audio"
+    assert "%, " in found["symptom"]
+    assert f"{found['symptom']}: {found['cause']}; {found['remedy']}" in capsys.readouterr().out
 
 
 def test_an_evaluation_with_a_language_model_says_which(shards: Path, finetuned: Path, tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def test_upper_and_lower_case_are_named_and_one_key_mends_it(files: Path, capsys
     [raw] = score.run(ScoreConfig(files / "ref.tsv", [lower]))
     assert raw.outputs[0].rates.wer == 1.0
     printed = capsys.readouterr().out
-    assert "errors are differences of case: the references are upper case and the outputs lower case" in printed
+    assert (
+        "vanish if differences of case are ignored: the references are upper case and the outputs lower case" in printed
+    )
     [mended] = score.run(ScoreConfig(files / "ref.tsv", [lower], case="upper"))
     [right] = score.run(ScoreConfig(files / "ref.tsv", [files / "a0.trn"]))
     assert mended.outputs[0].rates == right.outputs[0].rates

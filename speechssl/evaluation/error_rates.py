@@ -12,7 +12,6 @@ import numpy as np
 from speechssl.errors import DataError
 from speechssl.evaluation.aligned import Aligned, Edits, align
 from speechssl.evaluation.intervals import Interval, Unit, WordCounts, num_speakers, unit_of, wer_interval
-from speechssl.text.characters import glyph
 from speechssl.text.foreign import Foreign
 
 MAX_NAMED = 10
@@ -198,35 +197,3 @@ def respelled_wer(references: Mapping[str, str], hypotheses: Mapping[str, str], 
         return None
     respelled = {i: text for i, reference in references.items() if (text := foreign.respell(reference))}
     return jiwer.wer(list(respelled.values()), [hypotheses[i] for i in respelled]) if respelled else None
-
-
-def diagnose(references: Mapping[str, str], hypotheses: Mapping[str, str], wer: float, foreign: Foreign) -> str | None:
-    """Why an error rate is about 1, in one sentence; None if it is lower.
-
-    Args:
-        references: transcript by utterance id.
-        hypotheses: output by utterance id.
-        wer: of them, or that of characters where words have no spaces.
-        foreign: what the model cannot write of the references.
-    """
-    if wer < 0.95:
-        return None
-    outputs = [hypotheses[i] for i in references]
-    empty = sum(not text for text in outputs) / max(len(outputs), 1)
-    if empty > 0.9:
-        return (
-            f"{empty:.0%} of the outputs are empty: the model still says blank everywhere, the plateau on which CTC "
-            "training starts; train for more updates, or with a higher learning rate"
-        )
-    folded = jiwer.wer([t.lower() for t in references.values()], [hypotheses[i].lower() or " " for i in references])
-    if folded < 0.9 * wer:
-        return (
-            "references and outputs differ in case; make the shards again with the --text_case of the training shards"
-        )
-    if foreign.num_words > 0.5 * foreign.total_words:
-        strange = "".join(glyph(item.character) for item in foreign.characters[:30])
-        return (
-            f"{foreign.num_words} of {foreign.total_words} reference words hold characters that the model cannot write "
-            f"({strange}); another language, or another spelling than the training transcripts have?"
-        )
-    return "the outputs are words but not the right ones: too few updates, too few labels, or unlike training audio"

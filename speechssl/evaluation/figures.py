@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from speechssl.data.corpus import SampleRef
 from speechssl.data.transcribed import Transcribed
 from speechssl.decoding.hypothesis import Hypothesis
-from speechssl.evaluation.error_rates import diagnose, respelled_wer
+from speechssl.evaluation.error_rates import respelled_wer
 from speechssl.evaluation.headline import headline
+from speechssl.evaluation.hopeless import Circumstances
 from speechssl.evaluation.scoring import Scored
 from speechssl.evaluation.stored import Utterance
 from speechssl.evaluation.system import System, detail, plain_score, score_output
@@ -29,9 +30,25 @@ class Figures(NamedTuple):
 
 
 def make_figures(
-    output: Path, checked: Transcribed, scored: Scored, foreign: Foreign, *, bootstrap_samples: int
+    output: Path,
+    checked: Transcribed,
+    scored: Scored,
+    foreign: Foreign,
+    circumstances: Circumstances | None = None,
+    *,
+    bootstrap_samples: int,
 ) -> Figures:
-    """Error rates with their intervals, what was not scored, and what the model cannot write of the references."""
+    """Error rates with their intervals, what was not scored, and what the model cannot write of the references.
+
+    Args:
+        output: where the evaluation is written, for its name.
+        checked: the set.
+        scored: its references and outputs.
+        foreign: what the model cannot write of the references.
+        circumstances: for the causes of what is wrong.
+        bootstrap_samples: resamples behind the intervals.
+    """
+    circumstances = (circumstances or Circumstances())._replace(foreign=foreign)
     hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
     refs = map(checked.corpus.__getitem__, range(len(checked.corpus)))
     known = {ref.key: ref for ref in refs if ref.key in scored.references}
@@ -42,7 +59,7 @@ def make_figures(
         for key, ref in sorted(known.items())
     ]
     columns = {item.id: item.columns for item in utterances}
-    details = detail(found.scored, scored.references, hypotheses, columns)
+    details = detail(found.scored, scored.references, hypotheses, columns, known=circumstances)
     head = headline(scored.references, found.scored, bootstrap_samples=bootstrap_samples)
     unusual = [reason for reason in checked.counts() if reason != "no transcript"]
     metrics = {
@@ -55,7 +72,7 @@ def make_figures(
         "unusual_ids": {reason: checked.keys(reason) for reason in unusual},
         "characters": describe_characters(foreign, scored.references, hypotheses),
         "notes": details.notes,
-        "warning": diagnose(scored.references, hypotheses, asdict(found.rates)[head["headline"]], foreign),
+        "diagnoses": [item._asdict() for item in details.diagnoses],
     }
     return Figures(metrics, utterances, plain_score(output, "keep", [System([found], details)], None, []))
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from speechssl.config import TextConfig
 from speechssl.config.reading import to_dict
+from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.intervals import name_units
 from speechssl.evaluation.stored import HYPOTHESES_FILE, SCORE_FILE
@@ -24,7 +25,7 @@ def rates_of(metrics: Mapping[str, Any]) -> ErrorRates:
 
 
 def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> None:
-    """The figures, what was left out, and why a rate is hopeless if it is."""
+    """The figures, what was left out, and what is wrong."""
     rates = rates_of(metrics)
     units = name_units(rates.interval_unit, rates.num_speakers, rates.num_utterances)
     lines = [
@@ -38,8 +39,7 @@ def show_metrics(output: Path, metrics: Mapping[str, Any], note: str = "") -> No
         f"transcripts: {output / HYPOTHESES_FILE}; rates by speaker and length, confusions: {output / SCORE_FILE}"
     )
     lines += metrics["notes"] + shown_samples(metrics) + shown_characters(metrics)
-    if metrics["warning"]:
-        lines.append(f"{metrics.get('headline', 'wer').upper()} is about 1: {metrics['warning']}")
+    lines += [str(Diagnosis(**item)) for item in metrics["diagnoses"]]
     if note:
         lines.append(note)
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

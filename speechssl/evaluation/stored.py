@@ -81,7 +81,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
 
 def lacks_figures(metrics: Mapping[str, Any]) -> bool:
     """Whether figures of an earlier version are without some that are shown now."""
-    return not {"notes", *(item.name for item in fields(ErrorRates))} <= metrics.keys()
+    return not {"notes", "diagnoses", *(item.name for item in fields(ErrorRates))} <= metrics.keys()
 
 
 def read_counts(folder: Path, measure: Measure = "wer") -> WordCounts:

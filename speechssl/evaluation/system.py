@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from speechssl.evaluation.breakdown import Breakdown, Columns, break_down
 from speechssl.evaluation.comparison import Difference, SegmentTest, matched_pairs, paired_bootstrap
 from speechssl.evaluation.confusions import Confusions, Worst, find_confusions, find_worst
+from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.evaluation.error_rates import ErrorRates, ScoredSet, align_set, rates_of_set
+from speechssl.evaluation.hopeless import Circumstances, diagnose
 from speechssl.evaluation.intervals import RelativeReduction, relative_reduction
-from speechssl.evaluation.spelling import differences_of_spelling, words_without_spaces
+from speechssl.evaluation.spelling import words_without_spaces
 
 
 class Output(NamedTuple):
@@ -31,6 +33,8 @@ class Details:
     character_confusions: Confusions
     worst: list[Worst]
     notes: list[str]
+    diagnoses: list[Diagnosis]
+    """What is wrong with the set, the model or either side's writing."""
 
 
 class System(NamedTuple):
@@ -75,19 +79,20 @@ def detail(
     hypotheses: Mapping[str, str],
     columns: Columns,
     by: Sequence[str] = (),
+    known: Circumstances | None = None,
 ) -> Details:
     """Break down, find confusions and the worst utterances, and say what is no error of recognition.
 
     Raises:
         DataError: there is no column of a name in ``by``.
     """
-    num_errors = int(scored.counts.edits.sum())
     return Details(
         break_down(scored, columns, by),
         find_confusions(scored.words),
         find_confusions(scored.characters),
         find_worst(scored),
-        [*words_without_spaces(references), *differences_of_spelling(references, hypotheses, num_errors)],
+        words_without_spaces(references),
+        diagnose(scored, references, hypotheses, known),
     )
 
 
@@ -112,6 +117,7 @@ def plain_details(details: Details) -> dict[str, Any]:
         "character_confusions": _plain_confusions(details.character_confusions),
         "worst": [asdict(item) for item in details.worst],
         "notes": details.notes,
+        "diagnoses": [item._asdict() for item in details.diagnoses],
     }
 
 

@@ -39,7 +39,7 @@ def print_breakdowns(console: Console, systems: Sequence[Sequence[Breakdown]], l
 
 def detail_lines(details: Details, limit: int) -> list[str]:
     """What one output says beyond its rates, but for what they are broken down by."""
-    lines = [*details.notes, *confusion_lines(details.confusions, "words", limit)]
+    lines = [*details.notes, *map(str, details.diagnoses), *confusion_lines(details.confusions, "words", limit)]
     lines += confusion_lines(details.character_confusions, "characters", limit)
     return lines + worst_lines(details, -(-limit // 3))
 

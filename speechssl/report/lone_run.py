@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from speechssl.errors import DataError
-from speechssl.evaluation.stored import METRICS_FILE
+from speechssl.evaluation.diagnosis import Diagnosis
+from speechssl.evaluation.stored import METRICS_FILE, read_metrics
 from speechssl.report.results import Evaluated, evaluated_in
 from speechssl.text.measure import Measure
 from speechssl.training.checkpoints import read_best
@@ -38,6 +39,8 @@ class LoneRun:
     """Evaluations that lie in the folder."""
     missing: Sequence[str]
     """What is wrong with others."""
+    diagnoses: Sequence[str]
+    """What was wrong with the run, and with its evaluations by their names."""
 
     @property
     def is_finished(self) -> bool:
@@ -78,7 +81,8 @@ def read_run(folder: Path, recipe: str) -> LoneRun:
         raise DataError(f"{folder}: its log, summary or configuration is damaged ({error!r})") from error
     if not train:
         raise DataError(f"{folder}: this run has logged no updates yet")
-    results = [evaluated_in(path.parent, recipe) for path in sorted(folder.glob(f"*/{METRICS_FILE}"))]
+    folders = sorted(path.parent for path in folder.glob(f"*/{METRICS_FILE}"))
+    results = [evaluated_in(path, recipe) for path in folders]
     return LoneRun(
         folder,
         "pretraining" if "accuracy" in train[0] else "fine-tuning",
@@ -89,7 +93,14 @@ def read_run(folder: Path, recipe: str) -> LoneRun:
         "cer" if (best := read_best(folder)) and best.score == "cer" else "wer",
         [item for item in results if isinstance(item, Evaluated)],
         [item for item in results if isinstance(item, str)],
+        [*summary.get("diagnoses", []), *(line for path in folders for line in diagnoses_in(path))],
     )
+
+
+def diagnoses_in(folder: Path) -> Iterator[str]:
+    """What an evaluation found to be wrong; nothing of one that cannot be read, or of an earlier version."""
+    for item in (read_metrics(folder) or {}).get("diagnoses", []):
+        yield f"{folder.name}: {Diagnosis(**item)}"
 
 
 def sentences(run: LoneRun) -> Iterator[str]:
@@ -107,6 +118,7 @@ def sentences(run: LoneRun) -> Iterator[str]:
     yield f"{name_of_run(run.folder)}: {run.kind}, {state}: {done}{of_all} updates in {seconds / 60:.1f} min{audio}"
     if why := run.summary.get("stopped"):
         yield f"ended early: {why}"
+    yield from run.diagnoses
     if not run.is_finished:
         checkpoints = sorted(run.folder.glob("checkpoints/update_*"))
         newest = f"of update {int(checkpoints[-1].name.removeprefix('update_'))}" if checkpoints else "not there yet"

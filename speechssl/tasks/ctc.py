@@ -15,7 +15,11 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.decoding.decoder import build_decoder
 from speechssl.evaluation.calibration import fit_calibration, judge_words
-from speechssl.evaluation.error_rates import error_rates
+from speechssl.evaluation.causes import RunFacts
+from speechssl.evaluation.diagnosis import Diagnosis
+from speechssl.evaluation.error_rates import align_set, error_rates
+from speechssl.evaluation.hopeless import Circumstances, diagnose
+from speechssl.evaluation.levels import doubt_level
 from speechssl.evaluation.scoring import score
 from speechssl.frames import num_frames, valid_frames
 from speechssl.model.ctc import CtcModel, CtcOutput
@@ -23,15 +27,14 @@ from speechssl.model.masking import sample_channel_mask, sample_time_mask
 from speechssl.seeding import Purpose, torch_generator
 from speechssl.tasks.consistency import consistency_loss
 from speechssl.tasks.ctc_health import FinetuneHealth
+from speechssl.tasks.facts import frozen_updates
+from speechssl.text.foreign import find_foreign
 from speechssl.text.measure import choose_measure
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.machine import resolve_precision
 from speechssl.training.task import ParameterGroup, Score, StepOutput
-
-ENCODER_FROZEN_UPDATES = 10_000
-"""In which only the head learns above a pretrained encoder (wav2vec 2.0, section 4.3); the head of a recogniser can."""
 
 
 class FinetuneTask:
@@ -43,6 +46,7 @@ class FinetuneTask:
         vocabulary: of its labels.
         dev: transcribed, as references are written.
         goes_on: whether it is a recogniser already, which is scored before its first update too.
+        facts: what is known of the run, for the cause of what goes wrong in it.
     """
 
     kind: CheckpointKind = "ctc"
@@ -58,6 +62,7 @@ class FinetuneTask:
         dev: Corpus,
         *,
         goes_on: bool = False,
+        facts: RunFacts | None = None,
     ) -> None:
         self.config = config
         self.dev = dev
@@ -70,7 +75,14 @@ class FinetuneTask:
         self.vocabulary: dict[str, Any] | None = vocabulary.to_dict()
         measure = choose_measure(dev.texts or ())
         self.score: Score | None = Score(measure, lower_is_better=True)
-        self.health = FinetuneHealth(config.health, slow_updates=slow_updates(config), words_are_long=measure == "cer")
+        self.facts = facts
+        self.health = FinetuneHealth(
+            config.health,
+            slow_updates=slow_updates(config),
+            words_are_long=measure == "cer",
+            facts=facts,
+        )
+        self.newest: tuple[dict[str, str], dict[str, str]] | None = None
         if freezes_features(config):
             model.encoder.feature_grad_scale = 0.0
 
@@ -144,22 +156,34 @@ class FinetuneTask:
         self.calibration = {GreedyConfig.name: fit_calibration(words).to_dict()}
         hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
-        outputs = Counter(hypotheses.values())
-        shares = {
-            "empty_share": outputs[""] / len(hypotheses),
-            "same_share": outputs.most_common(1)[0][1] / len(hypotheses) if len(hypotheses) > 1 else 0.0,
-        }
+        self.newest = scored.references, hypotheses
         shown = {"wer": rates.wer, "cer": rates.cer}
         first = self.score.name if self.score else "wer"
-        return {first: shown[first], **shown, **shares}
+        return {first: shown[first], **shown, **shares_of(list(hypotheses.values()))}
+
+    def diagnose(self) -> list[Diagnosis]:
+        """What is wrong with the newest outputs for the dev set; nothing if this process has made none."""
+        if self.newest is None:
+            return []
+        references, hypotheses = self.newest
+        foreign = find_foreign(list(references.values()), self.labels.characters, self.labels.symbols)
+        loss = self.health.memory.figures.get("loss")
+        facts = self.facts._replace(train_loss=loss) if self.facts else None
+        known = Circumstances(foreign, facts, lambda: doubt_level(self.dev, "dev"))
+        return diagnose(align_set(references, hypotheses), references, hypotheses, known)
 
 
-def frozen_updates(config: FinetuneConfig) -> int:
-    """Updates in which only the head learns."""
-    if config.init is None:
-        return 0
-    frozen = config.freeze_context_updates
-    return ENCODER_FROZEN_UPDATES if frozen == "auto" else frozen
+def shares_of(outputs: Sequence[str]) -> dict[str, float]:
+    """Shares of the outputs of a set that are empty, that are the most frequent one, and that hold its label alone."""
+    counts = Counter(outputs)
+    kinds = Counter(frozenset(text.replace(" ", "")) for text in outputs if text)
+    alone = max((num for kind, num in kinds.items() if len(kind) == 1), default=0)
+    several = len(outputs) > 1
+    return {
+        "empty_share": counts[""] / len(outputs),
+        "same_share": counts.most_common(1)[0][1] / len(outputs) if several else 0.0,
+        "one_label_share": alone / len(outputs) if several else 0.0,
+    }
 
 
 def slow_updates(config: FinetuneConfig) -> int:

@@ -10,7 +10,7 @@ from speechssl.errors import CheckpointError, ConfigError
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import load_weights, weights_digest
 from speechssl.objectives.build import continue_objective
-from speechssl.tasks.ctc import ENCODER_FROZEN_UPDATES
+from speechssl.tasks.facts import ENCODER_FROZEN_UPDATES
 from speechssl.tasks.sets import theirs_of
 from speechssl.text.continued import matching_rows
 from speechssl.text.vocabulary import Vocabulary

@@ -11,6 +11,7 @@ from speechssl.config import HealthConfig, ModelConfig, PretrainConfig
 from speechssl.config.reading import from_dict, to_dict
 from speechssl.data.batches import Batch, load_batch
 from speechssl.data.streams import StreamPlan
+from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.frames import num_frames
 from speechssl.model.loading import load_weights
 from speechssl.objectives.build import build_objective, units_config
@@ -161,6 +162,10 @@ class PretrainTask:
 
     def after_update(self, update: int) -> None:
         self.model.after_update(update)
+
+    def diagnose(self) -> list[Diagnosis]:
+        """Nothing: the watch has seen all figures that there are."""
+        return []
 
     def compute(
         self, forward: Callable[..., Any], batch: Batch, update: int, rng: torch.Generator, **options: Any

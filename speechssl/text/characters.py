@@ -50,6 +50,7 @@ _BETWEEN_WORDS = frozenset("/\\|_~" + _TYPOGRAPHIC[2])
 _BEFORE_A_SPACE = frozenset(",;:!?\u2026\u060c\u061b\u061f\u0964\u0965\u3001\u3002\uff0c\uff01\uff1a\uff1b\uff1f")
 """Marks after which a word ends, also where the space was forgotten."""
 APOSTROPHES = frozenset("'\u2019\u2018\u02bc\u201b\u02bb\u02bd`\u00b4\ua78c\uff07")
+_FOLDED = str.maketrans({other: group[0] for group in _LOOK_ALIKES for other in group[1:]})
 _STRAIGHT = str.maketrans(
     dict.fromkeys(set(_TYPOGRAPHIC[0]) - {"\u02c8", "\u02b9"}, "'") | dict.fromkeys(_TYPOGRAPHIC[1], '"')
 )
@@ -113,6 +114,11 @@ def punctuation_as(character: str) -> str | None:
 def straight_quotes(text: str) -> str:
     """Apostrophes and quotation marks as keyboards have them."""
     return text.translate(_STRAIGHT)
+
+
+def fold_look_alikes(text: str) -> str:
+    """Letters of Cyrillic and Greek as the Latin ones that look like them, to compare texts."""
+    return text.translate(_FOLDED)
 
 
 def typographic_forms(character: str) -> list[str]:

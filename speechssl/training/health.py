@@ -58,6 +58,8 @@ class Memory:
     """Symptoms of the last check, however long they have lasted, with the update at which they were first seen."""
     figures: dict[str, float] = field(default_factory=dict)
     """Earlier figures that later ones are compared with."""
+    told: dict[str, str] = field(default_factory=dict)
+    """First line of what was said of each finding, when it was last named."""
 
 
 class Watch:
@@ -127,7 +129,7 @@ class Watch:
         return Finding(
             "exploding loss",
             f"exploding loss: {loss:.4g} nats per target at update {update}, {loss / start:,.0f} times the {start:.3f} "
-            f"of the start.\n{_EXPLODING_ADVICE}",
+            f"of the start{show_step(figures)}.\n{_EXPLODING_ADVICE}",
         )
 
     def warn_at_end(self, update: int) -> None:
@@ -149,7 +151,18 @@ class Watch:
         named = [finding for finding in failures + warnings if self.is_due(finding.name, update)]
         for finding in named:
             logger.warning("%s", finding.message)
+            self.memory.told[finding.name] = finding.message.partition("\n")[0]
         return named
+
+
+def show_step(figures: Mapping[str, float]) -> str:
+    """The gradient's norm and the learning rate of an update, to end a sentence; empty of scores, which have none."""
+    shown = [
+        f"{label} {figures[name]:.2g}"
+        for name, label in (("gradient_norm", "gradient norm"), ("learning_rate", "learning rate"))
+        if name in figures
+    ]
+    return f", with {' and '.join(shown)}" if shown else ""
 
 
 def _non_finite(update: int, metrics: Mapping[str, float]) -> Finding | None:
@@ -159,4 +172,5 @@ def _non_finite(update: int, metrics: Mapping[str, float]) -> Finding | None:
         return None
     figures = ", ".join(f"{name.replace('_', ' ')} {metrics[name]}" for name in found)
     name = f"non-finite {found[0].replace('_', ' ')}"
-    return Finding(name, f"{name}: {figures} at update {update}.\n{_NON_FINITE_ADVICE}")
+    rate = f", with learning rate {metrics['learning_rate']:.2g}" if "learning_rate" in metrics else ""
+    return Finding(name, f"{name}: {figures} at update {update}{rate}.\n{_NON_FINITE_ADVICE}")

@@ -36,7 +36,7 @@ from speechssl.training.non_finite import NonFinite
 from speechssl.training.optimizers import build_optimizer, learning_rate_scale
 from speechssl.training.processes import announce, is_broken_connection
 from speechssl.training.resume import RunData, carry_on, check_same_run, describe_run
-from speechssl.training.run_log import SUMMARY_FILE, RunLog, show_figure
+from speechssl.training.run_log import SUMMARY_FILE, RunLog, read_summary, show_figure
 from speechssl.training.saving import Progress, Saved, Saver
 from speechssl.training.sharding import ShardedStrategy, shard_optimizer_state
 from speechssl.training.stopping import PATIENCE_SECONDS, Agreement, Interrupted, StopSignals
@@ -252,7 +252,8 @@ class Trainer:
         update = self.progress.update
         figures = meter.figures(self.fabric, loader.wait_seconds, len(loader.quarantine.problems))
         scale = self.learning_rate_scale(update - 1)
-        log.log(update, {**figures, "learning_rate": self.config.optimizer.learning_rate * scale})
+        figures["learning_rate"] = self.config.optimizer.learning_rate * scale
+        log.log(update, figures)
         broken = not all(math.isfinite(figures.get(name, 0.0)) for name in ("loss", "gradient_norm"))
         origin = self.non_finite.describe(self.plan, self.fabric) if broken else ""
         try:
@@ -367,6 +368,7 @@ class Trainer:
             early = self.task.enough if self.progress.update < self.training.max_updates else ""
             if early:
                 summary["stopped"] = early
+            summary |= self.diagnose(was_finished=was_finished)
             write_json(self.config.output / SUMMARY_FILE, summary)
             score, best = self.task.score, read_best(self.config.output)
             told = ""
@@ -378,6 +380,16 @@ class Trainer:
             what = f"was finished before, after {done}" if was_finished else f"trained for {done}"
             why = f"; ended before its {self.training.max_updates} updates: {early}" if early else ""
             announce(self.fabric, f"{self.config.output}: {what}{told}{why}")
+
+    def diagnose(self, *, was_finished: bool) -> dict[str, Any]:
+        """What was wrong with the run, for its summary, and a warning of what is wrong in the end."""
+        found = [] if was_finished else list(map(str, self.task.diagnose()))
+        for diagnosis in found:
+            logger.warning("%s: %s.", self.config.output, diagnosis)
+        told = [*self.task.health.memory.told.values(), *found]
+        if was_finished:
+            told = read_summary(self.config.output).get("diagnoses", told)
+        return {"diagnoses": told} if told else {}
 
 
 def own_streams(num_streams: int, rank: int, world_size: int) -> range:

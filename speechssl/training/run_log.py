@@ -50,7 +50,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 # In log.jsonl and TensorBoard; the terminal's lines are long enough.
 _FILE_ONLY = frozenset(
     {"diversity_loss", "feature_energy", "wait_share", "prediction_deviation", "teacher_movement", "anchor_chance"}
-    | {"probe_noise", "probe_seconds", "same_share"}
+    | {"probe_noise", "probe_seconds", "same_share", "one_label_share"}
 )
 
 
@@ -245,3 +245,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 logger.warning("%s, line %d: damaged (%s), and left out", path, number, error.msg)
     return records
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """What a run came to; {} until it has finished."""
+    path = run / SUMMARY_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from speechssl.config import OptimizerConfig, ScheduleConfig, TrainingConfig
 from speechssl.data.batches import Batch
 from speechssl.data.streams import StreamPlan
+from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.training.checkpoints import CheckpointKind
 from speechssl.training.health import Watch
 
@@ -97,6 +98,9 @@ class Task(Protocol):
 
         Called on the first rank, or on every rank if each has only a part of the module.
         """
+
+    def diagnose(self) -> list[Diagnosis]:
+        """What is wrong with the newest outputs for held-out data, once a run has ended; called on the first rank."""
 
 
 class RunConfig(Protocol):

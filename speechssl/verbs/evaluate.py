@@ -1,6 +1,5 @@
 """``speechssl evaluate``: error rates of a fine-tuned model on transcribed shards."""
 
-import json
 import logging
 from typing import Any
 
@@ -17,6 +16,8 @@ from speechssl.data.transcribed import check_foreign, check_transcripts, say_how
 from speechssl.decoding.decoder import build_decoder, describe_decoding
 from speechssl.evaluation.error_rates import ErrorRates
 from speechssl.evaluation.figures import make_figures
+from speechssl.evaluation.hopeless import Circumstances
+from speechssl.evaluation.levels import find_faults
 from speechssl.evaluation.scoring import score
 from speechssl.evaluation.showing import rates_of, show_metrics
 from speechssl.evaluation.stored import EVALUATION_FILES, lacks_figures, read_metrics, write_evaluation
@@ -24,10 +25,11 @@ from speechssl.model.loading import weights_digest
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import Recogniser, load_recogniser
 from speechssl.shards.addresses import redact_all
+from speechssl.tasks.facts import facts_of_checkpoint
 from speechssl.text.writing import Writer
 from speechssl.training.checkpoints import run_of
 from speechssl.training.machine import configure_cpu, resolve_precision
-from speechssl.training.run_log import SUMMARY_FILE
+from speechssl.training.run_log import read_summary
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
 def describe(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus) -> dict[str, Any]:
     """All that decides the figures, for metrics.json: an evaluation of the same need not be repeated."""
     checkpoint = recogniser.checkpoint
-    path = run_of(checkpoint.path) / SUMMARY_FILE  # of its run, once that has finished
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    summary = read_summary(run_of(checkpoint.path))
     return {
         "checkpoint": str(checkpoint.path),
         "update": checkpoint.update,
@@ -107,7 +108,9 @@ def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, ori
         writer=writer,
         progress=lambda batches: track(batches, description="evaluating", console=Console(stderr=True)),
     )
-    figures = make_figures(config.output, checked, scored, foreign, bootstrap_samples=config.bootstrap_samples)
+    facts = facts_of_checkpoint(recogniser.checkpoint, origin["labels_minutes"])
+    known = Circumstances(facts=facts, hear=lambda: find_faults(checked.corpus, checked.name))
+    figures = make_figures(config.output, checked, scored, foreign, known, bootstrap_samples=config.bootstrap_samples)
     metrics = figures.metrics | origin
     write_evaluation(config.output, figures.utterances, figures.score, metrics)
     return metrics

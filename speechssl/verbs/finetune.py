@@ -1,17 +1,20 @@
 """``speechssl finetune``: read and check, build the recogniser, run the loop."""
 
 import logging
+from collections.abc import Sequence
 
 from speechssl.config import FinetuneConfig
 from speechssl.config.limits import check
 from speechssl.data.augmented import make_augmenter
 from speechssl.data.streams import StreamPlan
+from speechssl.evaluation.diagnosis import Diagnosis
 from speechssl.model.ctc import CtcModel
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, seed_torch
 from speechssl.shards.addresses import redact_all
 from speechssl.tasks.ctc import FinetuneTask, skips_parameters
 from speechssl.tasks.doctor import examine
+from speechssl.tasks.facts import gather_facts
 from speechssl.tasks.initial import load_initial, resolve_finetuning
 from speechssl.tasks.sets import Sets, find_earlier, labelled_seconds, plan_train, read_sets
 from speechssl.training.checkpoints import Checkpoint
@@ -40,15 +43,26 @@ def run(config: FinetuneConfig) -> None:
     count_devices(config.training, config.train.num_streams)
     configure_cpu(config.training)
     sets = read_sets(config, find_earlier(config, initial))
-    for doubt in examine(config, sets.train, sets.dev, sets.vocabulary):
+    doubts = examine(config, sets.train, sets.dev, sets.vocabulary)
+    for doubt in doubts:
         logger.warning("%s.", doubt)
     plan = plan_train(sets.train, config.train, config.training.seed, crop=False)
     with run_lock(config.output):
-        train(config, sets, plan, initial)
+        train(config, sets, plan, initial, doubts)
 
 
-def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpoint | None) -> None:
-    """Build the model, with the weights of ``init`` if there is one, and run the loop."""
+def train(
+    config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpoint | None, doubts: Sequence[Diagnosis] = ()
+) -> None:
+    """Build the model, with the weights of ``init`` if there is one, and run the loop.
+
+    Args:
+        config: as it runs.
+        sets: read and checked.
+        plan: of the training set.
+        initial: checkpoint of ``init``.
+        doubts: what was found before the run, of which some explain what goes wrong in it.
+    """
     seed, minutes = config.training.seed, labelled_seconds(plan, sets.train, config) / 60
     pseudo = f" and {plan.seconds / 60 - minutes:.1f} that a recogniser transcribed" if config.pseudo_labels else ""
     fabric = make_fabric(config.training, config.train.num_streams, skips_parameters=skips_parameters(config))
@@ -59,7 +73,8 @@ def train(config: FinetuneConfig, sets: Sets, plan: StreamPlan, initial: Checkpo
     model.encoder.recompute(config.training.recompute)
     origin = "" if initial is None else load_initial(model, initial, vocabulary)
     goes_on = initial is not None and initial.kind == "ctc"
-    task = FinetuneTask(config, model, vocabulary, sets.dev, goes_on=goes_on)
+    facts = gather_facts(config, sets.train, vocabulary, minutes, doubts)
+    task = FinetuneTask(config, model, vocabulary, sets.dev, goes_on=goes_on, facts=facts)
     announce(
         fabric,
         f"{'fine-tuning' if config.init else 'training from scratch'} {count_parameters(model) / 1e6:.1f} M parameters "

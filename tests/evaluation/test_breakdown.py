@@ -7,7 +7,7 @@ from speechssl.errors import DataError
 from speechssl.evaluation.breakdown import Breakdown, break_down, worst_first
 from speechssl.evaluation.confusions import Confusion, find_confusions, find_worst
 from speechssl.evaluation.error_rates import ScoredSet, align_set, error_rates
-from speechssl.evaluation.spelling import differences_of_spelling, words_without_spaces
+from speechssl.evaluation.spelling import words_without_spaces
 
 NUM = 60
 
@@ -106,27 +106,6 @@ def test_the_worst_utterances_have_the_most_errors() -> None:
     worst = find_worst(align_set(references, {"a": "", "b": "SIX", "c": "ONE"}))
     assert [(item.id, item.errors, item.num_words) for item in worst] == [("a", 2, 2), ("b", 2, 3)]
     assert worst[1].aligned == ["REF: ONE TWO SIX", "HYP: *** *** SIX", "     D   D"]
-
-
-@pytest.mark.parametrize(
-    ("reference", "hypothesis", "expected"),
-    [
-        ("ONE TWO SIX", "one two ten", "2 of the 3 errors are differences of case: the references are upper case and "),
-        ("One two", "one two", "1 of the 1 errors are differences of case: the references are mixed case and the"),
-        ("one, two.", "one two", "2 of the 2 errors are differences of punctuation: the references hold ,. and the"),
-        ("don’t", "dont", "the references hold ’ and the outputs none"),
-    ],
-)
-def test_errors_of_spelling_are_named(reference: str, hypothesis: str, expected: str) -> None:
-    errors = error_rates({"a": reference}, {"a": hypothesis}, bootstrap_samples=0)
-    num = errors.substitutions + errors.deletions + errors.insertions
-    [found] = differences_of_spelling({"a": reference}, {"a": hypothesis}, num)
-    assert expected in found
-
-
-def test_errors_of_recognition_are_none_of_spelling() -> None:
-    assert differences_of_spelling({"a": "one two"}, {"a": "six ten"}, 2) == []
-    assert differences_of_spelling({"a": "one"}, {"a": "one"}, 0) == []
 
 
 def test_words_without_spaces_are_told_to_be_none() -> None:
