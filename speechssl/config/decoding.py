@@ -100,7 +100,7 @@ class TuneConfig(Section):
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
     data: EvaluationSetConfig
     """Transcribed audio to choose on: a dev set, never the test set. Its utterances must not be in the text of the
-    language model, which nobody can tell from the files: the weight would come out too high."""
+    language model: the weight would come out too high. Only of shards that `speechssl lm` had is that warned of."""
     output: Path
     """Folder for decoding.yaml, which --config of evaluate and transcribe takes, tune.json and tune.png."""
     decoding: BeamConfig = BeamConfig()

@@ -45,7 +45,7 @@ def run(config: TuneConfig) -> Trial:
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     load_search_space(config.decoding, recogniser.vocabulary)  # what is wrong with it is said before the long part
-    corpus = recogniser.read_held_out(config.data)
+    corpus = recogniser.read_held_out(config.data, config.decoding)
     writer = Writer(recogniser.text, recogniser.vocabulary.lexicon)
     checked = check_transcripts(
         corpus,
