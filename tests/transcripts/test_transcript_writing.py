@@ -106,7 +106,7 @@ def test_lines_know_names_that_needed_escapes(tmp_path: Path) -> None:
     [
         (["a/84-1.flac", "b/84-2.flac"], ["84-1", "84-2"]),
         (["a/talk.wav", "b/talk.wav"], ["a/talk", "b/talk"]),
-        (["talk.wav", "talk.flac", "talk_1.wav"], ["talk.wav", "talk.flac", "talk_1.wav"]),
+        (["in/talk.wav", "in/talk.flac", "in/talk_1.wav"], ["talk.wav", "talk.flac", "talk_1.wav"]),
         (["a b.wav", "a_b.wav", "a%20b.wav", "a\u3000b\n.wav"], ["a%20b", "a_b", "a%2520b", "a%E3%80%80b%0A"]),
         ([";;x.wav", "日本.wav", "中国.wav", "-"], ["%3B;x", "日本", "中国", "standard_input"]),
     ],
