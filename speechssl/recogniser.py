@@ -37,9 +37,8 @@ from speechssl.remote.store import make_store
 from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint
+from speechssl.training.checkpoints import Checkpoint, learned_from, load_checkpoint
 from speechssl.training.machine import resolve_device
-from speechssl.training.resume import learned_from
 from speechssl.transcripts.aligned import Aligned, align_transcript
 from speechssl.transcripts.sources import Transcribed
 from speechssl.transcripts.transcript import Clock, Transcript, make_transcript

@@ -89,7 +89,10 @@ class LanguageModelConfig(Section):
 
     def problems(self) -> Iterator[str]:
         if not (self.text or self.shards):
-            yield "text and shards are both empty; name text files, or shards whose transcripts are the text"
+            yield (
+                f"text and shards are both empty, and output is {self.output}; name text files before it, or with "
+                "--shards those whose transcripts are the text"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import safetensors.torch
 import torch
 import yaml
@@ -316,6 +317,19 @@ def load_training_state(path: Path, *, in_memory: bool = True) -> dict[str, Any]
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / _TRAINING_STATE}: expected a dictionary, found {type(state).__name__}")
     return state
+
+
+def learned_from(checkpoint: Path) -> np.ndarray:
+    """Samples that a checkpoint's run learned from, uint64 (N,) as of ``Corpus.identities``; none if it does not say.
+
+    Raises:
+        CheckpointError: its training state is damaged.
+    """
+    if not is_resumable(checkpoint):
+        return np.empty(0, np.uint64)
+    train = load_training_state(checkpoint, in_memory=False).get("train") or {}
+    found: torch.Tensor = train.get("samples", torch.empty(0, dtype=torch.int64))
+    return found.numpy().view(np.uint64)
 
 
 def folder_of(run: Path, update: int) -> Path:

@@ -5,7 +5,6 @@ A checkpoint holds it as plain values: wherever data and weights lie, and howeve
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from speechssl.data.corpus import Corpus
 from speechssl.data.streams import StreamPlan
 from speechssl.errors import ConfigError
 from speechssl.shards.addresses import without_credentials
-from speechssl.training.checkpoints import Checkpoint, is_resumable, load_training_state
+from speechssl.training.checkpoints import Checkpoint
 from speechssl.training.task import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -86,21 +85,8 @@ def describe_run(data: RunData, precision: str, device: torch.device) -> dict[st
 
 
 def identities(corpus: Corpus) -> torch.Tensor:
-    """Its samples by what they hold, int64 (N,), as checkpoints keep them; ``learned_from`` reads them."""
+    """Its samples by what they hold, int64 (N,), as ``learned_from`` reads it from a checkpoint."""
     return torch.from_numpy(corpus.identities.view(np.int64).copy())
-
-
-def learned_from(checkpoint: Path) -> np.ndarray:
-    """Samples that a checkpoint's run learned from, uint64 (N,) as of ``Corpus.identities``; none if it does not say.
-
-    Raises:
-        CheckpointError: its training state is damaged.
-    """
-    if not is_resumable(checkpoint):
-        return np.empty(0, np.uint64)
-    train = load_training_state(checkpoint, in_memory=False).get("train") or {}
-    found: torch.Tensor = train.get("samples", torch.empty(0, dtype=torch.int64))
-    return found.numpy().view(np.uint64)
 
 
 def describe_corpus(corpus: Corpus, *, in_order: bool = False) -> dict[str, Any]:
