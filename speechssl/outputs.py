@@ -42,7 +42,8 @@ def check_output_folder(folder: Path, *, key: str = "output", ours: Mapping[str,
         path = folder / name
         if os.path.lexists(path) and not _is_replaceable(path, is_ours):
             raise ConfigError(
-                f"{key} is {folder}, where {name} is something that this command did not write and would replace; "
+                f"{key} is {folder}, where {name} is something that this command did not write, or that was changed "
+                "since, and would replace; "
                 "choose another folder, or move it away"
             )
 

@@ -1,7 +1,6 @@
 """A fine-tuned model from its checkpoint, which transcribes recordings of any length."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from speechssl.config import (
     AnyDecoder,
+    BeamConfig,
     DropoutConfig,
     EvaluationSetConfig,
     HeadConfig,
@@ -21,7 +21,8 @@ from speechssl.config import (
     TranscribeConfig,
 )
 from speechssl.config.reading import from_dict
-from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.corpus import Corpus, digests_of, read_corpus, warn_shared
+from speechssl.decoding.arpa import shards_of
 from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, calibration_name, emissions
 from speechssl.decoding.greedy import GreedyDecoder
@@ -36,7 +37,7 @@ from speechssl.remote.store import make_store
 from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, load_checkpoint
+from speechssl.training.checkpoints import Checkpoint, learned_from, load_checkpoint
 from speechssl.training.machine import resolve_device
 from speechssl.transcripts.aligned import Aligned, align_transcript
 from speechssl.transcripts.sources import Transcribed
@@ -112,16 +113,19 @@ class Recogniser(NamedTuple):
         """How the transcripts were written that it learned from."""
         return from_dict(TextConfig, self.checkpoint.config.get("text") or {}, source=str(self.checkpoint.path))
 
-    def read_held_out(self, data: EvaluationSetConfig) -> Corpus:
-        """A transcribed set to judge it by; warns if it was trained on some of it.
+    def read_held_out(self, data: EvaluationSetConfig, decoding: AnyDecoder) -> Corpus:
+        """A transcribed set to judge it by; warns if it, or the language model, was made of some of it.
 
         Raises:
-            DataError: shards are missing or damaged, or of another sample rate.
+            DataError: shards are missing or damaged, or of another sample rate; the language model cannot be read.
         """
-        trained = {os.path.realpath(name) for name in self.checkpoint.config.get("train", {}).get("shards", [])}
-        if seen := [name for name in data.shards if os.path.realpath(name) in trained]:
-            logger.warning("%s: the recogniser learned from these recordings, which flatters it", redact_all(seen))
-        corpus = read_corpus(data.shards, with_texts=True, store=make_store(data))
+        store, name = make_store(data), redact_all(data.shards)
+        corpus = read_corpus(data.shards, with_texts=True, store=store)
+        warn_shared(learned_from(self.checkpoint.path), corpus, name=name, by="the recogniser")
+        if isinstance(decoding, BeamConfig) and decoding.language_model is not None:
+            of_model = shards_of(decoding.language_model)
+            if of_model and not of_model.isdisjoint(digests_of(data.shards, store)):
+                logger.warning("%s: the language model is made of these transcripts, which flatters it", name)
         rate = self.config.sample_rate
         if corpus.sample_rate != rate:
             raise DataError(

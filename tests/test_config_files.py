@@ -7,16 +7,19 @@ import pytest
 
 from speechssl import config as config_module
 from speechssl.config import (
+    AlignConfig,
     ContrastiveConfig,
     EvaluateConfig,
     EvaluationSetConfig,
     ExportConfig,
     FinetuneConfig,
     ImportConfig,
+    LanguageModelConfig,
     MaskedPredictionConfig,
     ModelConfig,
     PretrainConfig,
     ReportConfig,
+    ScoreConfig,
     ShardConfig,
     TranscribeConfig,
     UnitsConfig,
@@ -155,6 +158,16 @@ def test_positionals_fill_the_keys_that_no_option_gave():
     assert by_position == TranscribeConfig(Path("run"), [Path("a.wav"), Path("-")], format="jsonl")
     mixed = parse(TranscribeConfig, ["--checkpoint", "run", "a.wav", "--", "--odd.wav"], positionals=names)
     assert mixed == TranscribeConfig(Path("run"), [Path("a.wav"), Path("--odd.wav")])
+    lm, score = ("text", "output"), ("reference", "hypothesis", "other")
+    assert parse(LanguageModelConfig, ["o"], positionals=lm) == LanguageModelConfig(Path("o"))
+    texts = parse(LanguageModelConfig, ["a", "b", "o"], positionals=lm)
+    assert texts == LanguageModelConfig(Path("o"), [Path("a"), Path("b")])
+    assert parse(ScoreConfig, ["a", "b"], positionals=score) == ScoreConfig(Path("a"), [Path("b")])
+    assert parse(ScoreConfig, ["a", "b", "c"], positionals=score) == ScoreConfig(Path("a"), [Path("b")], [Path("c")])
+    aligned = parse(AlignConfig, ["r", "a", "b", "o"], positionals=("checkpoint", "sources", "output"))
+    assert aligned == AlignConfig(Path("r"), ["a", "b"], Path("o"))
+    refused = problem_of(ScoreConfig, "a", "b", "c", "d", positionals=score)
+    assert "unexpected argument 'd'; by place there are REFERENCE [HYPOTHESIS] [OTHER], keys" in refused
     assert "unexpected argument 'c'" in problem_of(ReportConfig, "a", "b", "c", positionals=("experiment", "recipe"))
 
 
@@ -281,6 +294,18 @@ def test_an_unset_variable_is_no_path(cls, positionals, key, problem):
     for argv in ([f"--{key}="], [f"--{key}", ""]):
         assert problem_of(cls, *argv, positionals=positionals) == f"command line: {problem}"
     assert parse(ExportConfig, ["a", "b", "--license", ""], positionals=("checkpoint", "output")).license == ""
+
+
+def test_what_is_missing_of_the_arguments_is_told_in_one_line_with_their_places():
+    assert problem_of(ScoreConfig, positionals=("reference", "hypothesis", "other")) == (
+        "reference is missing: give it by place (REFERENCE [HYPOTHESIS] [OTHER]), as --reference, or in a --config file"
+    )
+    assert problem_of(AlignConfig, positionals=("checkpoint", "sources", "output")) == (
+        "checkpoint, sources and output are missing: give them by place (CHECKPOINT SOURCES ... OUTPUT), as "
+        "--checkpoint --sources --output, or in a --config file"
+    )
+    usage = help_text(LanguageModelConfig, command="speechssl lm", positionals=("text", "output")).split("\n")[0]
+    assert usage == "usage: speechssl lm [TEXT ...] OUTPUT [--config FILE ...] [--KEY VALUE ...]"
 
 
 def test_a_list_that_must_be_given_is_not_given_empty():

@@ -18,6 +18,7 @@ from speechssl.config import (
     BeamConfig,
     EvaluateConfig,
     EvaluationSetConfig,
+    GreedyConfig,
     LanguageModelConfig,
     ScoreConfig,
     ShardConfig,
@@ -27,6 +28,7 @@ from speechssl.config import (
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
+from speechssl.shards.index import index_path, read_index
 from speechssl.verbs import evaluate, lm, transcribe
 from speechssl.verbs import score as verb_score
 from speechssl.verbs import shard as ingest
@@ -71,6 +73,47 @@ def test_an_evaluation_with_a_language_model_says_which(shards: Path, finetuned:
     assert said["sha256"] == {"language_model": hashlib.sha256(arpa.read_bytes()).hexdigest()}
     with pytest.raises(DataError, match="cannot be read"):
         evaluate.run(replace(config, decoding=replace(decoding, language_model=tmp_path / "gone")))
+
+
+def test_a_set_that_was_learned_from_is_known_by_what_it_holds(
+    shards: Path, finetuned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    first, part = min(shards.glob("*.tar")), tmp_path / "part"
+    part.mkdir()
+    for path in (first, index_path(first)):
+        shutil.copy(path, part)
+    num_samples = len(read_index(first))
+    other = tmp_path / "other"
+    ingest.run(ShardConfig(sources=[str(write_corpus(tmp_path / "audio", [9001] * 3))], output=other))
+    both = EvaluationSetConfig(shards=[str(part), str(other)])
+    load_recogniser(run, "cpu").read_held_out(both, GreedyConfig())
+    said = f"{num_samples} of its {num_samples + 3} samples are among those that are learned from by the recogniser"
+    assert said in caplog.text
+    caplog.clear()
+    load_recogniser(run, "cpu").read_held_out(EvaluationSetConfig(shards=[str(other)]), GreedyConfig())
+    for path in run.glob("checkpoints/*/training_state.pt"):  # as published: nobody knows
+        path.unlink()
+    load_recogniser(run, "cpu").read_held_out(both, GreedyConfig())
+    assert caplog.text == ""
+
+
+def test_a_set_whose_transcripts_a_language_model_is_made_of_is_known_by_what_it_holds(
+    shards: Path, finetuned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "other"
+    ingest.run(ShardConfig(sources=[str(write_corpus(tmp_path / "audio", [9001] * 3))], output=other))
+    copied = shutil.copytree(other, tmp_path / "copied")
+    recogniser, data = load_recogniser(finetuned, "cpu"), EvaluationSetConfig(shards=[str(copied)])
+    for suffix in ("arpa", "arpa.gz"):
+        arpa = tmp_path / f"lm.{suffix}"
+        for learned in ([str(shards), str(other)], [str(shards)]):  # what is there is ours, and replaced
+            lm.run(LanguageModelConfig(arpa, shards=learned, order=2))
+            caplog.clear()
+            recogniser.read_held_out(data, BeamConfig(language_model=arpa))
+            assert ("copied: the language model is made of these transcripts" in caplog.text) == (len(learned) == 2)
+    lm.run(LanguageModelConfig(arpa, shards=[str(other)], dev_shards=[str(copied), str(shards)], order=2))
+    assert "3 of its 27 samples are among those that are learned from by the language model" in caplog.text
 
 
 def test_letters_that_are_only_written_otherwise_for_the_score_are_not_foreign(

@@ -89,7 +89,10 @@ class LanguageModelConfig(Section):
 
     def problems(self) -> Iterator[str]:
         if not (self.text or self.shards):
-            yield "text and shards are both empty; name text files, or shards whose transcripts are the text"
+            yield (
+                f"text and shards are both empty, and output is {self.output}; name text files before it, or with "
+                "--shards those whose transcripts are the text"
+            )
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,10 @@ class TuneConfig(Section):
     """Fine-tuning run folder (its best checkpoint) or one checkpoint."""
     data: EvaluationSetConfig
     """Transcribed audio to choose on: a dev set, never the test set. Its utterances must not be in the text of the
-    language model, which nobody can tell from the files: the weight would come out too high."""
+    language model: the weight would come out too high. Only of shards that `speechssl lm` had is that warned of."""
     output: Path
-    """Folder for decoding.yaml, which --config of evaluate and transcribe takes, tune.json and tune.png."""
+    """Folder for decoding.yaml, which --config of evaluate and transcribe takes, tune.json and tune.png. An earlier
+    tuning in it is replaced, which is told, unless its decoding.yaml was changed since."""
     decoding: BeamConfig = BeamConfig()
     """The search; its weight and word_score are what is tuned."""
     weights: list[AmountOrZero] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])

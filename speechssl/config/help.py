@@ -11,15 +11,16 @@ from typing import Any
 
 from speechssl.config.limits import hints_of
 from speechssl.config.reading import default_of, plain
-from speechssl.config.schema import describe, is_list, kinds_of, schema_of
-from speechssl.config.sources import shipped_names
+from speechssl.config.schema import describe, kinds_of, schema_of
+from speechssl.config.sources import positionals_of, shipped_names
 
 
 def help_text(cls: type, *, command: str, positionals: Sequence[str] = ()) -> str:
     """The help of a verb whose configuration is of a class."""
     leaves = dict(schema_of(cls).leaves)
-    shown = [f"{key.upper()} ..." if is_list(leaves[key]) else key.upper() for key in positionals]
-    parser = ArgumentParser(prog=command, usage=" ".join([command, *shown, "[--config FILE ...] [--KEY VALUE ...]"]))
+    places = positionals_of(cls, positionals).shown
+    usage = " ".join([command, *([places] if places else []), "[--config FILE ...] [--KEY VALUE ...]"])
+    parser = ArgumentParser(prog=command, usage=usage)
     parser.add_argument(
         "--config",
         metavar="FILE",

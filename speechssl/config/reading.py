@@ -88,12 +88,28 @@ def build(cls: type[Config], sources: Sources, *, limited: bool = True, partial:
     missing: list[str] = []
     config = _make(cls, given, None, "", missing)
     wanted = [key for key in missing if key not in refused and not partial]
-    problems += [f"{key} is missing: give it as --{key}, or in a --config file" for key in wanted]
+    problems += missing_problems(wanted, sources)
     if len(problems) == 1:
         raise ConfigError(problems[0])
     if problems:
         raise ConfigError("\n  ".join([f"{len(problems)} problems in the configuration:", *problems]))
     return typing.cast(Config, config)
+
+
+def missing_problems(wanted: Sequence[str], sources: Sources) -> list[str]:
+    """What to say of keys that must be given and are not; of all that have a place, in one line."""
+    placed = [key for key in wanted if key in sources.positionals.keys]
+    problems = [f"{key} is missing: give it as --{key}, or in a --config file" for key in wanted if key not in placed]
+    if placed:
+        *before, last = placed
+        names, are, them = (f"{', '.join(before)} and {last}", "are", "them") if before else (last, "is", "it")
+        options = " ".join(f"--{key}" for key in placed)
+        problems.insert(
+            0,
+            f"{names} {are} missing: give {them} by place ({sources.positionals.shown}), as {options}, "
+            "or in a --config file",
+        )
+    return problems
 
 
 def _value_of(cls: type, setting: Setting, sources: Sources, *, limited: bool) -> Any:

@@ -7,7 +7,7 @@ that recipes can share one model; wherever a YAML file is expected, the name of 
 import os.path
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,32 @@ class Setting(NamedTuple):
         return f"--{self.key}" if self.source == COMMAND_LINE else self.key
 
 
+class Positionals(NamedTuple):
+    """Keys that may be given by position."""
+
+    keys: Sequence[str] = ()
+    optional: frozenset[str] = frozenset()
+    """Those that have a default."""
+    takes_rest: str | None = None
+    """The key that takes all that the others leave; None if no key is a list, or several are."""
+
+    @property
+    def shown(self) -> str:
+        """As a usage line has them."""
+        names = [f"{key.upper()} ..." if key == self.takes_rest else key.upper() for key in self.keys]
+        return " ".join(
+            f"[{name}]" if key in self.optional else name for key, name in zip(self.keys, names, strict=True)
+        )
+
+
+def positionals_of(cls: type, keys: Sequence[str]) -> Positionals:
+    """The positional keys of a configuration class."""
+    leaves = schema_of(cls).leaves
+    lists = [key for key in keys if is_list(leaves[key])]
+    has_default = {x.name for x in fields(cls) if (x.default, x.default_factory) != (MISSING, MISSING)}
+    return Positionals(keys, frozenset(keys) & has_default, lists[0] if len(lists) == 1 else None)
+
+
 @dataclass
 class Sources:
     """All that a user wrote, in rising order of precedence, with what is already known to be wrong with it."""
@@ -44,6 +70,7 @@ class Sources:
     """--help was given."""
     print_config: bool = False
     """--print_config was given."""
+    positionals: Positionals = Positionals()
 
     def read_option(self, token: str, rest: list[str]) -> None:
         """Take one option off the command line, with its values off ``rest``; a switch needs none."""
@@ -64,19 +91,27 @@ class Sources:
             given: Any = values if len(values) > 1 else next(iter(values), None)
             self.settings.append(Setting(name, given, COMMAND_LINE))
 
-    def read_positionals(self, loose: list[str], positionals: Sequence[str]) -> None:
-        """Give the arguments without a key to the positional keys that no option has given."""
+    def read_positionals(self, loose: list[str], positionals: "Positionals") -> None:
+        """Give the arguments without a key to the positional keys that no option has given.
+
+        Where there are fewer than keys, those that must be given come before others.
+        """
         given = {setting.key for setting in self.settings if setting.source == COMMAND_LINE}
-        wanted = [key for key in positionals if key not in given]
+        wanted = [key for key in positionals.keys if key not in given]
+        num_optional = len(loose) - sum(key not in positionals.optional for key in wanted)
+        optional = [key for key in wanted if key in positionals.optional][: max(0, num_optional)]
+        wanted = [key for key in wanted if key in optional or key not in positionals.optional]
         for position, key in enumerate(wanted):
             if loose:
                 # A list leaves one for each of the keys after it.
-                taken = max(1, len(loose) - len(wanted) + position + 1) if is_list(self.schema.leaves[key]) else 1
+                taken = max(1, len(loose) - len(wanted) + position + 1) if key == positionals.takes_rest else 1
                 value: Any = loose[:taken] if is_list(self.schema.leaves[key]) else loose[0]
                 self.settings.append(Setting(key, value, COMMAND_LINE))
                 loose = loose[taken:]
+        places = f"by place there are {positionals.shown}, " if positionals.keys else ""
         self.problems += [
-            f"{COMMAND_LINE}: unexpected argument {argument!r}; keys are given as --KEY VALUE" for argument in loose
+            f"{COMMAND_LINE}: unexpected argument {argument!r}; {places}keys are given as --KEY VALUE"
+            for argument in loose
         ]
 
     def read_file(self, name: str, *, prefix: str, written_in: str, folder: Path) -> None:
@@ -155,7 +190,8 @@ def read_arguments(cls: type, argv: Sequence[str], *, positionals: Sequence[str]
             sources.problems.append(f"{COMMAND_LINE}: unknown option {token}; options start with two dashes")
         else:
             loose.append(token)
-    sources.read_positionals(loose, positionals)
+    sources.positionals = positionals_of(cls, positionals)
+    sources.read_positionals(loose, sources.positionals)
     sources.settings = of_files + sources.settings
     return sources
 

@@ -1,8 +1,10 @@
 """One or more shards as one corpus, in columns: 10,000 hours fit into some hundred megabytes."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from speechssl.shards.addresses import is_remote, redact_all
 from speechssl.shards.index import ShardIndex, read_index
 from speechssl.shards.listing import find_shards, set_of
 from speechssl.shards.table import SampleEntry, SampleTable, StringColumn, equal_rows, joined
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Corpus(SampleTable):
     def seconds(self) -> float:
         """Audio of all samples."""
         return int(self.num_samples.sum()) / self.sample_rate
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """What tells samples apart by what they hold, wherever they lie: checksum and length, uint64 (N,)."""
+        return self.checksums.astype(np.uint64) << 32 | self.num_samples.astype(np.uint64)
 
     def digest(self, *, in_order: bool = False) -> str:
         """SHA-256 of keys and checksums, the same wherever the samples lie, in whatever order unless ``in_order``."""
@@ -90,6 +99,31 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
         raise DataError(f"{redact_all(patterns)}: the shards hold no samples")
     corpus = tell_sets_apart(join(indexes, sources), [set_of(index.shard) for index in indexes])
     return corpus if len(local) == len(patterns) else replace(corpus, store=store)
+
+
+def digests_of(patterns: Sequence[str], store: ShardStore | None = None) -> list[str]:
+    """Digest of the samples that each pattern names, by itself; arguments and errors as of ``read_corpus``."""
+    return [read_corpus([pattern], store=store).digest() for pattern in patterns]
+
+
+def warn_shared(train: np.ndarray, scored: Corpus, *, name: str, by: str = "") -> None:
+    """Warn of samples of a set that are learned from too.
+
+    Args:
+        train: what is learned from, uint64 (N,) as of ``Corpus.identities``.
+        scored: what is scored.
+        name: of that set.
+        by: what learns.
+    """
+    num_shared = int(np.isin(scored.identities, train).sum())
+    if num_shared:
+        logger.warning(
+            "%s: %d of its %d samples are among those that are learned from%s; scores on them say little of others",
+            name,
+            num_shared,
+            len(scored),
+            f" by {by}" if by else "",
+        )
 
 
 def join(indexes: Sequence[ShardIndex], sources: Sequence[int] | None = None) -> Corpus:

@@ -4,7 +4,7 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -18,14 +18,23 @@ from speechssl.files import written_whole
 _LN_10 = math.log(10)
 _NEVER = -99.0
 """Logarithm that stands for a probability of zero."""
+_OF_SHARDS = "# speechssl: transcripts of shards "
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 _MAX_ORDER = 20
 _REMEDY = "make the language model again, with `speechssl lm` or KenLM's lmplz"
 
 
-def write_arpa(model: NgramModel, path: Path) -> None:
-    """Write a model as ARPA, compressed if the name ends in .gz; whole or not at all."""
+def write_arpa(model: NgramModel, path: Path, *, shards: Sequence[str] = ()) -> None:
+    """Write a model as ARPA, compressed if the name ends in .gz; whole or not at all.
+
+    Args:
+        model: a model.
+        path: of the file.
+        shards: digests of the sets whose transcripts it is of, for ``shards_of``; they stand in comments before the
+            model, as KenLM takes them.
+    """
     with written_whole(path) as partial, _opened(partial, "wt", is_compressed=path.suffix == ".gz") as file:
+        file.writelines(f"{_OF_SHARDS}{digest}\n" for digest in shards)
         file.write("\\data\\\n")
         file.writelines(f"ngram {number}={len(table)}\n" for number, table in enumerate(model.orders, 1))
         for number, (table, texts) in enumerate(zip(model.orders, model.texts(), strict=True), 1):
@@ -42,10 +51,40 @@ def write_arpa(model: NgramModel, path: Path) -> None:
 
 def is_arpa(path: Path) -> bool:
     """Whether a file begins as ARPA language models do."""
+    with _bytes_of(path) as file:
+        return _after_comments(file, []).lstrip().startswith(b"\\data\\")
+
+
+def shards_of(path: Path) -> set[str]:
+    """Digests of the sets whose transcripts a model of ours is of; none of others' models.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    comments: list[bytes] = []
+    with _told(path), _bytes_of(path) as file:
+        _after_comments(file, comments)
+    lines = [line.decode(errors="replace").strip() for line in comments]
+    return {line.removeprefix(_OF_SHARDS) for line in lines if line.startswith(_OF_SHARDS)}
+
+
+def _after_comments(file: IO[bytes], comments: list[bytes]) -> bytes:
+    """The first line that is neither empty nor a comment, up to 1 KiB of it; comments are appended."""
+    while line := file.readline(1024):
+        if line.startswith(b"#"):
+            comments.append(line)
+        elif line.strip():
+            break
+    return line
+
+
+@contextmanager
+def _bytes_of(path: Path) -> Iterator[IO[bytes]]:
+    """A file without its compression."""
     with path.open("rb") as raw:
         is_compressed = raw.read(2) == b"\x1f\x8b"
-    with _opened(path, "rt", is_compressed=is_compressed) as file:
-        return file.read(64).lstrip().startswith("\\data\\")
+    with gzip.open(path) if is_compressed else path.open("rb") as file:
+        yield file  # type: ignore[misc]
 
 
 def read_arpa(path: Path) -> NgramModel:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from speechssl.config import HeadTrainingConfig, ModelConfig, PretrainConfig, ProbeConfig, TrainingProbeConfig
-from speechssl.data.corpus import Corpus
+from speechssl.data.corpus import Corpus, warn_shared
 from speechssl.data.transcribed import frames_needed
 from speechssl.embedder import load_encoder
 from speechssl.errors import DataError
@@ -21,7 +21,6 @@ from speechssl.probing.sets import ProbeSet, read_set
 from speechssl.remote.store import make_store
 from speechssl.seeding import Purpose, numpy_generator
 from speechssl.shards.addresses import redact_all
-from speechssl.tasks.sets import warn_shared
 from speechssl.training.resume import describe_corpus
 
 BATCH_FRAMES, LEARNING_RATE, DROPOUT = 2_000, 2e-2, 0.5
@@ -79,8 +78,8 @@ def read_sample(config: PretrainConfig, learned: Corpus) -> ProbeSample | None:
             )
         found.append(draw(samples.subset(usable), config.probe.seconds))
     sample = ProbeSample(*found)
-    warn_shared(learned, sample.test.corpus, name="probe.test")
-    warn_shared(sample.train.corpus, sample.test.corpus, name="probe.test", by="the heads")
+    warn_shared(learned.identities, sample.test.corpus, name="probe.test")
+    warn_shared(sample.train.corpus.identities, sample.test.corpus, name="probe.test", by="the heads")
     return sample
 
 

@@ -20,7 +20,7 @@ from speechssl.config import (
 )
 from speechssl.config.reading import from_dict
 from speechssl.data.augmented import fastest
-from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.corpus import Corpus, read_corpus, warn_shared
 from speechssl.data.streams import StreamPlan
 from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
 from speechssl.errors import ConfigError, DataError
@@ -80,7 +80,7 @@ def plan_dev(config: PretrainConfig, train: Corpus) -> StreamPlan | None:
     if not config.dev.shards:
         return None
     corpus = load_corpus(config.dev.shards, config.model, store=make_store(config.dev, config.data))
-    warn_shared(train, corpus)
+    warn_shared(train.identities, corpus, name="dev")
     stream = replace(
         config.data,
         shards=config.dev.shards,
@@ -150,7 +150,7 @@ def read_sets(config: FinetuneConfig, earlier: Earlier | None = None) -> Sets:
     notes = [*check_labels(train, vocabulary.symbols), *notes]
     say_how_scored(dev)
     check_foreign(dev, vocabulary)
-    warn_shared(learned, dev.corpus)
+    warn_shared(learned.identities, dev.corpus, name="dev")
     return Sets(learned, dev.corpus, vocabulary, [*notes, dev.describe_characters(symbols=vocabulary.symbols)])
 
 
@@ -255,17 +255,3 @@ def usable(checked: Transcribed, model: ModelConfig) -> Corpus:
     if checked.unusual:
         logger.warning("%s: %s\nThey are left out.", checked.name, checked.describe())
     return checked.without_unusual()
-
-
-def warn_shared(train: Corpus, dev: Corpus, *, name: str = "dev", by: str = "") -> None:
-    """Warn of samples of the dev set, or another of that name, that are learned from too; ``by`` says by what."""
-    in_train, in_dev = (c.checksums.astype(np.uint64) << 32 | c.num_samples.astype(np.uint64) for c in (train, dev))
-    num_shared = int(np.isin(in_dev, in_train).sum())
-    if num_shared:
-        logger.warning(
-            "%s: %d of its %d samples are among those that are learned from%s; scores on them say little of others",
-            name,
-            num_shared,
-            len(dev),
-            f" by {by}" if by else "",
-        )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import safetensors.torch
 import torch
 import yaml
@@ -291,22 +292,44 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
 
 
-def load_training_state(path: Path) -> dict[str, Any]:
+def is_resumable(path: Path) -> bool:
+    """Whether a checkpoint folder holds what resuming needs; those that were published for use do not."""
+    return (path / _TRAINING_STATE).is_file()
+
+
+def load_training_state(path: Path, *, in_memory: bool = True) -> dict[str, Any]:
     """Read what resuming needs from a checkpoint folder, on the CPU, executing nothing that the file may hold.
+
+    Args:
+        path: The folder.
+        in_memory: Whether all of it is read; else tensors stay in the file until they are looked at.
 
     Raises:
         CheckpointError: The checkpoint has none (it was published for use, not for resuming), or it is damaged.
     """
-    if not (path / _TRAINING_STATE).is_file():
+    if not is_resumable(path):
         raise CheckpointError(
             f"{path}: has no {_TRAINING_STATE}, so this run cannot be resumed from it; "
             "start a new run with --init and another --output"
         )
     with read_errors_named(path):
-        state = torch.load(path / _TRAINING_STATE, map_location="cpu", weights_only=True)
+        state = torch.load(path / _TRAINING_STATE, map_location="cpu", weights_only=True, mmap=not in_memory)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / _TRAINING_STATE}: expected a dictionary, found {type(state).__name__}")
     return state
+
+
+def learned_from(checkpoint: Path) -> np.ndarray:
+    """Samples that a checkpoint's run learned from, uint64 (N,) as of ``Corpus.identities``; none if it does not say.
+
+    Raises:
+        CheckpointError: its training state is damaged.
+    """
+    if not is_resumable(checkpoint):
+        return np.empty(0, np.uint64)
+    train = load_training_state(checkpoint, in_memory=False).get("train") or {}
+    found: torch.Tensor = train.get("samples", torch.empty(0, dtype=torch.int64))
+    return found.numpy().view(np.uint64)
 
 
 def folder_of(run: Path, update: int) -> Path:

@@ -73,7 +73,7 @@ def describe_run(data: RunData, precision: str, device: torch.device) -> dict[st
     plan, pools = data.plan, data.augment.pools if data.augment is not None else {}
     return {
         "plan": {"fingerprint": plan.fingerprint, "num_samples": plan.num_samples, "seconds": plan.seconds},
-        "train": None if data.train is None else describe_corpus(data.train),
+        "train": None if data.train is None else describe_corpus(data.train) | {"samples": identities(data.train)},
         "dev": None if data.dev is None else describe_corpus(data.dev),
         "pools": {stage: describe_corpus(pool, in_order=True) for stage, pool in pools.items()},
         "origin": data.origin,
@@ -82,6 +82,11 @@ def describe_run(data: RunData, precision: str, device: torch.device) -> dict[st
             "precision": precision, "device": device.type, "torch": str(torch.__version__), "numpy": np.__version__
         },
     }  # fmt: skip
+
+
+def identities(corpus: Corpus) -> torch.Tensor:
+    """Its samples by what they hold, int64 (N,), as ``learned_from`` reads it from a checkpoint."""
+    return torch.from_numpy(corpus.identities.view(np.int64).copy())
 
 
 def describe_corpus(corpus: Corpus, *, in_order: bool = False) -> dict[str, Any]:

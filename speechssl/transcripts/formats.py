@@ -67,7 +67,7 @@ def ctm_lines(name: str, words: Sequence[TimedWord]) -> list[str]:
     """NIST's time-marked conversation: recording, channel, begin, duration, word and confidence.
 
     Args:
-        name: of the recording, in the characters of keys.
+        name: of the recording, without spaces.
         words: in order.
     """
     return [

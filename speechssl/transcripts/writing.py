@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from speechssl.config import TranscribeConfig, TranscriptFormat
 from speechssl.errors import ConfigError
+from speechssl.evaluation.transcripts.names import field_name, short_names
 from speechssl.outputs import Lines, check_output_file, check_output_folder, whole_file, write_whole
 from speechssl.transcripts.formats import (
     ONE_FILE_EACH,
@@ -48,13 +49,12 @@ class Plan(NamedTuple):
     is_folder: bool
 
 
-def plan_output(config: TranscribeConfig, paths: Sequence[Path], keys: Mapping[Path, str]) -> Plan:
+def plan_output(config: TranscribeConfig, paths: Sequence[Path]) -> Plan:
     """Choose the format, and try the output; what is there may be replaced if it is an earlier result.
 
     Args:
         config: with ``output`` and ``format``.
         paths: of the recordings, each once.
-        keys: of the recordings, unique.
 
     Raises:
         ConfigError: the output cannot be written, is one of the recordings, or holds something else.
@@ -65,7 +65,7 @@ def plan_output(config: TranscribeConfig, paths: Sequence[Path], keys: Mapping[P
             raise ConfigError("standard output is closed; give a file for the transcripts with --output")
         if kind in ONE_FILE_EACH and len(paths) > 1:
             raise ConfigError(f"{kind} is a file for each of {len(paths)} recordings; give a folder with --output")
-        return Plan(None, kind, dict(keys), is_folder=False)
+        return Plan(None, kind, ctm_names(paths), is_folder=False)
     names_a_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
     if kind in ONE_FILE_EACH and names_a_file and len(paths) > 1:
         raise ConfigError(
@@ -82,7 +82,7 @@ def plan_output(config: TranscribeConfig, paths: Sequence[Path], keys: Mapping[P
         check_output_file(output, lambda _: False, what="", inputs=inputs, called="the recordings")
     else:
         check_lines(output, paths)
-    return Plan(output, kind, dict(keys), is_folder=False)
+    return Plan(output, kind, ctm_names(paths), is_folder=False)
 
 
 def format_of(config: TranscribeConfig) -> TranscriptFormat:
@@ -93,6 +93,12 @@ def format_of(config: TranscribeConfig) -> TranscriptFormat:
     if suffix == ".json":
         raise ConfigError(f"output is {config.output}, expected .jsonl: transcripts are a JSON object on each line")
     return SUFFIXES.get(suffix, "text")
+
+
+def ctm_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Recordings as fields of CTM, each another one, by which its path is found again."""
+    names = short_names(["standard_input" if path == _STDIN else str(path) for path in paths])
+    return dict(zip(paths, map(field_name, names), strict=True))
 
 
 def file_names(paths: Sequence[Path], suffix: str) -> list[str]:

@@ -77,7 +77,7 @@ def judge_set(
     recogniser: Recogniser, shards: EvaluationSetConfig, config: CalibrateConfig
 ) -> tuple[JudgedWords, list[int]]:
     """Transcribe a set; the words, and the number of each one's speaker, or of its utterance where one is not known."""
-    corpus = recogniser.read_held_out(shards)
+    corpus = recogniser.read_held_out(shards, config.decoding)
     vocabulary = recogniser.vocabulary
     writer = Writer(recogniser.text, vocabulary.lexicon)
     checked = check_transcripts(

@@ -46,7 +46,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     check_output_folder(config.output, ours=EVALUATION_FILES)
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
-    corpus = recogniser.read_held_out(config.data)
+    corpus = recogniser.read_held_out(config.data, config.decoding)
     origin = describe(config, recogniser, corpus)
     metrics = read_metrics(config.output)
     note = "evaluated before, with the same weights and data; nothing was repeated"

@@ -7,13 +7,14 @@ from rich.console import Console
 
 from speechssl.config import LanguageModelConfig
 from speechssl.config.limits import check
-from speechssl.data.corpus import read_corpus
+from speechssl.data.corpus import Corpus, digests_of, read_corpus, warn_shared
 from speechssl.decoding.arpa import is_arpa, write_arpa
 from speechssl.decoding.kneser_ney import Estimate, estimate, tokenize
 from speechssl.decoding.language_model import perplexity
 from speechssl.decoding.ngrams import NgramModel
 from speechssl.decoding.pruning import prune
 from speechssl.outputs import check_output_file
+from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.sentences import read_lines, split_sentences
 
@@ -29,11 +30,15 @@ def run(config: LanguageModelConfig) -> NgramModel:
     check_output_file(
         config.output, is_arpa, what="language model", inputs=[*config.text, *config.dev_text], called="the texts"
     )
-    held_out = read_sentences(config, config.dev_text, config.dev_shards)
-    sentences = read_sentences(config, config.text, config.shards)
+    learned = read_corpus(config.shards, with_texts=True) if config.shards else None
+    scored = read_corpus(config.dev_shards, with_texts=True) if config.dev_shards else None
+    if learned is not None and scored is not None:
+        warn_shared(learned.identities, scored, name=redact_all(config.dev_shards), by="the language model")
+    held_out = read_sentences(config, config.dev_text, scored)
+    sentences = read_sentences(config, config.text, learned)
     found = estimate(tokenize(sentences, vocabulary_size=config.vocabulary_size), config.order)
     model = prune(found.model, config.prune)
-    write_arpa(model, config.output)
+    write_arpa(model, config.output, shards=digests_of(config.shards))
     lines = describe(found, model, config)
     if held_out:
         fit = perplexity(model, held_out)
@@ -47,11 +52,11 @@ def run(config: LanguageModelConfig) -> NgramModel:
     return model
 
 
-def read_sentences(config: LanguageModelConfig, files: Sequence[Path], shards: Sequence[str]) -> list[list[str]]:
-    """Words of text files and of the transcripts of shards."""
+def read_sentences(config: LanguageModelConfig, files: Sequence[Path], corpus: Corpus | None) -> list[list[str]]:
+    """Words of text files and of transcripts."""
     lines = [line for path in files for line in read_lines(path)]
-    if shards:
-        lines += list(read_corpus(shards, with_texts=True).texts or ())
+    if corpus is not None:
+        lines += list(corpus.texts or ())
     return list(split_sentences(lines, Normalizer(config.writing), config.unit))
 
 

@@ -15,7 +15,6 @@ from speechssl.audio.standard_input import copied_input, live_blocks, standard_i
 from speechssl.config import TranscribeConfig
 from speechssl.config.limits import check
 from speechssl.decoding.long_form import Recording, open_recording
-from speechssl.embedding.sources import keys_of
 from speechssl.errors import DataError
 from speechssl.live import LiveTranscriber, Progress
 from speechssl.recogniser import Recogniser, load_recogniser, transcribe_recordings
@@ -41,7 +40,7 @@ def run(config: TranscribeConfig) -> None:
     """
     check(config)
     paths = [STDIN] if config.stream is not None else list(dict.fromkeys(find_audio(config.audio)))
-    plan = plan_output(config, paths, dict(zip(paths, keys_of(paths), strict=True)))
+    plan = plan_output(config, paths)
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     encoder = recogniser.model.encoder

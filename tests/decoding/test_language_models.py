@@ -1,6 +1,7 @@
 """N-gram models: estimation, pruning, ARPA files, scores."""
 
 import gzip
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,53 @@ def test_pruning_takes_out_what_tells_least_and_costs_little() -> None:
     assert fits[-1] > fits[0]
 
 
+def test_pruning_is_by_the_perplexity_of_the_model() -> None:
+    """The rise of each n-gram's absence by the definition: over all words after its history, which is as likely."""
+    model = estimate(tokenize(text(60)), 2).model
+    singles, pairs = model.orders
+    words = np.flatnonzero(np.arange(len(model.words)) != model.numbers["<s>"])
+    single_probs = np.exp(singles.log_prob)
+    history_probs = single_probs.copy()
+    history_probs[model.numbers["<s>"]] = single_probs[model.numbers["</s>"]]
+
+    def distribution(history: int, without: int | None = None) -> np.ndarray:
+        there = pairs.prefix == history
+        probs = dict(zip(pairs.word[there].tolist(), np.exp(pairs.log_prob[there]).tolist(), strict=True))
+        probs.pop(without, None)
+        left = 1 - sum(probs.values())
+        weight = left / (1 - sum(single_probs[word] for word in probs))
+        return np.array([probs.get(word, weight * single_probs[word]) for word in words.tolist()])
+
+    rises = []
+    for history, word in zip(pairs.prefix.tolist(), pairs.word.tolist(), strict=True):
+        whole, less = distribution(history), distribution(history, without=word)
+        rises.append(np.expm1(history_probs[history] * (whole * np.log(whole / less)).sum()))
+    for threshold in np.quantile(rises, [0.2, 0.5, 0.8]):
+        num_kept = len(prune(model, threshold * (1 - 1e-9)).orders[1])
+        assert num_kept == sum(rise >= threshold * (1 - 1e-6) for rise in rises)
+
+
+def test_what_a_longer_one_that_stays_needs_stays() -> None:
+    for threshold in (1e-4, 1e-3, 3e-3):
+        pruned = prune(estimate(tokenize(text(400)), 4).model, threshold)
+        there = [set(texts) for texts in pruned.texts()]
+        for shorter, longer in itertools.pairwise(there):
+            assert {gram.partition(" ")[2] for gram in longer} <= shorter
+
+
+def test_rare_words_are_the_unknown_word() -> None:
+    sentences = [["a", "b"], ["a", "c"], ["a", "b"], ["d"]]
+    tokens = tokenize(sentences, vocabulary_size=2)
+    assert tokens.words == ["<s>", "</s>", "<unk>", "a", "b"]
+    assert tokens.ids.tolist() == [0, 3, 4, 1, 0, 3, 2, 1, 0, 3, 4, 1, 0, 2, 1]
+    few = estimate(tokens, 2).model
+    fit = perplexity(few, [["a", "zzz"], ["b"]])
+    first, second = log_probs_of(few, ["a", "zzz"]), log_probs_of(few, ["b"])
+    assert (fit.num_words, fit.num_unknown, fit.num_sentences) == (3, 1, 2)
+    assert fit.with_unknown == pytest.approx(np.exp(-(first.sum() + second.sum()) / 5))
+    assert fit.without_unknown == pytest.approx(np.exp(-(first[0] + first[2] + second.sum()) / 4))
+
+
 @pytest.mark.parametrize("sentences", [[["yes"]], [["a", "b"]] * 9, [[f"w{i}"] for i in range(101)]])
 def test_closed_and_tiny_texts_have_a_model(sentences: list[list[str]]) -> None:
     found = estimate(tokenize(sentences), 3)
@@ -100,6 +148,14 @@ def test_scores_are_those_of_the_definition_also_where_suffixes_are_missing(tmp_
             for i, word in enumerate([*words, "</s>"])
         ]
         np.testing.assert_allclose(log_probs_of(model, words), expected, rtol=1e-9)
+
+
+def test_a_closed_vocabulary_gives_unknown_words_the_least(tmp_path: Path) -> None:
+    lines = ["\\data\\", "ngram 1=4", "", "\\1-grams:", "-99 <s>", "-0.5 </s>", "-0.6 a", "-2.5 b", "\\end\\"]
+    (tmp_path / "lm.arpa").write_text("\n".join(lines), encoding="utf-8")
+    model = read_arpa(tmp_path / "lm.arpa")
+    assert log_probs_of(model, ["zzz"])[0] == pytest.approx(-2.5 * np.log(10))
+    assert np.isfinite(perplexity(model, [["a", "zzz"]]).with_unknown)
 
 
 def test_kenlm_reads_it_and_agrees(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def test_what_is_found_goes_to_evaluate(
     arguments += ["--word_scores", "0", "1", "--decoding.language_model", str(arpa), "--accelerator", "cpu"]
     for _ in range(2):  # its own files may be replaced
         assert cli.main(["tune", *arguments, "--decoding.beam_width", "4"]) == 0
-    assert "for evaluate and transcribe: --config" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "for evaluate and transcribe: --config" in said.out
     written = json.loads((tmp_path / "out" / "tune.json").read_text())
     assert len(written["trials"]) == 4
     assert (tmp_path / "out" / "tune.png").stat().st_size > 1000
@@ -70,5 +71,15 @@ def test_what_is_found_goes_to_evaluate(
     assert isinstance(config, BeamConfig)
     assert (config.language_model, config.beam_width) == (arpa.resolve(), 4)
     assert (config.weight, config.word_score) == (written["best"]["weight"], written["best"]["word_score"])
+    assert "replaced" not in said.err, "the same again"
+    arguments[arguments.index("0.5")] = "0.75"
+    assert cli.main(["tune", *arguments, "--decoding.beam_width", "4"]) == 0
+    best = f"weight {written['best']['weight']} and word_score {written['best']['word_score']}: WER "
+    assert f"out: replaced an earlier tuning, {best}" in capsys.readouterr().err
+    by_hand = (tmp_path / "out" / "decoding.yaml").read_text().replace("beam_width: 4", "beam_width: 9")
+    (tmp_path / "out" / "decoding.yaml").write_text(by_hand)
+    assert cli.main(["tune", *arguments]) == 2
+    assert "decoding.yaml is something that this command did not write, or that was changed" in capsys.readouterr().err
+    assert (tmp_path / "out" / "decoding.yaml").read_text() == by_hand
     assert cli.main(["tune", *arguments[:4]]) == 2
     assert "decoding.language_model is absent" in capsys.readouterr().err

@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from speechssl.config import TranscribeConfig
+from speechssl.config import ScoreConfig, TranscribeConfig
 from speechssl.errors import ConfigError
 from speechssl.transcripts.transcript import TimedWord, Transcript
 from speechssl.transcripts.writing import LEDGER, check_lines, file_names, format_of, opened_writer, plan_output
+from speechssl.verbs import score
 
 
 def transcript(path: Path, text: str = "WORD") -> Transcript:
@@ -17,7 +19,7 @@ def transcript(path: Path, text: str = "WORD") -> Transcript:
 
 
 def write(config: TranscribeConfig, paths: list[Path], text: str = "WORD") -> None:
-    plan = plan_output(config, paths, {path: path.stem for path in paths})
+    plan = plan_output(config, paths)
     with opened_writer(plan) as writer:
         for path in paths:
             writer.write(transcript(path, text))
@@ -97,3 +99,34 @@ def test_lines_know_names_that_needed_escapes(tmp_path: Path) -> None:
         write(config, paths)
         check_lines(tmp_path / "out", paths)
     assert len((tmp_path / "out").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["a/84-1.flac", "b/84-2.flac"], ["84-1", "84-2"]),
+        (["a/talk.wav", "b/talk.wav"], ["a/talk", "b/talk"]),
+        (["in/talk.wav", "in/talk.flac", "in/talk_1.wav"], ["talk.wav", "talk.flac", "talk_1.wav"]),
+        (["a b.wav", "a_b.wav", "a%20b.wav", "a\u3000b\n.wav"], ["a%20b", "a_b", "a%2520b", "a%E3%80%80b%0A"]),
+        ([";;x.wav", "日本.wav", "中国.wav", "-"], ["%3B;x", "日本", "中国", "standard_input"]),
+    ],
+)
+def test_each_word_of_a_ctm_is_traced_to_its_file(
+    paths: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(TranscribeConfig(Path("run"), [], None, "ctm"), list(map(Path, paths)))
+    names = [line.split() for line in capsys.readouterr().out.split("\n") if line]
+    assert [(name, len(fields)) for name, *fields in names] == [(name, 5) for name in expected]
+    for name, path in zip(expected, paths, strict=True):
+        assert path == "-" or unquote(name) in path
+
+
+def test_a_ctm_is_scored_against_references_of_the_same_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in ("x/a b.wav", "x/a_b.wav", "y/a b.wav")]
+    rows = "".join(f"{path}\tWORD\n" for path in paths)
+    (tmp_path / "list.tsv").write_text(f"path\ttext\n{rows}", encoding="utf-8")
+    write(TranscribeConfig(Path("run"), paths, tmp_path / "out.ctm"), paths)
+    [system] = score.run(ScoreConfig(tmp_path / "list.tsv", [tmp_path / "out.ctm"], bootstrap_samples=10))
+    assert (system.outputs[0].rates.num_utterances, system.outputs[0].rates.wer) == (3, 0.0)

@@ -1,13 +1,13 @@
 """References and the outputs of a system, brought together by the ids of the utterances."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from speechssl.errors import DataError
 from speechssl.evaluation.error_rates import name_some
+from speechssl.evaluation.transcripts.names import bare_ends, field_name, short_names
 from speechssl.evaluation.transcripts.nist import words_in_files, words_in_segments
 from speechssl.evaluation.transcripts.spoken import NAMES, Spoken, Transcripts, by_id
-from speechssl.ingest.lists.paths import looks_like_audio
 
 
 class Matched(NamedTuple):
@@ -69,7 +69,8 @@ def match(reference: Transcripts, references: Mapping[str, Spoken], output: Tran
 def _words_of(reference: Transcripts, references: Mapping[str, Spoken], output: Transcripts) -> dict[str, str]:
     if reference.segments:
         return words_in_segments(output.words, reference.segments)
-    return words_in_files(output.words, set(references))
+    known = {field_name(name): name for name in references}
+    return {known.get(name, name): text for name, text in words_in_files(output.words, set(known)).items()}
 
 
 def refuse_other_ids(
@@ -97,15 +98,8 @@ def refuse_other_ids(
 
 
 def with_short_ids(utterances: Sequence[Spoken]) -> list[Spoken]:
-    """Give utterances that are known by their audio the shortest end of its path that tells them apart.
-
-    That of ``a/b/one.wav`` is ``one``, or ``b/one`` if there is another ``one``.
-    """
-    paths = [item.id for item in utterances if item.is_path]
-    if not paths:
-        return list(utterances)
-    shortened = next(filter(None, (_ends(paths, depth) for depth in range(1, _depth(paths) + 1))), None)
-    names = iter(shortened or _ends_of(paths, _depth(paths)))
+    """Give utterances that are known by their audio the short name of its path."""
+    names = iter(short_names([item.id for item in utterances if item.is_path]))
     return [item._replace(id=next(names)) if item.is_path else item for item in utterances]
 
 
@@ -114,22 +108,7 @@ def _by_paths(references: Mapping[str, Spoken], output: Transcripts) -> dict[str
     if not all(item.is_path for item in output.utterances):
         return None
     depth = max((name.count("/") for name in references), default=0) + 1
-    names = _ends([item.id for item in output.utterances], depth)
+    names = bare_ends([item.id for item in output.utterances], depth)
     if names is None:
         return None
     return {name: item.text for name, item in zip(names, output.utterances, strict=True)}
-
-
-def _depth(paths: Iterable[str]) -> int:
-    return max(path.count("/") + path.count("\\") for path in paths) + 1
-
-
-def _ends(paths: Sequence[str], depth: int) -> list[str] | None:
-    """Ends of paths, without the suffix; None if two are the same."""
-    names = _ends_of(paths, depth)
-    return names if len(set(names)) == len(names) else None
-
-
-def _ends_of(paths: Sequence[str], depth: int) -> list[str]:
-    bare = (path.rpartition(".")[0] if looks_like_audio(path) else path for path in paths)
-    return ["/".join(path.replace("\\", "/").split("/")[-depth:]) for path in bare]
