@@ -107,14 +107,17 @@ class RunningDecoder:
                 for word in found
                 for piece in split_at_pauses(word, log_probs, self.vocabulary, self.pause_frames)
             ]
-        words = [
-            word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
-            for word in found
-        ]
+        words = [moved(word, self.num_frames) for word in found]
         if self._is_inside_word and self.words and words and not self._is_apart(words):
             begin, end = self.words.pop(), words.pop(0)
             confidence = begin.confidence * end.confidence
-            words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
+            words.insert(
+                0, end._replace(text=begin.text + end.text, first_frame=begin.first_frame, confidence=confidence)
+            )
+        elif self.words and self.words[-1].boundary_frame is None:
+            pause = log_probs[: found[0].first_frame if found else None].argmax(-1)
+            said = self._is_space[pause].nonzero()[:1, 0].tolist()
+            self.words[-1] = self.words[-1]._replace(boundary_frame=self.num_frames + said[0] if said else None)
         self._is_inside_word = not ends_word
         self.words += words
         self.num_frames += len(log_probs)
@@ -125,6 +128,12 @@ class RunningDecoder:
         if self.pause_frames is None or not self._has_spaces:
             return False
         return words[0].first_frame - self.words[-1].stop_frame >= self.pause_frames
+
+
+def moved(word: Word, by: int) -> Word:
+    """A word so many frames later."""
+    space = None if word.boundary_frame is None else word.boundary_frame + by
+    return word._replace(first_frame=word.first_frame + by, stop_frame=word.stop_frame + by, boundary_frame=space)
 
 
 def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:
@@ -153,7 +162,8 @@ def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause
     spans = [(edges[piece[0]], edges[piece[-1] + 1]) for piece in pieces]
     spellings = [[labels[run] for run in piece] for piece in pieces]
     probabilities = spelling_probabilities(frames, spans, spellings, blank=vocabulary.blank)
-    return [
-        Word(vocabulary.decode(spelling), word.first_frame + first, word.first_frame + stop, probability)
-        for spelling, (first, stop), probability in zip(spellings, spans, probabilities, strict=True)
+    found = [
+        moved(Word(vocabulary.decode(spelling), *span, probability), word.first_frame)
+        for spelling, span, probability in zip(spellings, spans, probabilities, strict=True)
     ]
+    return [*found[:-1], found[-1]._replace(boundary_frame=word.boundary_frame)]
