@@ -27,10 +27,10 @@ class RunningDecoder:
 
     From ``max_frames`` on, what came so far is cut in the middle of its longest pause and decoded up to there. So
     memory does not grow with the recording, but for its words. Greedy decoding gives the same words as it does of all
-    frames at once; a language model begins anew behind each pause.
+    frames at once.
 
     Args:
-        decoder: of each part.
+        decoder: of each part, which knows nothing of those before; :class:`RunningBeam` is for those that search.
         vocabulary: of the model.
         max_frames: that are kept; more only where there is no pause.
         pause_frames: no word has such a pause inside, where words have spaces between them: a model that has heard one
@@ -71,7 +71,7 @@ class RunningDecoder:
     def finish(self) -> Hypothesis:
         """The transcript of all that came."""
         if self._waiting:
-            self.decode(torch.cat(self._waiting), ends_word=True)
+            self._decode_rest(torch.cat(self._waiting))
             self._waiting = []
         words = tuple(self.words)
         confidence = math.exp(self._log_confidence / self.num_frames) if self.num_frames else 0.0
@@ -96,9 +96,19 @@ class RunningDecoder:
         is_between, _, _, frame = max(found)
         return Cut(frame, is_between)
 
+    def preview(self, log_probs: Tensor) -> str:
+        """What frames behind those that are decoded would say if nothing came behind them, (T, labels)."""
+        return self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
+
     def decode(self, log_probs: Tensor, *, ends_word: bool) -> None:
         """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        self._append(part, log_probs, ends_word=ends_word)
+
+    def _decode_rest(self, log_probs: Tensor) -> None:
+        self.decode(log_probs, ends_word=True)
+
+    def _append(self, part: Hypothesis, log_probs: Tensor, *, ends_word: bool) -> None:
         found = list(part.words)
         self._has_spaces |= len(found) > 1 or bool(self.words and found and not self._is_inside_word)
         if self.pause_frames is not None and self._has_spaces:
