@@ -48,9 +48,7 @@ class LiveTranscriber:
         self._shape = shape_of(
             config.window_seconds, config.margin_seconds, model.sample_rate, layers, squeeze=model.context.squeeze
         )
-        decoder = build_decoder(config.decoding, recogniser.vocabulary)
-        self._decoder = decoder
-        self._running = recogniser.running_decoder(decoder)
+        self._running = recogniser.running_decoder(build_decoder(config.decoding, recogniser.vocabulary))
         self._samples = np.empty(0, np.float32)
         self._begin = 0  # frame of the stream at which they begin
         self._num_samples = 0
@@ -67,7 +65,7 @@ class LiveTranscriber:
                 log_probs = self._settle(log_probs)
         partial = ""
         if len(log_probs):
-            partial = self._decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
+            partial = self._running.preview(log_probs)
         text = " ".join(word.text for word in self._running.words)  # a word that was cut grows
         settled, self._num_told = text[self._num_told :].strip(), len(text)
         return Progress(self._num_samples / self._recogniser.config.sample_rate, settled, partial)
@@ -83,7 +81,7 @@ class LiveTranscriber:
                 f"standard input: {self._num_samples} samples at {self._recogniser.config.sample_rate} Hz, expected at "
                 f"least {receptive_field_samples(self._layers)}, one frame"
             )
-        self._running.decode(self._emissions(), ends_word=True)
+        self._running.add(self._emissions())
         seconds = self._num_samples / self._recogniser.config.sample_rate
         calibration = self._recogniser.calibration(self._config.decoding)
         clock = Clock(self._recogniser.config)

@@ -46,7 +46,10 @@ from speechssl.transcripts.transcript import Clock, Transcript, make_transcript
 logger = logging.getLogger(__name__)
 
 PART_SECONDS = 60.0
-"""A longer recording is decoded in parts, from pause to pause."""
+"""Of a longer recording, what is behind is decoded and let go."""
+SETTLING_SECONDS = 10.0
+"""What the texts of a beam search have in common is settled so often. Searching all at once finds no better text: old
+doubts that nothing will resolve any more take the places of new ones in its beam."""
 PAUSE_SECONDS = 0.5
 """A word does not go on behind a longer pause. Of AN4's dev utterances one after the other 27.3% of words are then
 wrong, and 30.0% without; of the utterances by themselves no word changes."""
@@ -140,9 +143,15 @@ class Recogniser(NamedTuple):
 
     def running_decoder(self, decoder: Decoder) -> RunningDecoder:
         """For a recording of any length."""
-        # A decoder that knows words has said where they end.
-        pause_frames = max(1, self.frames_of(PAUSE_SECONDS)) if isinstance(decoder, GreedyDecoder) else None
-        return RunningDecoder(decoder, self.vocabulary, self.frames_of(PART_SECONDS), pause_frames)
+        max_frames = self.frames_of(PART_SECONDS)
+        if isinstance(decoder, GreedyDecoder):  # others know words, and have said where they end
+            return RunningDecoder(decoder, self.vocabulary, max_frames, max(1, self.frames_of(PAUSE_SECONDS)))
+        from speechssl.decoding.beam import BeamDecoder  # compiled loops: half a second
+        from speechssl.decoding.running_beam import RunningBeam
+
+        if isinstance(decoder, BeamDecoder):
+            return RunningBeam(decoder, self.vocabulary, self.frames_of(SETTLING_SECONDS))
+        return RunningDecoder(decoder, self.vocabulary, max_frames)
 
     def frames_of(self, seconds: float) -> int:
         """Frames that the model gives for so many seconds."""

@@ -18,7 +18,7 @@ from speechssl.decoding.compiled import is_compiled
 from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.decoding.language_model import LanguageModel, make_language_model
 from speechssl.decoding.ngrams import BEGIN, END, UNKNOWN, NgramModel, NgramOrder
-from speechssl.decoding.prefix_search import Found, Limits, search
+from speechssl.decoding.prefix_search import ROOT, Found, Limits, Search, advance, finish, start
 from speechssl.decoding.word_gains import Gains
 from speechssl.decoding.word_tree import WordTree, best_ahead, make_tree
 from speechssl.decoding.words import words_of_path
@@ -35,6 +35,15 @@ class Scored(NamedTuple):
     hypothesis: Hypothesis
     score: float
     """Log probability of the sound and what words add to it, in nats."""
+
+
+class LabelPath(NamedTuple):
+    """The best path of CTC through a text."""
+
+    labels: Tensor
+    """Of each frame, int64 (T,)."""
+    mean: float
+    """Log probability of a frame."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +192,7 @@ class BeamDecoder:
             log_probs: emissions in nats, float32 (T, labels), on the CPU.
             count: at most so many; there are no more than the beam is wide.
         """
-        emissions = np.ascontiguousarray(log_probs.numpy(), np.float32)
-        found = search(emissions, self.space.tree, self.space.model, self.gains, self.limits)
+        found = self.finish(self.advance(self.start(), log_probs))
         best: dict[str, Scored] = {}
         for prefix, score in zip(found.prefixes.tolist(), found.scores.tolist(), strict=True):
             labels = self.labels_of(prefix, found)
@@ -195,10 +203,23 @@ class BeamDecoder:
                 break
         return list(best.values()) or [Scored(Hypothesis("", 0.0), -math.inf)]
 
+    def start(self) -> Search:
+        """A search of an utterance, at its begin."""
+        return start(self.space.model)
+
+    def advance(self, so_far: Search, log_probs: Tensor) -> Search:
+        """The search after further frames, (T, labels); the one before is used up."""
+        frames = np.ascontiguousarray(log_probs.numpy(), np.float32)
+        return advance(so_far, frames, self.space.tree, self.space.model, self.gains, self.limits)
+
+    def finish(self, at_end: Search) -> Found:
+        """What a search has found; it is used up."""
+        return finish(at_end, self.space.tree, self.space.model, self.gains)
+
     def labels_of(self, prefix: int, found: Found) -> list[int]:
-        """The labels of a text, without spaces at its end."""
+        """The labels of a text, behind those of the root, without spaces at its end."""
         labels = []
-        while prefix > 0:
+        while prefix != ROOT:
             labels.append(int(found.label[prefix]))
             prefix = int(found.parent[prefix])
         labels.reverse()
@@ -214,13 +235,17 @@ class BeamDecoder:
         """The transcript of labels, with words where the best path says them."""
         if not len(log_probs):
             return Hypothesis("", 0.0)
+        path = self.path_of(log_probs, labels)
+        words = words_of_path(path.labels, log_probs, self.vocabulary)
+        return Hypothesis(" ".join(word.text for word in words), math.exp(path.mean), words)
+
+    def path_of(self, log_probs: Tensor, labels: list[int]) -> LabelPath:
+        """Where labels are said."""
         # A space may stand for a blank: those at the edges of a text, and doubled ones, are not in it.
         emissions = log_probs.numpy().copy()
         emissions[:, self.vocabulary.blank] = emissions[:, [self.vocabulary.blank, *self.spaces]].max(1)
         path = best_path(emissions, np.array(labels, np.int64), self.vocabulary.blank)
-        words = words_of_path(torch.from_numpy(path), log_probs, self.vocabulary)
-        confidence = math.exp(float(emissions[np.arange(len(path)), path].mean()))
-        return Hypothesis(" ".join(word.text for word in words), confidence, words)
+        return LabelPath(torch.from_numpy(path), float(emissions[np.arange(len(path)), path].mean()))
 
 
 def make_gains(config: BeamConfig, space: SearchSpace) -> Gains:

@@ -14,6 +14,8 @@ class Word(NamedTuple):
     confidence: float = 0.0
     """Probability of this spelling in these frames, 0..1, as :func:`speechssl.decoding.words.spelling_probabilities`
     has it."""
+    boundary_frame: int | None = None
+    """In which the space behind it is first read; None where none is."""
 
 
 class Hypothesis(NamedTuple):

@@ -16,6 +16,10 @@ from speechssl.decoding.top_scores import top
 from speechssl.decoding.word_gains import Gains, Place, ahead_of, end_word, extend, is_space
 from speechssl.decoding.word_tree import WordTree
 
+ROOT = 1
+"""Number of the prefix that all others go on from: the empty one, or what was settled. 0 is before it, and never in a
+beam."""
+
 
 class Limits(NamedTuple):
     """What is not searched."""
@@ -29,12 +33,12 @@ class Limits(NamedTuple):
 
 
 class Prefixes(NamedTuple):
-    """All prefixes that were ever kept, the empty one first, with room for more."""
+    """All prefixes that were ever kept, with room for more."""
 
     parent: np.ndarray
     """The prefix without its last label, int64 (P,)."""
     label: np.ndarray
-    """The last label, int64 (P,); -1 of the empty one."""
+    """The last label, int64 (P,); -1 of the empty one, and of the one before the root."""
     node: np.ndarray
     """As of :class:`Place`, as are the next two."""
     state: np.ndarray
@@ -54,6 +58,14 @@ class Beam(NamedTuple):
     """Of all ways to say it that end in blank, (N,)."""
     in_label: np.ndarray
     """Of all others, (N,)."""
+
+
+class Search(NamedTuple):
+    """How far a search has come. What goes on from it may change its arrays."""
+
+    prefixes: Prefixes
+    num_prefixes: int
+    beam: Beam
 
 
 class Candidates(NamedTuple):
@@ -93,10 +105,19 @@ def add(a: float, b: float) -> float:
 
 
 @compiled
-def search(log_probs: np.ndarray, tree: WordTree, model: LanguageModel, gains: Gains, limits: Limits) -> Found:
-    """The best texts of an utterance.
+def start(model: LanguageModel) -> Search:
+    """Nothing was said yet."""
+    return Search(first_prefix(model), ROOT + 1, Beam(np.full(1, ROOT), np.zeros(1), np.full(1, -np.inf)))
+
+
+@compiled
+def advance(
+    so_far: Search, log_probs: np.ndarray, tree: WordTree, model: LanguageModel, gains: Gains, limits: Limits
+) -> Search:
+    """Go on by some frames: those of an utterance, in parts of any length, are searched as all at once.
 
     Args:
+        so_far: what comes of the frames before.
         log_probs: emissions in nats, float32 (T, labels).
         tree: words, and how labels spell them.
         model: language model.
@@ -104,9 +125,7 @@ def search(log_probs: np.ndarray, tree: WordTree, model: LanguageModel, gains: G
         limits: what is not searched.
     """
     num_labels = log_probs.shape[1]
-    prefixes = with_room(first_prefix(model), 1, limits.beam_width, num_labels)
-    num_prefixes = 1
-    beam = Beam(np.zeros(1, np.int64), np.zeros(1), np.full(1, -np.inf))
+    prefixes, num_prefixes, beam = so_far.prefixes, so_far.num_prefixes, so_far.beam
     candidates = room_for_candidates(limits.beam_width * num_labels)
     labels = np.empty(num_labels, np.int64)
     is_taken = np.zeros((limits.beam_width, num_labels), np.bool_)
@@ -129,21 +148,21 @@ def search(log_probs: np.ndarray, tree: WordTree, model: LanguageModel, gains: G
         )
         forget(beam, prefixes, is_taken)
         beam, num_prefixes = keep(same, ranks, candidates, num_candidates, prefixes, num_prefixes, num_labels, limits)
-    return finish(beam, prefixes, tree, model, gains)
+    return Search(prefixes, num_prefixes, beam)
 
 
 @part
 def first_prefix(model: LanguageModel) -> Prefixes:
-    """The empty prefix alone."""
-    zero, nothing = np.zeros(1, np.int64), np.empty(0, np.int64)
+    """The empty prefix, and the one before it."""
+    zeros, nothing = np.zeros(2, np.int64), np.empty(0, np.int64)
     children = make_table(nothing, nothing, 1)
-    return Prefixes(zero, np.full(1, -1), zero.copy(), np.full(1, model.begin), np.zeros(1), np.full(1, -1), children)
+    return Prefixes(zeros, np.full(2, -1), zeros.copy(), np.full(2, model.begin), np.zeros(2), np.full(2, -1), children)
 
 
 @part
 def with_room(prefixes: Prefixes, count: int, more: int, num_labels: int) -> Prefixes:
     """Prefixes, ``count`` of them, with room for so many more: the same, or copies of twice that size."""
-    if count + more <= len(prefixes.parent) and len(prefixes.parent) > 1:
+    if count + more <= len(prefixes.parent):
         return prefixes
     size = 2 * (count + more)
     parent, label, node = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
@@ -151,7 +170,7 @@ def with_room(prefixes: Prefixes, count: int, more: int, num_labels: int) -> Pre
     parent[:count], label[:count], node[:count] = prefixes.parent[:count], prefixes.label[:count], prefixes.node[:count]
     state[:count], score[:count] = prefixes.state[:count], prefixes.score[:count]
     rank[:count] = prefixes.rank_in_beam[:count]
-    numbers = np.arange(1, count)
+    numbers = np.arange(ROOT + 1, count)
     children = make_table(parent[numbers] * num_labels + label[numbers], numbers, size)
     return Prefixes(parent, label, node, state, score, rank, children)
 
@@ -334,9 +353,10 @@ def keep(
     return beam, num_prefixes
 
 
-@part
-def finish(beam: Beam, prefixes: Prefixes, tree: WordTree, model: LanguageModel, gains: Gains) -> Found:
+@compiled
+def finish(at_end: Search, tree: WordTree, model: LanguageModel, gains: Gains) -> Found:
     """Texts of the last prefixes: a space at the end changes none, words end, and so does the sentence."""
+    beam, prefixes = at_end.beam, at_end.prefixes
     size = len(beam.prefix)
     sound = np.empty(size)
     for i in range(size):

@@ -27,10 +27,10 @@ class RunningDecoder:
 
     From ``max_frames`` on, what came so far is cut in the middle of its longest pause and decoded up to there. So
     memory does not grow with the recording, but for its words. Greedy decoding gives the same words as it does of all
-    frames at once; a language model begins anew behind each pause.
+    frames at once.
 
     Args:
-        decoder: of each part.
+        decoder: of each part, which knows nothing of those before; :class:`RunningBeam` is for those that search.
         vocabulary: of the model.
         max_frames: that are kept; more only where there is no pause.
         pause_frames: no word has such a pause inside, where words have spaces between them: a model that has heard one
@@ -71,7 +71,7 @@ class RunningDecoder:
     def finish(self) -> Hypothesis:
         """The transcript of all that came."""
         if self._waiting:
-            self.decode(torch.cat(self._waiting), ends_word=True)
+            self._decode_rest(torch.cat(self._waiting))
             self._waiting = []
         words = tuple(self.words)
         confidence = math.exp(self._log_confidence / self.num_frames) if self.num_frames else 0.0
@@ -96,9 +96,19 @@ class RunningDecoder:
         is_between, _, _, frame = max(found)
         return Cut(frame, is_between)
 
+    def preview(self, log_probs: Tensor) -> str:
+        """What frames behind those that are decoded would say if nothing came behind them, (T, labels)."""
+        return self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))[0].text
+
     def decode(self, log_probs: Tensor, *, ends_word: bool) -> None:
         """Decode the frames behind those that are decoded, (T, labels), and say whether a word ends with them."""
         [part] = self.decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        self._append(part, log_probs, ends_word=ends_word)
+
+    def _decode_rest(self, log_probs: Tensor) -> None:
+        self.decode(log_probs, ends_word=True)
+
+    def _append(self, part: Hypothesis, log_probs: Tensor, *, ends_word: bool) -> None:
         found = list(part.words)
         self._has_spaces |= len(found) > 1 or bool(self.words and found and not self._is_inside_word)
         if self.pause_frames is not None and self._has_spaces:
@@ -107,14 +117,17 @@ class RunningDecoder:
                 for word in found
                 for piece in split_at_pauses(word, log_probs, self.vocabulary, self.pause_frames)
             ]
-        words = [
-            word._replace(first_frame=word.first_frame + self.num_frames, stop_frame=word.stop_frame + self.num_frames)
-            for word in found
-        ]
+        words = [moved(word, self.num_frames) for word in found]
         if self._is_inside_word and self.words and words and not self._is_apart(words):
             begin, end = self.words.pop(), words.pop(0)
             confidence = begin.confidence * end.confidence
-            words.insert(0, Word(begin.text + end.text, begin.first_frame, end.stop_frame, confidence))
+            words.insert(
+                0, end._replace(text=begin.text + end.text, first_frame=begin.first_frame, confidence=confidence)
+            )
+        elif self.words and self.words[-1].boundary_frame is None:
+            pause = log_probs[: found[0].first_frame if found else None].argmax(-1)
+            said = self._is_space[pause].nonzero()[:1, 0].tolist()
+            self.words[-1] = self.words[-1]._replace(boundary_frame=self.num_frames + said[0] if said else None)
         self._is_inside_word = not ends_word
         self.words += words
         self.num_frames += len(log_probs)
@@ -125,6 +138,12 @@ class RunningDecoder:
         if self.pause_frames is None or not self._has_spaces:
             return False
         return words[0].first_frame - self.words[-1].stop_frame >= self.pause_frames
+
+
+def moved(word: Word, by: int) -> Word:
+    """A word so many frames later."""
+    space = None if word.boundary_frame is None else word.boundary_frame + by
+    return word._replace(first_frame=word.first_frame + by, stop_frame=word.stop_frame + by, boundary_frame=space)
 
 
 def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause_frames: int) -> list[Word]:
@@ -153,7 +172,8 @@ def split_at_pauses(word: Word, log_probs: Tensor, vocabulary: Vocabulary, pause
     spans = [(edges[piece[0]], edges[piece[-1] + 1]) for piece in pieces]
     spellings = [[labels[run] for run in piece] for piece in pieces]
     probabilities = spelling_probabilities(frames, spans, spellings, blank=vocabulary.blank)
-    return [
-        Word(vocabulary.decode(spelling), word.first_frame + first, word.first_frame + stop, probability)
-        for spelling, (first, stop), probability in zip(spellings, spans, probabilities, strict=True)
+    found = [
+        moved(Word(vocabulary.decode(spelling), *span, probability), word.first_frame)
+        for spelling, span, probability in zip(spellings, spans, probabilities, strict=True)
     ]
+    return [*found[:-1], found[-1]._replace(boundary_frame=word.boundary_frame)]

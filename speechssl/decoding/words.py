@@ -33,9 +33,14 @@ def words_of_path(path: Tensor, log_probs: Tensor, vocabulary: Vocabulary) -> tu
     spans = [(edges[first], edges[stop]) for _, first, stop in found]
     spellings = [[label for label in labels[first:stop] if label != vocabulary.blank] for _, first, stop in found]
     probabilities = spelling_probabilities(log_probs, spans, spellings, blank=vocabulary.blank)
+    nexts = [*(first for _, first, _ in found[1:]), len(labels)]
+    spaces = [
+        next((edges[run] for run in range(stop, following) if spelt[run].isspace()), None)
+        for (_, _, stop), following in zip(found, nexts, strict=False)  # no word has no next one
+    ]
     return tuple(
-        Word(text, *span, probability)
-        for (text, _, _), span, probability in zip(found, spans, probabilities, strict=True)
+        Word(text, *span, probability, space)
+        for (text, _, _), span, probability, space in zip(found, spans, probabilities, spaces, strict=True)
     )
 
 

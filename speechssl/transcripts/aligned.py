@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechssl.data.transcribed import frames_needed
 from speechssl.decoding.alignment import best_positions
+from speechssl.decoding.hypothesis import Word
 from speechssl.errors import DataError
 from speechssl.text.lexicon import Lexicon
 from speechssl.text.normalisation import clean_text
@@ -164,17 +165,28 @@ def _words(
     for place, (number, _) in enumerate(spelling.owners):
         if number >= 0:
             places[number].append(place)
-    frames = [(int(firsts[own[0]]), int(stops[own[-1]])) for own in places if own]
-    spans = iter(zip(frames, clock.spans(frames, seconds), strict=True))
+    said_words = [
+        Word(text, int(firsts[own[0]]), int(stops[own[-1]]), boundary_frame=_space_behind(own[-1], spelling, firsts))
+        for text, own in zip(spelling.words, places, strict=True)
+        if own
+    ]
+    spans = iter(zip(said_words, clock.spans(said_words, seconds), strict=True))
     words, now = [], 0.0
     for text, own in zip(spelling.words, places, strict=True):
         if not own:
             words.append(AlignedWord(text, now, now, None, ()))
             continue
-        (first, stop), (start, now) = next(spans)
+        frames, (start, now) = next(spans)
         characters = _characters([(spelling.owners[i][1], int(firsts[i])) for i in own], clock, start, now)
-        words.append(AlignedWord(text, start, now, float(deficit[first:stop].sum() / len(own)), characters))
+        score = float(deficit[frames.first_frame : frames.stop_frame].sum() / len(own))
+        words.append(AlignedWord(text, start, now, score, characters))
     return tuple(words)
+
+
+def _space_behind(place: int, spelling: Spelling, firsts: np.ndarray) -> int | None:
+    """First frame of the word boundary behind a label; None if another word's label comes next, or nothing."""
+    is_space = place + 1 < len(spelling.owners) and spelling.owners[place + 1][0] < 0
+    return int(firsts[place + 1]) if is_space else None
 
 
 def _characters(begins: Sequence[tuple[str, int]], clock: Clock, start: float, stop: float) -> tuple[Interval, ...]:

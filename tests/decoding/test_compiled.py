@@ -15,6 +15,6 @@ def test_what_is_kept_belongs_to_the_sources_of_all_that_is_called(tmp_path: Pat
     assert compiled.sources_digest(tmp_path) != before
     if not compiled.is_compiled:
         pytest.skip("numba is not installed")
-    from speechssl.decoding.prefix_search import search
+    from speechssl.decoding.prefix_search import advance
 
-    assert compiled.sources_digest(Path(compiled.__file__).parent) in search.stats.cache_path
+    assert compiled.sources_digest(Path(compiled.__file__).parent) in advance.stats.cache_path

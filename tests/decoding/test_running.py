@@ -39,6 +39,7 @@ def test_parts_are_the_whole(vocabulary: Vocabulary, chances: list[float], max_f
     found = running.finish()
     assert found.text == whole.text
     assert [word[:3] for word in found.words] == [word[:3] for word in whole.words]
+    assert [word.boundary_frame for word in found.words] == [word.boundary_frame for word in whole.words]
     if max_frames > 10 and vocabulary is WITH_SPACES and chances[1]:  # else many a word is cut
         both = zip(found.words, whole.words, strict=True)
         assert sum(one.confidence != pytest.approx(other.confidence) for one, other in both) <= 1

@@ -38,6 +38,7 @@ def test_words_have_their_own_frames_and_probabilities() -> None:
     log_probs = emissions(8, 1)
     words = words_of_path(torch.tensor([0, 2, 0, 2, 1, 3, 3, 0]), log_probs, VOCABULARY)
     assert [word[:3] for word in words] == [("AA", 1, 4), ("B", 5, 7)]
+    assert [word.boundary_frame for word in words] == [4, None]
     assert [word.confidence for word in words] == pytest.approx(
         [oracle(log_probs[1:4].tolist(), [2, 2]), oracle(log_probs[5:7].tolist(), [3])], rel=1e-4
     )

@@ -61,19 +61,39 @@ def test_alignments_of_a_thousand_pairs_are_whole_and_have_the_fewest_errors() -
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "wer", "mer", "wil"),
     [
-        # H, S, D, I are 1, 0, 0, 0; then 1, 0, 0, 3; 1, 1, 1, 0; 0, 1, 0, 0; 0, 1, 0, 1 by the formulas of Morris et
-        # al. (2004): (S + D + I) / (H + S + D), (S + D + I) / (H + S + D + I), 1 - H H / ((H + S + D) (H + S + I)).
-        ("x", "x", 0, 0, 0),
-        ("x", "x x y y", 3, 3 / 4, 3 / 4),
-        ("x y x", "x z", 2 / 3, 2 / 3, 5 / 6),
-        ("x", "y", 1, 1, 1),
-        ("x", "y z", 2, 1, 1),
+        ("X", "X", 0, 0, 0),
+        ("X", "X X Y Y", 3, 3 / 4, 3 / 4),
+        ("X Y X", "X Z", 2 / 3, 2 / 3, 5 / 6),
+        ("X", "Y", 1, 1, 1),
+        ("X", "Y Z", 2, 1, 1),
+    ],
+)
+def test_rates_of_the_published_examples(reference: str, hypothesis: str, wer: float, mer: float, wil: float) -> None:
+    """Those of Morris, Maier and Green (2004), "From WER and RIL to MER and WIL", as jiwer's tests quote them
+    (``test_known_values`` in jitsi/jiwer, tests/test_measures.py, "taken from the ... paper"). The paper itself was not
+    at hand. Its RIL is not quoted there, and neither jiwer nor speechssl computes it."""
+    rates = error_rates({"a": reference}, {"a": hypothesis}, bootstrap_samples=0)
+    assert (rates.wer, rates.mer, rates.wil) == pytest.approx((wer, mer, wil))
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "wer", "mer", "wil"),
+    [
         ("x y", "", 1, 1, 1),
+        ("this is a test", "this test", 0.5, 0.5, 0.5),  # of jiwer's tests, and the next one
+        (
+            "i am a short ground truth",
+            "i am a considerably longer and very much incorrect hypothesis",
+            7 / 6,
+            0.7,
+            0.85,
+        ),
         ("hello world", "hello duck", 0.5, 0.5, 0.75),  # that of jiwer's documentation
         ("hi how are you today", "hey are you in today", 0.6, 3 / 6, 1 - 9 / 25),  # and of the JRTk's: 60% errors
     ],
 )
 def test_rates_of_worked_examples(reference: str, hypothesis: str, wer: float, mer: float, wil: float) -> None:
+    """(S + D + I) / (H + S + D), (S + D + I) / (H + S + D + I), 1 - H H / ((H + S + D) (H + S + I)) (ibid.)."""
     rates = error_rates({"a": reference}, {"a": hypothesis}, bootstrap_samples=0)
     assert (rates.wer, rates.mer, rates.wil) == pytest.approx((wer, mer, wil))
     assert rates.num_wrong == (wer > 0)

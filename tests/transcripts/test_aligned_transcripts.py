@@ -5,6 +5,7 @@ import torch
 from small_chain import MODEL
 
 from speechssl.config import TextConfig
+from speechssl.decoding.hypothesis import Word
 from speechssl.errors import DataError
 from speechssl.frames import frame_seconds
 from speechssl.text.lexicon import Lexicon
@@ -12,7 +13,7 @@ from speechssl.text.normalisation import Normalizer
 from speechssl.text.segmenters import Phonemes
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.transcripts.aligned import Aligned, align_transcript, spell
-from speechssl.transcripts.transcript import TAIL_SECONDS, Clock
+from speechssl.transcripts.transcript import LEAD_SECONDS, TAIL_SECONDS, Clock
 
 VOCABULARY = Vocabulary.of_characters("ABST")  # ids: blank 0, boundary 1, A 2, B 3, S 4, T 5
 CLOCK = Clock(MODEL)
@@ -32,15 +33,16 @@ def align(text: str, path: list[int]) -> Aligned:
 
 
 PATH = [0, 2, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 5, 0, 0]  # AB ST
+LATE = [*[0] * 30, 2, 3, *[0] * 30, 1, *[0] * 30, 4, 5, *[0] * 30]  # the same, slowly
 
 
 def test_words_and_characters_have_the_times_of_their_frames() -> None:
     found = align("ab, St!", PATH)
     assert [word.text for word in found.words] == ["ab,", "St!"]
     first, second = found.words
-    assert first[1:3] == pytest.approx((edge(1), edge(4) + TAIL_SECONDS))
-    assert second[1:3] == pytest.approx((edge(13), edge(16) + TAIL_SECONDS))
-    assert [(c.text, c.start_seconds) for c in second.characters] == [("S", edge(13)), ("t", edge(15))]
+    assert first[1:3] == pytest.approx((max(0, edge(1) - LEAD_SECONDS), edge(4)))
+    assert second[1:3] == pytest.approx((edge(13) - LEAD_SECONDS, edge(16) + TAIL_SECONDS))
+    assert [(c.text, c.start_seconds) for c in second.characters] == [("S", second.start_seconds), ("t", edge(15))]
     assert first.characters[0].stop_seconds == first.characters[1].start_seconds == edge(3)
     assert first.characters[1].stop_seconds == first.stop_seconds
     assert (found.score, first.score, found.num_unknown) == (0.0, 0.0, 2)
@@ -65,9 +67,23 @@ def test_words_that_cannot_be_written_are_between_their_neighbours() -> None:
     assert [word.confidence for word in found.timed_words()] == [1.0] * 4
 
 
-def test_tails_end_half_way_to_the_next_word() -> None:
-    found = align("AB ST", [2, 3, 1, 4, 5])
-    assert found.words[0].stop_seconds == pytest.approx((edge(2) + edge(3)) / 2)
+def test_words_meet_where_the_space_is_said() -> None:
+    found = align("AB ST", [2, 3, 0, 1, 1, 0, 4, 5])
+    assert found.words[0].stop_seconds == found.words[1].start_seconds == pytest.approx(edge(3))
+
+
+def test_words_reach_no_further_than_their_letters_lag() -> None:
+    first, second = align("AB ST", LATE).words
+    assert first[1:3] == pytest.approx((edge(30) - LEAD_SECONDS, edge(32) + TAIL_SECONDS))
+    assert second[1:3] == pytest.approx((edge(93) - LEAD_SECONDS, edge(95) + TAIL_SECONDS))
+
+
+def test_words_without_a_space_share_what_is_between_them() -> None:
+    words = [Word("A", 5, 6), Word("B", 10, 11)]
+    (_, end), (begin, _) = CLOCK.spans(words, edge(20))
+    share = TAIL_SECONDS / (LEAD_SECONDS + TAIL_SECONDS)
+    assert end == begin == pytest.approx(edge(6) + share * (edge(10) - edge(6)))
+    assert CLOCK.spans(words, edge(12))[1][1] == pytest.approx(edge(12)), "no word lasts longer than the recording"
 
 
 @pytest.mark.parametrize(
