@@ -239,7 +239,7 @@ def align_recordings(
     """
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     clock, rate = Clock(recogniser.config), recogniser.config.sample_rate
-    normalize = Normalizer(recogniser.text)
+    normalizer = Normalizer(recogniser.text)
     opened: deque[Transcribed] = deque()
 
     def recordings() -> Iterator[Recording]:
@@ -256,6 +256,6 @@ def align_recordings(
                     raise DataError(heard.problem)
                 length = heard.recording.num_samples / rate
                 log_probs = torch.cat(heard.in_order())
-                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length, normalize)
+                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length, normalizer)
             except DataError as error:
                 yield item, error
