@@ -10,9 +10,10 @@ from speechssl.config import TuneConfig
 from speechssl.config.limits import check
 from speechssl.data.transcribed import check_foreign, check_transcripts
 from speechssl.decoding.beam import load_search_space
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
-from speechssl.evaluation.tuning import KeptEmissions, Trial, sweep
+from speechssl.evaluation.tuning import Trial, sweep
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import load_recogniser
 from speechssl.report.tuned import Tuning, show_tuning, tuning_files, write_tuning
@@ -45,24 +46,25 @@ def run(config: TuneConfig) -> Trial:
         writer=writer,
     )
     check_foreign(checked, recogniser.vocabulary)
-    device, kept = recogniser.model.head.weight.device, KeptEmissions(recogniser.vocabulary)
+    device, kept = recogniser.model.head.weight.device, dict[str, torch.Tensor]()
     console = Console(stderr=True)
     scored = score(
         recogniser.model,
         checked.corpus,
-        kept,
+        GreedyDecoder(recogniser.vocabulary),
         max_batch_seconds=config.data.max_batch_seconds,
         autocast_dtype=torch.bfloat16 if resolve_precision(config.precision, device.type) == "bf16" else None,
         device=device,
         writer=writer,
         progress=lambda batches: track(batches, description="hearing", console=console),
+        keep=kept.__setitem__,
     )
     greedy = error_rates(
         scored.references, {key: item.text for key, item in scored.hypotheses.items()}, bootstrap_samples=0
     )
     trials = sweep(
         scored.references,
-        kept.by_key(scored.hypotheses),
+        kept,
         recogniser.vocabulary,
         config.decoding,
         list(itertools.product(config.weights, config.word_scores)),
