@@ -27,6 +27,10 @@ class Scored(NamedTuple):
     skipped: dict[str, str]
     """Samples that cannot be scored, and why."""
 
+    def outputs(self) -> dict[str, str]:
+        """Texts of the hypotheses."""
+        return {key: found.text for key, found in self.hypotheses.items()}
+
 
 @torch.no_grad()
 def score(
