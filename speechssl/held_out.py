@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from speechssl.config import AnyDecoder, BeamConfig, EvaluationSetConfig, TextConfig
-from speechssl.data.corpus import Corpus, digests_of, read_corpus, warn_shared
+from speechssl.data.corpus import Corpus, check_rate, digests_of, read_corpus, warn_shared
 from speechssl.data.transcribed import Transcribed, check_transcripts
 from speechssl.decoding.arpa import shards_of
 from speechssl.decoding.decoder import Decoder, build_decoder
@@ -83,12 +83,7 @@ def read_held_out(recogniser: Recogniser, data: EvaluationSetConfig, decoding: A
         of_model = shards_of(decoding.language_model)
         if of_model and not of_model.isdisjoint(digests_of(data.shards, store)):
             logger.warning("%s: the language model is made of these transcripts, which flatters it", name)
-    rate = recogniser.config.sample_rate
-    if corpus.sample_rate != rate:
-        raise DataError(
-            f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on {rate} Hz; make them again "
-            f"with --sample_rate {rate}"
-        )
+    check_rate(corpus, recogniser.config.sample_rate, name=f"the shards {name}", by="the recogniser hears")
     return corpus
 
 
