@@ -9,6 +9,7 @@ from speechssl.config.reading import to_dict
 from speechssl.data.corpus import Corpus
 from speechssl.data.transcribed import check_foreign, say_how_scored
 from speechssl.decoding.decoder import build_decoder, describe_decoding
+from speechssl.errors import ConfigError
 from speechssl.evaluation.figures import make_figures
 from speechssl.evaluation.hopeless import Circumstances
 from speechssl.evaluation.levels import find_faults
@@ -48,8 +49,25 @@ def describe(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus) -> 
 
 
 def text_of(config: EvaluateConfig, recogniser: Recogniser) -> TextConfig:
-    """How references and outputs are written: as was asked for, or else as in the recogniser's training."""
-    return config.text if config.text is not EvaluateConfig.text else recogniser.text
+    """How references and outputs are written: as was asked for, or else as in the recogniser's training.
+
+    Raises:
+        ConfigError: otherwise than the words of the lexicon through which references become phonemes.
+    """
+    own = recogniser.text
+    if config.text is EvaluateConfig.text:
+        return own
+    if recogniser.vocabulary.lexicon is not None and config.text != own:
+        differing = [
+            f"text.{name} is {value!r}, expected {getattr(own, name)!r}"
+            for name, value in to_dict(config.text).items()
+            if value != getattr(own, name)
+        ]
+        raise ConfigError(
+            f"{', '.join(differing)}: the recogniser writes phonemes, and finds those of references in its lexicon, "
+            "whose words are written so; leave --text out"
+        )
+    return config.text
 
 
 def evaluate(config: EvaluateConfig, recogniser: Recogniser, corpus: Corpus, origin: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def run(config: EvaluateConfig) -> ErrorRates:
     """Transcribe, score, and write the files of an evaluation; what is there of the same is left alone.
 
     Raises:
-        ConfigError: no shards are named.
+        ConfigError: no shards are named, or a text in which the lexicon of a recogniser of phonemes is not.
         CheckpointError: no fine-tuned model at ``checkpoint``.
         DataError: shards are missing or damaged, of another sample rate, or without transcripts.
     """
