@@ -1,12 +1,14 @@
 """Transcribing audio while it comes, in memory that does not grow with it but for the words."""
 
-from pathlib import Path
+import json
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl.audio.standard_input import live_blocks, standard_input
 from speechssl.config import TranscribeConfig
 from speechssl.decoding.decoder import build_decoder
 from speechssl.decoding.long_form import Window, shape_of
@@ -14,7 +16,11 @@ from speechssl.decoding.running import Cut
 from speechssl.errors import DataError
 from speechssl.frames import hop_samples, num_frames, receptive_field_samples
 from speechssl.recogniser import Recogniser
+from speechssl.transcripts.sources import STDIN
 from speechssl.transcripts.transcript import Clock, Transcript, make_transcript
+
+STREAM_SECONDS = 1.0
+"""A stream is heard again when so much more of it has come."""
 
 
 class Progress(NamedTuple):
@@ -85,7 +91,7 @@ class LiveTranscriber:
         seconds = self._num_samples / self._recogniser.config.sample_rate
         calibration = self._recogniser.calibration(self._config.decoding)
         clock = Clock(self._recogniser.config)
-        return make_transcript(Path("-"), self._running.finish(), clock, calibration, seconds)
+        return make_transcript(STDIN, self._running.finish(), clock, calibration, seconds)
 
     def _take(self, samples: np.ndarray) -> None:
         self._samples = np.concatenate([self._samples, samples])
@@ -109,3 +115,20 @@ class LiveTranscriber:
         self._samples = self._samples[(begin - self._begin) * hop_samples(self._layers) :].copy()
         self._begin = begin
         return log_probs[cut.frame :]
+
+
+def transcribe_stream(recogniser: Recogniser, config: TranscribeConfig) -> Transcript:
+    """Transcribe raw audio on standard input until it ends, and say in between what is heard."""
+    live = LiveTranscriber(recogniser, config)
+    rate = config.stream or recogniser.config.sample_rate
+    for block in live_blocks(standard_input(), rate, recogniser.config.sample_rate, STREAM_SECONDS):
+        _show(live.hear(block), config)
+    return live.finish()
+
+
+def _show(progress: Progress, config: TranscribeConfig) -> None:
+    """Say what is heard so far: as JSON lines on standard output, or on a terminal in one line that changes."""
+    if config.format == "jsonl" and config.output is None:
+        print(json.dumps(progress._asdict() | {"seconds": round(progress.seconds, 3)}, ensure_ascii=False), flush=True)
+    elif sys.stderr is not None and sys.stderr.isatty():
+        print(f"\r\x1b[2K{progress.seconds:.0f} s {progress.partial[-70:]}", end="", file=sys.stderr, flush=True)

@@ -12,17 +12,13 @@ from torch import Tensor
 
 from speechssl.config import (
     AnyDecoder,
-    BeamConfig,
     DropoutConfig,
-    EvaluationSetConfig,
     HeadConfig,
     ModelConfig,
     TextConfig,
     TranscribeConfig,
 )
 from speechssl.config.reading import from_dict
-from speechssl.data.corpus import Corpus, digests_of, read_corpus, warn_shared
-from speechssl.decoding.arpa import shards_of
 from speechssl.decoding.confidence import Calibration, calibration_of
 from speechssl.decoding.decoder import Decoder, build_decoder, calibration_name, emissions
 from speechssl.decoding.greedy import GreedyDecoder
@@ -33,11 +29,9 @@ from speechssl.errors import CheckpointError, DataError
 from speechssl.frames import hop_samples
 from speechssl.model.ctc import CtcModel
 from speechssl.model.loading import NoRandomWeights, load_weights
-from speechssl.remote.store import make_store
-from speechssl.shards.addresses import redact_all
 from speechssl.text.normalisation import Normalizer
 from speechssl.text.vocabulary import Vocabulary
-from speechssl.training.checkpoints import Checkpoint, learned_from, load_checkpoint
+from speechssl.training.checkpoints import Checkpoint, load_checkpoint
 from speechssl.training.machine import resolve_device
 from speechssl.transcripts.aligned import Aligned, align_transcript
 from speechssl.transcripts.sources import Transcribed
@@ -115,27 +109,6 @@ class Recogniser(NamedTuple):
     def text(self) -> TextConfig:
         """How the transcripts were written that it learned from."""
         return from_dict(TextConfig, self.checkpoint.config.get("text") or {}, source=str(self.checkpoint.path))
-
-    def read_held_out(self, data: EvaluationSetConfig, decoding: AnyDecoder) -> Corpus:
-        """A transcribed set to judge it by; warns if it, or the language model, was made of some of it.
-
-        Raises:
-            DataError: shards are missing or damaged, or of another sample rate; the language model cannot be read.
-        """
-        store, name = make_store(data), redact_all(data.shards)
-        corpus = read_corpus(data.shards, with_texts=True, store=store)
-        warn_shared(learned_from(self.checkpoint.path), corpus, name=name, by="the recogniser")
-        if isinstance(decoding, BeamConfig) and decoding.language_model is not None:
-            of_model = shards_of(decoding.language_model)
-            if of_model and not of_model.isdisjoint(digests_of(data.shards, store)):
-                logger.warning("%s: the language model is made of these transcripts, which flatters it", name)
-        rate = self.config.sample_rate
-        if corpus.sample_rate != rate:
-            raise DataError(
-                f"the shards hold {corpus.sample_rate} Hz audio, the model was trained on {rate} Hz; make them again "
-                f"with --sample_rate {rate}"
-            )
-        return corpus
 
     def calibration(self, decoding: AnyDecoder) -> Calibration:
         """Of the confidence of words as a decoder finds them."""
@@ -248,7 +221,7 @@ def align_recordings(
     """
     on_cpu = recogniser.model.head.weight.device.type == "cpu"
     clock, rate = Clock(recogniser.config), recogniser.config.sample_rate
-    normalize = Normalizer(recogniser.text)
+    normalizer = Normalizer(recogniser.text)
     opened: deque[Transcribed] = deque()
 
     def recordings() -> Iterator[Recording]:
@@ -265,6 +238,6 @@ def align_recordings(
                     raise DataError(heard.problem)
                 length = heard.recording.num_samples / rate
                 log_probs = torch.cat(heard.in_order())
-                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length, normalize)
+                yield item, align_transcript(log_probs, item.text, recogniser.vocabulary, clock, length, normalizer)
             except DataError as error:
                 yield item, error

@@ -14,7 +14,7 @@ LAYERS = (
     {"objectives"},
     {"training", "decoding", "evaluation"},
     {"transcripts"},
-    {"embedder", "embedding", "recogniser", "live"},
+    {"embedder", "embedding", "recogniser", "held_out", "live"},
     {"tasks", "report", "interop"},
     {"probing"},
     {"verbs"},

@@ -1,6 +1,7 @@
 """Five scripts through shards, training, scoring and transcripts without a mangled character."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from speechssl.config import (
     SentencePieceTargets,
     TextConfig,
 )
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.evaluation.scoring import score
 from speechssl.recogniser import load_recogniser
@@ -82,7 +83,7 @@ def test_a_language_goes_the_whole_way(
         outputs = {key: found.hypotheses[key]._replace(text=text) for key, text in found.references.items()}
         return found._replace(hypotheses=outputs)
 
-    monkeypatch.setattr(evaluate, "score", heard)
+    monkeypatch.setattr("speechssl.held_out.score", heard)
     data = EvaluationSetConfig(shards=[str(shards)])
     rates = evaluate.run(EvaluateConfig(tmp_path / "run", data, tmp_path / "out", accelerator="cpu"))
     assert (rates.wer, rates.cer) == (0, 0)
@@ -111,6 +112,12 @@ def test_phonemes_are_learned_and_scored(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (metrics["num_words"], metrics["unusual"]) == (7, {"word without a pronunciation": 1})
     assert [item["character"] for item in metrics["characters"]["foreign"]] == ["<HELP>"]
+    config_of = EvaluateConfig(tmp_path / "run", data, tmp_path / "other", accelerator="cpu")
+    written = replace(config_of, text=TextConfig(case="lower"))
+    with pytest.raises(ConfigError, match=r"text\.case is 'lower', expected 'upper': the recogniser writes phonemes"):
+        evaluate.run(written)
+    alike = replace(written, text=TextConfig(case="upper"))
+    assert evaluate.run(alike).num_words == metrics["num_words"]
     lexicon.write_text("GO\tG OW1\n")
     with pytest.raises(DataError, match=r"word without a pronunciation: 12(?s:.*)u000: the lexicon lacks STOP"):
         read_sets(with_values(config, {"output": tmp_path / "new"}))

@@ -27,6 +27,7 @@ from speechssl.config import (
 )
 from speechssl.errors import CheckpointError, ConfigError, DataError
 from speechssl.evaluation.scoring import score
+from speechssl.held_out import read_held_out
 from speechssl.recogniser import load_recogniser
 from speechssl.shards.index import index_path, read_index
 from speechssl.verbs import evaluate, lm, transcribe
@@ -87,14 +88,14 @@ def test_a_set_that_was_learned_from_is_known_by_what_it_holds(
     other = tmp_path / "other"
     ingest.run(ShardConfig(sources=[str(write_corpus(tmp_path / "audio", [9001] * 3))], output=other))
     both = EvaluationSetConfig(shards=[str(part), str(other)])
-    load_recogniser(run, "cpu").read_held_out(both, GreedyConfig())
+    read_held_out(load_recogniser(run, "cpu"), both, GreedyConfig())
     said = f"{num_samples} of its {num_samples + 3} samples are among those that are learned from by the recogniser"
     assert said in caplog.text
     caplog.clear()
-    load_recogniser(run, "cpu").read_held_out(EvaluationSetConfig(shards=[str(other)]), GreedyConfig())
+    read_held_out(load_recogniser(run, "cpu"), EvaluationSetConfig(shards=[str(other)]), GreedyConfig())
     for path in run.glob("checkpoints/*/training_state.pt"):  # as published: nobody knows
         path.unlink()
-    load_recogniser(run, "cpu").read_held_out(both, GreedyConfig())
+    read_held_out(load_recogniser(run, "cpu"), both, GreedyConfig())
     assert caplog.text == ""
 
 
@@ -110,7 +111,7 @@ def test_a_set_whose_transcripts_a_language_model_is_made_of_is_known_by_what_it
         for learned in ([str(shards), str(other)], [str(shards)]):  # what is there is ours, and replaced
             lm.run(LanguageModelConfig(arpa, shards=learned, order=2))
             caplog.clear()
-            recogniser.read_held_out(data, BeamConfig(language_model=arpa))
+            read_held_out(recogniser, data, BeamConfig(language_model=arpa))
             assert ("copied: the language model is made of these transcripts" in caplog.text) == (len(learned) == 2)
     lm.run(LanguageModelConfig(arpa, shards=[str(other)], dev_shards=[str(copied), str(shards)], order=2))
     assert "3 of its 27 samples are among those that are learned from by the language model" in caplog.text
@@ -157,7 +158,9 @@ def test_a_whole_evaluation_of_the_same_is_not_repeated(
     data = EvaluationSetConfig(shards=[str(shards)])
     config = EvaluateConfig(run, data, tmp_path / "out", bootstrap_samples=50, accelerator="cpu")
     scored = []
-    monkeypatch.setattr(evaluate, "score", lambda *args, **options: scored.append(1) or score(*args, **options))
+    monkeypatch.setattr(
+        "speechssl.held_out.score", lambda *args, **options: scored.append(1) or score(*args, **options)
+    )
     first = evaluate.run(config)
     assert evaluate.run(config) == first
     assert len(scored) == 1

@@ -27,7 +27,6 @@ from speechssl.decoding.beam import BeamDecoder, load_search_space
 from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.decoding.ngrams import BEGIN, END, UNKNOWN
 from speechssl.evaluation.scoring import score
-from speechssl.evaluation.tuning import KeptEmissions
 from speechssl.frames import hop_samples
 from speechssl.recogniser import Recogniser, load_recogniser
 
@@ -147,12 +146,18 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     recogniser = load_recogniser(arguments.run, "cpu")
-    kept = KeptEmissions(recogniser.vocabulary)
+    kept: dict[str, torch.Tensor] = {}
     corpus = read_corpus([arguments.shards], with_texts=True)
     scored = score(
-        recogniser.model, corpus, kept, max_batch_seconds=80, autocast_dtype=None, device=torch.device("cpu")
+        recogniser.model,
+        corpus,
+        GreedyDecoder(recogniser.vocabulary),
+        max_batch_seconds=80,
+        autocast_dtype=None,
+        device=torch.device("cpu"),
+        keep=kept.__setitem__,
     )
-    rows = [item.numpy() for item in kept.by_key(scored.hypotheses).values()]
+    rows = [item.numpy() for item in kept.values()]
     config = BeamConfig(
         language_model=arguments.language_model, weight=arguments.weight, word_score=arguments.word_score
     )
@@ -160,7 +165,7 @@ def main() -> None:
     decoders = our_decoders(recogniser, config)
     decoders |= {name: PEERS[name](recogniser, config, words) for name in arguments.peers}
     frames = round(10 * recogniser.config.sample_rate / hop_samples(recogniser.config.feature_encoder.conv_layers))
-    measure(decoders, rows, list(scored.references.values()), frames, arguments.rounds)
+    measure(decoders, rows, [scored.references[key] for key in kept], frames, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,25 @@ def read_corpus(patterns: Sequence[str], *, with_texts: bool = False, store: Sha
     return corpus if len(local) == len(patterns) else replace(corpus, store=store)
 
 
+def check_rate(corpus: Corpus, sample_rate: int, *, name: str, by: str) -> None:
+    """Refuse shards of another sample rate than a model hears.
+
+    Args:
+        corpus: read from them.
+        sample_rate: that is needed, in Hz.
+        name: of the shards, for the message.
+        by: what the needed one belongs to, with its verb: "the encoder hears".
+
+    Raises:
+        DataError: they are of another one.
+    """
+    if corpus.sample_rate != sample_rate:
+        raise DataError(
+            f"{name} hold {corpus.sample_rate} Hz audio, {by} {sample_rate} Hz; make the shards again with "
+            f"--sample_rate {sample_rate}"
+        )
+
+
 def digests_of(patterns: Sequence[str], store: ShardStore | None = None) -> list[str]:
     """Digest of the samples that each pattern names, by itself; arguments and errors as of ``read_corpus``."""
     return [read_corpus([pattern], store=store).digest() for pattern in patterns]

@@ -13,7 +13,7 @@ import numpy as np
 from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.folders import find_audio
 from speechssl.config import EmbedConfig, ModelConfig
-from speechssl.data.corpus import Corpus, SampleRef, read_corpus
+from speechssl.data.corpus import Corpus, SampleRef, check_rate, read_corpus
 from speechssl.data.samples import read_sample_audio
 from speechssl.decoding.long_form import Recording
 from speechssl.errors import ConfigError, DataError
@@ -158,9 +158,6 @@ def open_source(config: EmbedConfig, model: ModelConfig) -> Source:
             raise ConfigError(f"audio: no such file or folder: {', '.join(missing)}")
         return FileSource(paths, model.sample_rate)
     corpus = read_corpus(config.shards, with_texts=True, store=make_store(config.data))
-    if corpus.sample_rate != model.sample_rate:
-        raise DataError(
-            f"the shards hold {corpus.sample_rate} Hz audio, the encoder hears {model.sample_rate} Hz; make them again "
-            f"with --sample_rate {model.sample_rate}"
-        )
-    return ShardSource(corpus, model, name=f"shards ({redact_all(config.shards)})")
+    name = redact_all(config.shards)
+    check_rate(corpus, model.sample_rate, name=f"the shards {name}", by="the encoder hears")
+    return ShardSource(corpus, model, name=f"shards ({name})")

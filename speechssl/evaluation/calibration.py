@@ -1,7 +1,7 @@
 """Whether the confidence of words is what it says: fitting it on held-out speech, and its error."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jiwer
 import numpy as np
@@ -48,6 +48,17 @@ class Reliability(NamedTuple):
     """What so many words give where every confidence is exact."""
     auc: float
     """Share of pairs of a right and a wrong word in which the right one has the higher confidence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For calibration.json."""
+        return {
+            "error": self.error._asdict(),
+            "chance": self.chance,
+            "auc": self.auc,
+            "num_words": int(self.num_words.sum()),
+            "confidence": self.confidence.tolist(),
+            "accuracy": self.accuracy.tolist(),
+        }
 
 
 def judge_words(

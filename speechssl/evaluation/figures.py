@@ -49,7 +49,7 @@ def make_figures(
         bootstrap_samples: resamples behind the intervals.
     """
     circumstances = (circumstances or Circumstances())._replace(foreign=foreign)
-    hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
+    hypotheses = scored.outputs()
     refs = map(checked.corpus.__getitem__, range(len(checked.corpus)))
     known = {ref.key: ref for ref in refs if ref.key in scored.references}
     speakers = {key: ref.speaker for key, ref in known.items() if ref.speaker}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from speechssl.data.batches import load_batch
 from speechssl.data.corpus import Corpus
@@ -26,6 +27,10 @@ class Scored(NamedTuple):
     skipped: dict[str, str]
     """Samples that cannot be scored, and why."""
 
+    def outputs(self) -> dict[str, str]:
+        """Texts of the hypotheses."""
+        return {key: found.text for key, found in self.hypotheses.items()}
+
 
 @torch.no_grad()
 def score(
@@ -38,6 +43,7 @@ def score(
     device: torch.device,
     writer: Writer | None = None,
     progress: Callable[[list[BatchSpec]], Iterable[BatchSpec]] = iter,
+    keep: Callable[[str, Tensor], None] | None = None,
 ) -> Scored:
     """Transcribe samples; those without a transcript are named in ``skipped``.
 
@@ -53,6 +59,7 @@ def score(
         device: where the model is.
         writer: how outputs are written, as references are already; absent, they are cleaned alone.
         progress: passes the batches on, and may show how many are done.
+        keep: is given the key and the emissions, float32 (T, labels) on the CPU, of each utterance that is heard.
 
     Raises:
         DataError: a sample is missing or damaged, or none has a transcript.
@@ -66,8 +73,11 @@ def score(
         batch = load_batch(spec, corpus.sample_rate)
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
             logits = model(batch.audio.to(device), batch.lengths.to(device)).logits
-        found = decoder.decode(emissions(logits), num_frames(batch.lengths, layers))
-        outputs |= zip(batch.keys, found, strict=True)
+        log_probs, frames = emissions(logits), num_frames(batch.lengths, layers)
+        outputs |= zip(batch.keys, decoder.decode(log_probs, frames), strict=True)
+        if keep is not None:
+            for key, row, length in zip(batch.keys, log_probs, frames.tolist(), strict=True):
+                keep(key, row[:length].clone())  # the batch's padding goes
     scored, write = Scored({}, {}, {}), (writer or Writer()).output
     for key, text in zip(corpus.keys, map(clean_text, corpus.texts or ()), strict=True):
         if text:

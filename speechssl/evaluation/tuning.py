@@ -4,13 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from speechssl.config import BeamConfig
 from speechssl.decoding.beam import BeamDecoder, load_search_space
-from speechssl.decoding.greedy import GreedyDecoder
-from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.evaluation.error_rates import error_rates
 from speechssl.text.measure import Measure
 from speechssl.text.vocabulary import Vocabulary
@@ -26,31 +23,6 @@ class Trial(NamedTuple):
     cer: float
 
 
-class KeptEmissions:
-    """A :class:`Decoder` that keeps what it is given, and reads it greedily.
-
-    The key of an utterance is not known to a decoder: the confidence of a hypothesis is its number, from 1; 0 is what
-    was too short to be heard.
-    """
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.rows: list[Tensor] = []
-        self._greedy = GreedyDecoder(vocabulary)
-
-    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
-        """Arguments as of :class:`Decoder`."""
-        first = len(self.rows)
-        self.rows += [row[:length].clone() for row, length in zip(log_probs, lengths.tolist(), strict=True)]
-        found = self._greedy.decode(log_probs, lengths)
-        return [item._replace(confidence=float(first + i + 1)) for i, item in enumerate(found)]
-
-    def by_key(self, hypotheses: Mapping[str, Hypothesis]) -> dict[str, Tensor]:
-        """Emissions (T, labels) of utterances from what this decoder said of them."""
-        nothing = self.rows[0][:0] if self.rows else torch.zeros(0, 1)
-        rows = [nothing, *self.rows]
-        return {key: rows[int(item.confidence)] for key, item in hypotheses.items()}
-
-
 def sweep(
     references: Mapping[str, str],
     emissions: Mapping[str, Tensor],
@@ -64,7 +36,7 @@ def sweep(
 
     Args:
         references: by utterance.
-        emissions: of the same utterances, in nats, float32 (T, labels).
+        emissions: of those that are long enough to be heard, in nats, float32 (T, labels).
         vocabulary: of the model.
         config: the rest of the search.
         settings: weights and word scores.
@@ -78,7 +50,11 @@ def sweep(
     trials = []
     for weight, word_score in progress(settings):
         decoder = BeamDecoder(vocabulary, replace(config, weight=weight, word_score=word_score), space)
-        outputs = {key: writer.output(decoder.best(emissions[key], 1)[0].hypothesis.text) for key in references}
+        outputs = dict.fromkeys(references, "") | {
+            key: writer.output(decoder.best(emissions[key], 1)[0].hypothesis.text)
+            for key in references
+            if key in emissions
+        }
         rates = error_rates(references, outputs, bootstrap_samples=0)
         trials.append(Trial(weight, word_score, rates.wer, rates.cer))
     return trials

@@ -57,8 +57,7 @@ def read_sample(config: PretrainConfig, learned: Corpus) -> ProbeSample | None:
         learned: what the encoder learns from, for a warning of what it is scored on as well.
 
     Raises:
-        ConfigError: audio of another sample rate than the model's.
-        DataError: shards are missing or damaged, or hold no transcripts.
+        DataError: shards are missing or damaged, of another sample rate than the model's, or hold no transcripts.
     """
     if not config.probe.is_on:
         return None

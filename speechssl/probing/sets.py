@@ -8,9 +8,9 @@ import numpy as np
 
 from speechssl.config import EvaluationSetConfig, ModelConfig
 from speechssl.data.batches import Batch, load_batch
-from speechssl.data.corpus import Corpus, read_corpus
+from speechssl.data.corpus import Corpus, check_rate, read_corpus
 from speechssl.data.streams import epoch_batches
-from speechssl.errors import ConfigError, DataError
+from speechssl.errors import DataError
 from speechssl.frames import num_frames
 from speechssl.remote.store import ShardStore, make_store
 from speechssl.shards.addresses import redact_all
@@ -75,18 +75,14 @@ def read_set(
         store: reads shards from elsewhere; that of the configuration if absent.
 
     Raises:
-        ConfigError: they are of another sample rate.
-        DataError: shards are missing or damaged, or no sample is as long as a frame.
+        DataError: shards are missing or damaged, or of another sample rate, or no sample is as long as a frame.
     """
     corpus = read_corpus(config.shards, with_texts=True, store=store or make_store(config))
-    if corpus.sample_rate != model.sample_rate:
-        raise ConfigError(
-            f"{name}.shards ({redact_all(config.shards)}) hold {corpus.sample_rate} Hz audio, the encoder hears "
-            f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
-        )
+    shards = f"{name}.shards ({redact_all(config.shards)})"
+    check_rate(corpus, model.sample_rate, name=shards, by="the encoder hears")
     frames = num_frames(corpus.num_samples, model.feature_encoder.conv_layers)
     if not frames.any():
-        raise DataError(f"{name}.shards ({redact_all(config.shards)}): no sample is as long as a frame of the encoder")
+        raise DataError(f"{shards}: no sample is as long as a frame of the encoder")
     if not frames.all():
         logger.warning("%s: left out, shorter than a frame: %d", name, int((frames == 0).sum()))
         corpus = corpus.subset(np.flatnonzero(frames))

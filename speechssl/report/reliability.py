@@ -1,14 +1,41 @@
-"""The picture of calibration: how many words are right of those with like confidence."""
+"""The files of a calibration, and its picture: how many words are right of those with like confidence."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechssl.evaluation.calibration import Reliability
+from speechssl.outputs import has_json, is_plot, write_json
 from speechssl.report.axes import save, tidy
+
+RESULT_FILE, PLOT_FILE = "calibration.json", "reliability.png"
+CALIBRATION_FILES = {RESULT_FILE: has_json("calibration", "measured"), PLOT_FILE: is_plot}
+
+
+def write_calibration(folder: Path, content: dict[str, Any], measured: Mapping[str, Reliability]) -> None:
+    """Write what was measured, and plot the last set of it without and with calibration."""
+    write_json(folder / RESULT_FILE, content)
+    names = ("as the model has it", "calibrated")
+    plot_reliability(dict(zip(names, list(measured.values())[-2:], strict=True)), folder / PLOT_FILE)
+
+
+def show_calibration(content: dict[str, Any]) -> None:
+    """Tell the errors, one line each."""
+    fitted = content["calibration"]
+    print(
+        f"{content['checkpoint']}: fitted on {fitted['num_words']} words: slope {fitted['slope']:.3f}, "
+        f"offset {fitted['offset']:+.3f}"
+    )
+    for name, found in content["measured"].items():
+        error = found["error"]
+        print(
+            f"{name}: calibration error {error['value']:.1%} (95% interval {error['low']:.1%} to {error['high']:.1%}; "
+            f"{found['chance']:.1%} were every confidence exact), AUC {found['auc']:.3f}, {found['num_words']} words"
+        )
 
 
 def plot_reliability(measured: Mapping[str, Reliability], path: Path) -> None:

@@ -154,7 +154,7 @@ class FinetuneTask:
         )
         words = judge_words(scored.references, scored.hypotheses, self.writer.output)
         self.calibration = {GreedyConfig.name: fit_calibration(words).to_dict()}
-        hypotheses = {key: hypothesis.text for key, hypothesis in scored.hypotheses.items()}
+        hypotheses = scored.outputs()
         rates = error_rates(scored.references, hypotheses, bootstrap_samples=0)
         self.newest = scored.references, hypotheses
         shown = {"wer": rates.wer, "cer": rates.cer}

@@ -20,10 +20,10 @@ from speechssl.config import (
 )
 from speechssl.config.reading import from_dict
 from speechssl.data.augmented import fastest
-from speechssl.data.corpus import Corpus, read_corpus, warn_shared
+from speechssl.data.corpus import Corpus, check_rate, read_corpus, warn_shared
 from speechssl.data.streams import StreamPlan
 from speechssl.data.transcribed import Transcribed, check_foreign, check_labels, check_transcripts, say_how_scored
-from speechssl.errors import ConfigError, DataError
+from speechssl.errors import DataError
 from speechssl.frames import hop_samples
 from speechssl.remote.store import ShardStore, make_store
 from speechssl.seeding import Purpose, derive_seed
@@ -47,13 +47,13 @@ MAX_UNUSABLE_SHARE = 0.1
 def load_corpus(
     shards: list[str], model: ModelConfig, *, with_texts: bool = False, store: ShardStore | None = None
 ) -> Corpus:
-    """Index of the shards, checked against the model's sample rate; ``store`` reads those from elsewhere."""
+    """Index of the shards, checked against the model's sample rate; ``store`` reads those from elsewhere.
+
+    Raises:
+        DataError: as of ``read_corpus`` and ``check_rate``.
+    """
     corpus = read_corpus(shards, with_texts=with_texts, store=store)
-    if corpus.sample_rate != model.sample_rate:
-        raise ConfigError(
-            f"the shards {redact_all(shards)} hold {corpus.sample_rate} Hz audio, model.sample_rate is "
-            f"{model.sample_rate} Hz; make the shards again with --sample_rate {model.sample_rate}"
-        )
+    check_rate(corpus, model.sample_rate, name=f"the shards {redact_all(shards)}", by="model.sample_rate is")
     return corpus
 
 
@@ -133,8 +133,9 @@ def read_sets(config: FinetuneConfig, earlier: Earlier | None = None) -> Sets:
         earlier: labels of the run that goes on, or of a recogniser that it begins with.
 
     Raises:
-        ConfigError: audio of another sample rate than the model's, or text or labels that need a package.
-        DataError: shards are missing or damaged, hold no transcript, or too many that cannot be learned from.
+        ConfigError: text or labels that need a package.
+        DataError: shards are missing or damaged, of another sample rate than the model's, hold no transcript, or
+            too many that cannot be learned from.
     """
     alike = earlier.vocabulary if earlier is not None and earlier.is_cut_alike else None
     writer = Writer(config.text, alike.lexicon if alike is not None else read_lexicon(config))

@@ -63,12 +63,35 @@ class Normalizer:
 
     def __call__(self, text: str) -> str:
         """A transcript as it is learned and scored."""
-        config = self.config
-        if config.unicode == "nfkc":
+        return self._words(self._speech(self._composed(text)))
+
+    def by_word(self, text: str) -> list[str]:
+        """What becomes of each word of a cleaned transcript: joined, they are the whole one as it is learned.
+
+        A word may be nothing (of ``[door slams]``, both) or several (``twenty-one``).
+        """
+        composed = [self._composed(word) for word in clean_text(text).split()]
+        speech = self._speech(" ".join(composed))
+        written, start = [], 0
+        for word in composed:
+            stop = start + len(word)
+            written.append(self._words(speech[start:stop]))
+            start = stop + 1
+        return written
+
+    def _composed(self, text: str) -> str:
+        """Cleaned characters in Unicode's form."""
+        if self.config.unicode == "nfkc":
             text = _NO_AM.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
-        text = clean_text(text)
-        if config.brackets == "remove":
-            text = _without_bracketed(text)
+        return clean_text(text)
+
+    def _speech(self, text: str) -> str:
+        """Without tags: the one thing that looks beyond a word."""
+        return _without_bracketed(text) if self.config.brackets == "remove" else text
+
+    def _words(self, text: str) -> str:
+        """What is spoken in words, in their case, without marks."""
+        config = self.config
         if self._numbers is not None:
             text = self._numbers.spell(text)
         text = change_case(text, config.case, config.language)
@@ -122,10 +145,10 @@ def removed_characters(text: str) -> Counter[str]:
 
 
 def _without_bracketed(text: str) -> str:
-    """A text without tags, innermost first."""
+    """A text with spaces in place of tags, innermost first; all else keeps its place."""
     before = None
     while text != before:
-        before, text = text, _BRACKETED.sub(" ", text)
+        before, text = text, _BRACKETED.sub(lambda tag: " " * len(tag[0]), text)
     return text
 
 

@@ -3,18 +3,19 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from speechssl.config import TextConfig
 from speechssl.data.transcribed import frames_needed
 from speechssl.decoding.alignment import best_positions
 from speechssl.decoding.hypothesis import Word
 from speechssl.errors import DataError
 from speechssl.text.lexicon import Lexicon
-from speechssl.text.normalisation import clean_text
+from speechssl.text.normalisation import Normalizer, clean_text
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.transcripts.formats import Interval
 from speechssl.transcripts.transcript import Clock, TimedWord
@@ -28,7 +29,7 @@ class AlignedWord(NamedTuple):
     stop_seconds: float
     """As of :class:`TimedWord`."""
     score: float | None
-    """Nats per character by which the best path through the transcript is less probable, in the word's frames, than the
+    """Nats per label by which the best path through the transcript is less probable, in the word's frames, than the
     best path of all: 0 where the recogniser would write the same, below 0 elsewhere. None of a word without a character
     that the recogniser knows, as 1984: it is put between its neighbours."""
     characters: tuple[Interval, ...]
@@ -69,30 +70,55 @@ class Spelling(NamedTuple):
     num_unknown: int
 
 
-def spell(text: str, vocabulary: Vocabulary, normalize: Callable[[str], str] = clean_text) -> Spelling:
-    """Labels of a transcript; letters of the other case stand for those that the vocabulary lacks.
+class _Unit(NamedTuple):
+    """What a transcript is cut into."""
+
+    written: str
+    """What stands for it in the transcript; empty of a space."""
+    labels: list[int]
+    """None if the vocabulary lacks it; of a letter that is several in another case, several."""
+
+
+def spell(text: str, vocabulary: Vocabulary, normalizer: Normalizer | None = None) -> Spelling:
+    """Labels of a transcript, cut as for training; letters of the other case stand for those that there is no label of.
 
     Args:
         text: the transcript.
         vocabulary: of the labels.
-        normalize: writes each word as the transcripts were that the recogniser learned from.
+        normalizer: writes it as the transcripts were that the recogniser learned from; absent, it is cleaned alone.
     """
-    words = clean_text(text).split()
-    spelling = Spelling(words, [], [], 0)
-    boundary = vocabulary.label_of(" ")
+    spelling = Spelling(clean_text(text).split(), [], [], 0)
     num_unknown = 0
-    for number, word in enumerate(words):
-        written = normalize(word)
-        pronounced = written if vocabulary.lexicon is None else _pronounced(written, vocabulary.lexicon)
-        units = [(unit, _labels_of(unit, vocabulary)) for unit in vocabulary.segmenter.split(pronounced)]
-        num_unknown += sum(not labels for _, labels in units)
-        found = [(label, unit.strip()) for unit, labels in units for label in labels]
-        if found and spelling.labels and boundary is not None:
-            spelling.labels.append(boundary)
-            spelling.owners.append((-1, " "))
-        spelling.labels.extend(label for label, _ in found)
-        spelling.owners.extend((number, unit) if unit else (-1, " ") for _, unit in found)
+    for number, written in enumerate((normalizer or Normalizer(TextConfig())).by_word(text)):
+        units = _units(written, vocabulary, is_first=not spelling.labels)
+        num_unknown += sum(not unit.labels for unit in units if unit.written)
+        if any(unit.labels for unit in units if unit.written):
+            spelling.labels.extend(label for unit in units for label in unit.labels)
+            owners = ((number, unit.written) if unit.written else (-1, " ") for unit in units for _ in unit.labels)
+            spelling.owners.extend(owners)
     return spelling._replace(num_unknown=num_unknown)
+
+
+def _units(words: str, vocabulary: Vocabulary, *, is_first: bool) -> list[_Unit]:
+    """Units of what a word of the transcript is written as, and of the space before it."""
+    segmenter = vocabulary.segmenter
+    if vocabulary.lexicon is not None:
+        phonemes = segmenter.split(_pronounced(words, vocabulary.lexicon))
+        return [_Unit(phoneme.strip(), _labels_of(phoneme, vocabulary)) for phoneme in phonemes]
+    # A letter is looked up by itself; which pieces a word has depends on all of its letters, and on their case.
+    changes = (str,) if segmenter.name in ("characters", "graphemes") else (str, str.upper, str.lower)
+    variants = [[change(letter) for letter in words] for change in changes]
+    cuts = [segmenter.split(" " * (not is_first) + "".join(letters)) for letters in variants]
+    fewest = min(range(len(cuts)), key=lambda i: sum(vocabulary.label_of(unit) is None for unit in cuts[i]))
+    # Where each letter that is no space comes from: in another case, one may be two.
+    sources = [place for place, letter in enumerate(variants[fewest]) for _ in letter.strip()]
+    units, now = [], 0
+    for unit in cuts[fewest]:
+        places = sources[now : now + len(unit.replace(" ", ""))]
+        now += len(places)
+        written = words[places[0] : places[-1] + 1] if places else ""
+        units.append(_Unit(written, _labels_of(unit, vocabulary)))
+    return units
 
 
 def _pronounced(words: str, lexicon: Lexicon) -> str:
@@ -122,7 +148,7 @@ def align_transcript(
     vocabulary: Vocabulary,
     clock: Clock,
     seconds: float,
-    normalize: Callable[[str], str] = clean_text,
+    normalizer: Normalizer | None = None,
 ) -> Aligned:
     """Align a transcript with the emissions of its recording.
 
@@ -132,12 +158,12 @@ def align_transcript(
         vocabulary: of the labels.
         clock: of the frames.
         seconds: length of the recording.
-        normalize: as of ``spell``.
+        normalizer: as of ``spell``.
 
     Raises:
         DataError: it is empty, the recogniser knows none of its characters, or it is too long for the audio.
     """
-    spelling = spell(text, vocabulary, normalize)
+    spelling = spell(text, vocabulary, normalizer)
     if not spelling.labels:
         raise DataError("no transcript" if not spelling.words else "the recogniser can write none of its characters")
     needed = frames_needed(spelling.labels)

@@ -1,18 +1,22 @@
-"""Transcribed recordings of the sources that ``speechssl shard`` takes, for a model to hear."""
+"""Recordings for a model to hear: audio, and transcribed ones of the sources that ``speechssl shard`` takes."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechssl.audio.blocks import read_blocks_at
-from speechssl.config import ShardConfig
-from speechssl.decoding.long_form import Recording
+from speechssl.audio.standard_input import copied_input
+from speechssl.config import ModelConfig, ShardConfig
+from speechssl.decoding.long_form import Recording, open_recording
 from speechssl.errors import DataError
 from speechssl.ingest.clips import Clip, name_of, read_clip, scan
 from speechssl.ingest.recordings import Recording as Found
 from speechssl.ingest.recordings import printable
+
+STDIN = Path("-")
 
 
 class Transcribed(NamedTuple):
@@ -55,3 +59,22 @@ def _blocks(clip: Clip, item: Found, sample_rate: int) -> Iterator[np.ndarray]:
 def _failing(problem: str) -> Iterator[np.ndarray]:
     raise DataError(problem)
     yield
+
+
+def open_audio(paths: Iterable[Path], model: ModelConfig) -> Iterator[Recording]:
+    """Recordings of files and of standard input, of which each is read before the next one is asked for."""
+    for path in paths:
+        if path != STDIN:
+            yield open_recording(path, None, model)
+            continue
+        with ExitStack() as stack:
+            copy = stack.enter_context(copied_input())
+            yield Recording(path, _renamed(read_blocks_at(copy, model.sample_rate), copy))
+
+
+def _renamed(blocks: Iterator[np.ndarray], copy: Path) -> Iterator[np.ndarray]:
+    """The same blocks; problems are those of standard input, and not of its copy."""
+    try:
+        yield from blocks
+    except DataError as error:
+        raise DataError(str(error).replace(str(copy), "standard input")) from error

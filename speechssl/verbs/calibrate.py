@@ -2,33 +2,17 @@
 
 from typing import Any
 
-import numpy as np
-
-from speechssl.config import CalibrateConfig, EvaluationSetConfig
+from speechssl.config import CalibrateConfig
 from speechssl.config.limits import check
-from speechssl.data.transcribed import check_transcripts
 from speechssl.decoding.confidence import UNCALIBRATED
-from speechssl.decoding.decoder import build_decoder, calibration_name
-from speechssl.errors import DataError
-from speechssl.evaluation.calibration import (
-    JudgedWords,
-    Reliability,
-    calibrated,
-    fit_calibration,
-    held_out_confidence,
-    judge_words,
-    reliability,
-)
-from speechssl.evaluation.scoring import score
-from speechssl.outputs import check_output_folder, has_json, is_plot, write_json
-from speechssl.recogniser import Recogniser, load_recogniser
-from speechssl.report.reliability import plot_reliability
-from speechssl.shards.addresses import redact_all
-from speechssl.text.writing import Writer
+from speechssl.decoding.decoder import calibration_name
+from speechssl.evaluation.calibration import calibrated, fit_calibration, held_out_confidence, reliability
+from speechssl.held_out import judge_set
+from speechssl.outputs import check_output_folder
+from speechssl.recogniser import load_recogniser
+from speechssl.report.reliability import CALIBRATION_FILES, show_calibration, write_calibration
 from speechssl.training.checkpoints import set_calibration
 from speechssl.training.machine import configure_cpu
-
-RESULT_FILE, PLOT_FILE = "calibration.json", "reliability.png"
 
 
 def run(config: CalibrateConfig) -> dict[str, Any]:
@@ -41,92 +25,26 @@ def run(config: CalibrateConfig) -> dict[str, Any]:
     """
     check(config)
     if config.output is not None:
-        ours = {RESULT_FILE: has_json("calibration", "measured"), PLOT_FILE: is_plot}
-        check_output_folder(config.output, ours=ours)
+        check_output_folder(config.output, ours=CALIBRATION_FILES)
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
-    words, speakers = judge_set(recogniser, config.data, config)
+    words, speakers = judge_set(recogniser, config.data, config.decoding)
     calibration = fit_calibration(words)
     measured = {
         "before": reliability(calibrated(words, UNCALIBRATED), words.right, speakers),
         "held out": reliability(held_out_confidence(words), words.right, speakers),
     }
     if config.check.shards:
-        others, their_speakers = judge_set(recogniser, config.check, config)
+        others, their_speakers = judge_set(recogniser, config.check, config.decoding)
         measured |= {
             "check before": reliability(calibrated(others, UNCALIBRATED), others.right, their_speakers),
             "check": reliability(calibrated(others, calibration), others.right, their_speakers),
         }
-    name = calibration_name(config.decoding)
-    set_calibration(recogniser.checkpoint.path, {name: calibration.to_dict()})
-    content = {
-        "checkpoint": str(recogniser.checkpoint.path),
-        "decoder": name,
-        "calibration": calibration.to_dict(),
-        "measured": {key: describe(value) for key, value in measured.items()},
-    }
-    say(content)
+    name, path = calibration_name(config.decoding), recogniser.checkpoint.path
+    set_calibration(path, {name: calibration.to_dict()})
+    content = {"checkpoint": str(path), "decoder": name, "calibration": calibration.to_dict()}
+    content["measured"] = {key: found.to_dict() for key, found in measured.items()}
+    show_calibration(content)
     if config.output is not None:
-        write_json(config.output / RESULT_FILE, content)
-        names = ("as the model has it", "calibrated")
-        plot_reliability(dict(zip(names, list(measured.values())[-2:], strict=True)), config.output / PLOT_FILE)
+        write_calibration(config.output, content, measured)
     return content
-
-
-def judge_set(
-    recogniser: Recogniser, shards: EvaluationSetConfig, config: CalibrateConfig
-) -> tuple[JudgedWords, list[int]]:
-    """Transcribe a set; the words, and the number of each one's speaker, or of its utterance where one is not known."""
-    corpus = recogniser.read_held_out(shards, config.decoding)
-    vocabulary = recogniser.vocabulary
-    writer = Writer(recogniser.text, vocabulary.lexicon)
-    checked = check_transcripts(
-        corpus,
-        recogniser.config.feature_encoder.conv_layers,
-        name=redact_all(shards.shards),
-        characters_per_label=vocabulary.longest_label,
-        writer=writer,
-    )
-    scored = score(
-        recogniser.model,
-        checked.corpus,
-        build_decoder(config.decoding, vocabulary),
-        max_batch_seconds=shards.max_batch_seconds,
-        autocast_dtype=None,
-        device=recogniser.model.head.weight.device,
-        writer=writer,
-    )
-    words = judge_words(scored.references, scored.hypotheses, writer.output)
-    if not len(words.right):
-        raise DataError("the recogniser wrote no word of this set; train it first")
-    refs = {ref.key: ref.speaker for ref in map(corpus.__getitem__, range(len(corpus)))}
-    names = [refs[key] or "" for key in words.keys]
-    of_utterances = np.unique(names, return_inverse=True)[1] if all(names) else np.arange(len(names))
-    return words, of_utterances[words.utterances].tolist()
-
-
-def describe(found: Reliability) -> dict[str, Any]:
-    """For calibration.json."""
-    return {
-        "error": found.error._asdict(),
-        "chance": found.chance,
-        "auc": found.auc,
-        "num_words": int(found.num_words.sum()),
-        "confidence": found.confidence.tolist(),
-        "accuracy": found.accuracy.tolist(),
-    }
-
-
-def say(content: dict[str, Any]) -> None:
-    """Tell the errors, one line each."""
-    fitted = content["calibration"]
-    print(
-        f"{content['checkpoint']}: fitted on {fitted['num_words']} words: slope {fitted['slope']:.3f}, "
-        f"offset {fitted['offset']:+.3f}"
-    )
-    for name, found in content["measured"].items():
-        error = found["error"]
-        print(
-            f"{name}: calibration error {error['value']:.1%} (95% interval {error['low']:.1%} to {error['high']:.1%}; "
-            f"{found['chance']:.1%} were every confidence exact), AUC {found['auc']:.3f}, {found['num_words']} words"
-        )

@@ -1,33 +1,22 @@
 """``speechssl transcribe``: audio of any format, rate, channel count and length, or a live stream, to text."""
 
-import json
 import logging
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from speechssl.audio.blocks import read_blocks_at
 from speechssl.audio.folders import find_audio
-from speechssl.audio.standard_input import copied_input, live_blocks, standard_input
 from speechssl.config import TranscribeConfig
 from speechssl.config.limits import check
-from speechssl.decoding.long_form import Recording, open_recording
 from speechssl.errors import DataError
-from speechssl.live import LiveTranscriber, Progress
+from speechssl.live import transcribe_stream
 from speechssl.recogniser import Recogniser, load_recogniser, transcribe_recordings
 from speechssl.training.machine import configure_cpu, release_after_new_shapes
 from speechssl.transcripts.progress import shown_progress
+from speechssl.transcripts.sources import STDIN, open_audio
 from speechssl.transcripts.transcript import Transcript
 from speechssl.transcripts.writing import opened_writer, plan_output
 
 logger = logging.getLogger(__name__)
-
-STDIN = Path("-")
-STREAM_SECONDS = 1.0
-"""A stream is heard again when so much more of it has come."""
 
 
 def run(config: TranscribeConfig) -> None:
@@ -60,46 +49,9 @@ def run(config: TranscribeConfig) -> None:
 
 
 def transcribe(
-    recogniser: Recogniser, paths: Iterable[Path], config: TranscribeConfig, problems: list[str]
+    recogniser: Recogniser, paths: Sequence[Path], config: TranscribeConfig, problems: list[str]
 ) -> Iterator[Transcript]:
     """Transcribe files, in order, each when it and those before it are done; problems are appended by file."""
-    paths = list(paths)
-    recordings = open_all(paths, recogniser)
+    recordings = open_audio(paths, recogniser.config)
     with shown_progress(paths, "transcribing", is_shown=config.output is not None) as passed:
         yield from transcribe_recordings(recogniser, recordings, config, problems, passed)
-
-
-def open_all(paths: Iterable[Path], recogniser: Recogniser) -> Iterator[Recording]:
-    """Recordings, of which each is read before the next one is asked for."""
-    for path in paths:
-        if path != STDIN:
-            yield open_recording(path, None, recogniser.config)
-            continue
-        with ExitStack() as stack:
-            copy = stack.enter_context(copied_input())
-            yield Recording(path, renamed(read_blocks_at(copy, recogniser.config.sample_rate), copy))
-
-
-def renamed(blocks: Iterator[np.ndarray], copy: Path) -> Iterator[np.ndarray]:
-    """The same blocks; problems are those of standard input, and not of its copy."""
-    try:
-        yield from blocks
-    except DataError as error:
-        raise DataError(str(error).replace(str(copy), "standard input")) from error
-
-
-def transcribe_stream(recogniser: Recogniser, config: TranscribeConfig) -> Transcript:
-    """Transcribe raw audio on standard input until it ends, and say in between what is heard."""
-    live = LiveTranscriber(recogniser, config)
-    rate = config.stream or recogniser.config.sample_rate
-    for block in live_blocks(standard_input(), rate, recogniser.config.sample_rate, STREAM_SECONDS):
-        show(live.hear(block), config)
-    return live.finish()
-
-
-def show(progress: Progress, config: TranscribeConfig) -> None:
-    """Say what is heard so far: as JSON lines on standard output, or on a terminal in one line that changes."""
-    if config.format == "jsonl" and config.output is None:
-        print(json.dumps(progress._asdict() | {"seconds": round(progress.seconds, 3)}, ensure_ascii=False), flush=True)
-    elif sys.stderr is not None and sys.stderr.isatty():
-        print(f"\r\x1b[2K{progress.seconds:.0f} s {progress.partial[-70:]}", end="", file=sys.stderr, flush=True)

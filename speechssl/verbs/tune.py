@@ -2,23 +2,22 @@
 
 import itertools
 
-import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from speechssl.config import TuneConfig
 from speechssl.config.limits import check
-from speechssl.data.transcribed import check_foreign, check_transcripts
+from speechssl.data.transcribed import check_foreign
 from speechssl.decoding.beam import load_search_space
+from speechssl.decoding.greedy import GreedyDecoder
 from speechssl.evaluation.error_rates import error_rates
-from speechssl.evaluation.scoring import score
-from speechssl.evaluation.tuning import KeptEmissions, Trial, sweep
+from speechssl.evaluation.tuning import Trial, sweep
+from speechssl.held_out import check_held_out, read_held_out
 from speechssl.outputs import check_output_folder
 from speechssl.recogniser import load_recogniser
 from speechssl.report.tuned import Tuning, show_tuning, tuning_files, write_tuning
-from speechssl.shards.addresses import redact_all
 from speechssl.text.measure import choose_measure
-from speechssl.text.writing import Writer
 from speechssl.training.machine import configure_cpu, resolve_precision
 
 
@@ -35,43 +34,26 @@ def run(config: TuneConfig) -> Trial:
     configure_cpu()
     recogniser = load_recogniser(config.checkpoint, config.accelerator)
     load_search_space(config.decoding, recogniser.vocabulary)  # what is wrong with it is said before the long part
-    corpus = recogniser.read_held_out(config.data, config.decoding)
-    writer = Writer(recogniser.text, recogniser.vocabulary.lexicon)
-    checked = check_transcripts(
-        corpus,
-        recogniser.config.feature_encoder.conv_layers,
-        name=redact_all(config.data.shards),
-        characters_per_label=recogniser.vocabulary.longest_label,
-        writer=writer,
-    )
-    check_foreign(checked, recogniser.vocabulary)
-    device, kept = recogniser.model.head.weight.device, KeptEmissions(recogniser.vocabulary)
-    console = Console(stderr=True)
-    scored = score(
-        recogniser.model,
-        checked.corpus,
-        kept,
-        max_batch_seconds=config.data.max_batch_seconds,
-        autocast_dtype=torch.bfloat16 if resolve_precision(config.precision, device.type) == "bf16" else None,
-        device=device,
-        writer=writer,
-        progress=lambda batches: track(batches, description="hearing", console=console),
-    )
-    greedy = error_rates(
-        scored.references, {key: item.text for key, item in scored.hypotheses.items()}, bootstrap_samples=0
-    )
+    corpus = read_held_out(recogniser, config.data, config.decoding)
+    held_out = check_held_out(recogniser, config.data, corpus)
+    check_foreign(held_out.checked, recogniser.vocabulary)
+    emissions: dict[str, Tensor] = {}
+    precision = resolve_precision(config.precision, recogniser.model.head.weight.device.type)
+    decoder = GreedyDecoder(recogniser.vocabulary)
+    scored = held_out.hear(decoder, precision=precision, doing="hearing", keep=emissions.__setitem__)
+    greedy = error_rates(scored.references, scored.outputs(), bootstrap_samples=0)
     trials = sweep(
         scored.references,
-        kept.by_key(scored.hypotheses),
+        emissions,
         recogniser.vocabulary,
         config.decoding,
         list(itertools.product(config.weights, config.word_scores)),
-        writer,
-        progress=lambda settings: track(settings, description="decoding", console=console),
+        held_out.writer,
+        progress=lambda settings: track(settings, "decoding", console=Console(stderr=True)),
     )
     measure = choose_measure(scored.references.values())
-    shards = redact_all(config.data.shards)
-    tuning = Tuning(config.checkpoint, shards, config.decoding, trials, getattr(greedy, measure), measure)
+    name, rate = held_out.checked.name, getattr(greedy, measure)
+    tuning = Tuning(config.checkpoint, name, config.decoding, trials, rate, measure)
     write_tuning(config.output, tuning)
     show_tuning(config.output, tuning, config.weights, config.word_scores)
     return tuning.best

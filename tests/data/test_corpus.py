@@ -13,7 +13,7 @@ from shards_to_verify import corrupted, read_sample, samples_of, write_shard
 
 from speechssl.config import EvaluateConfig, EvaluationSetConfig, ShardConfig, StreamConfig, VerifyConfig
 from speechssl.data.batches import Quarantine, SampleCache, load_batch
-from speechssl.data.corpus import Corpus, distinct_ends, join, read_corpus
+from speechssl.data.corpus import Corpus, check_rate, distinct_ends, join, read_corpus
 from speechssl.data.streams import StreamPlan, epoch_batches
 from speechssl.errors import DataError
 from speechssl.shards.index import read_index
@@ -143,3 +143,11 @@ def test_verify_takes_sets_that_share_keys_and_names_samples_in_two_of_them(pair
     write_shard(tmp_path / "one" / "b.tar", samples_of(1))
     with pytest.raises(DataError, match=r"key in two shards: 1"):
         verify(VerifyConfig(shards=[str(tmp_path / "one")]))
+
+
+def test_shards_of_another_sample_rate_are_refused(pair: list[str]) -> None:
+    corpus = read_corpus(pair)
+    check_rate(corpus, corpus.sample_rate, name="the shards", by="the encoder hears")
+    expected = "the shards hold 16000 Hz audio, the encoder hears 8000 Hz; make the shards again"
+    with pytest.raises(DataError, match=expected):
+        check_rate(corpus, 8000, name="the shards", by="the encoder hears")

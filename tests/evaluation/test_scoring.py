@@ -1,5 +1,6 @@
 """Scores of a set whose utterances are of any length, short ones included."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ def corpus_of(folder: Path, lengths: list[int], texts: list[str] | None = None) 
     return read_corpus([str(folder / "shards")], with_texts=True)
 
 
-def scored(run: Path, corpus: Corpus, max_batch_seconds: float) -> Scored:
+def scored(
+    run: Path, corpus: Corpus, max_batch_seconds: float, keep: Callable[[str, torch.Tensor], None] | None = None
+) -> Scored:
     recogniser = load_recogniser(run, torch.device("cpu"))
     with torch.no_grad():  # a model that writes something
         recogniser.model.head.weight.normal_(std=3.0, generator=torch.Generator().manual_seed(0))
@@ -39,6 +42,7 @@ def scored(run: Path, corpus: Corpus, max_batch_seconds: float) -> Scored:
         max_batch_seconds=max_batch_seconds,
         autocast_dtype=None,
         device=torch.device("cpu"),
+        keep=keep,
     )
 
 
@@ -56,6 +60,18 @@ def test_outputs_do_not_depend_on_the_batches(finetuned: Path, tmp_path: Path) -
     for i, length in enumerate(lengths):
         assert not together.hypotheses[f"u{i:03d}"].text or conv_frames(int(length), LAYERS)
     assert sum(bool(h.text) for h in together.hypotheses.values()) > 5
+
+
+def test_emissions_of_what_is_heard_are_given_away(finetuned: Path, tmp_path: Path) -> None:
+    kept: dict[str, torch.Tensor] = {}
+    corpus = corpus_of(tmp_path, [9000, 150, 20000, 12000])
+    found = scored(finetuned, corpus, 80, kept.__setitem__)
+    frames = {key: conv_frames(int(n), LAYERS) for key, n in zip(corpus.keys, corpus.num_samples, strict=True)}
+    assert {key: len(row) for key, row in kept.items()} == {key: n for key, n in frames.items() if n}
+    assert len(kept) == 3
+    decoder = GreedyDecoder(load_recogniser(finetuned, "cpu").vocabulary)
+    for key, row in kept.items():
+        assert decoder.decode(row[None], torch.tensor([len(row)]))[0].text == found.hypotheses[key].text
 
 
 def test_a_set_that_is_all_too_short_is_all_deletions(finetuned: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from speechssl.decoding.arpa import write_arpa
 from speechssl.decoding.beam import BeamDecoder
 from speechssl.decoding.decoder import emissions
 from speechssl.decoding.kneser_ney import estimate, tokenize
-from speechssl.evaluation.tuning import KeptEmissions, Trial, best_of, edges, sweep
+from speechssl.evaluation.tuning import Trial, best_of, edges, sweep
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.text.writing import Writer
 
@@ -29,10 +29,7 @@ def arpa(tmp_path: Path) -> Path:
 def test_each_trial_is_what_decoding_with_that_setting_gives(arpa: Path) -> None:
     log_probs = emissions(2 * torch.randn(3, 20, 4, generator=torch.Generator().manual_seed(0)))
     references = {"u": "A B", "v": "A", "w": "BA A"}
-    kept = KeptEmissions(VOCABULARY)
-    found = kept.decode(log_probs, torch.tensor([20, 11, 20]))
-    rows = kept.by_key(dict(zip(references, found, strict=True)))
-    assert [len(row) for row in rows.values()] == [20, 11, 20]
+    rows = {key: row[:length] for key, row, length in zip(references, log_probs, (20, 11, 20), strict=True)}
     config = BeamConfig(language_model=arpa)
     trials = sweep(references, rows, VOCABULARY, config, [(0.0, 0.0), (1.0, 2.0)], Writer())
     assert [(trial.weight, trial.word_score) for trial in trials] == [(0.0, 0.0), (1.0, 2.0)]
@@ -40,6 +37,8 @@ def test_each_trial_is_what_decoding_with_that_setting_gives(arpa: Path) -> None
     texts = [decoder.best(row, 1)[0].hypothesis.text for row in rows.values()]
     again = sweep(dict(zip(references, texts, strict=True)), rows, VOCABULARY, config, [(1.0, 2.0)], Writer())
     assert (again[0].wer, again[0].cer) == (0, 0)
+    of_nothing = sweep(references, {}, VOCABULARY, config, [(1.0, 2.0)], Writer())
+    assert of_nothing[0].wer == 1, "what is too short to be heard is an empty output"
 
 
 def test_an_optimum_at_an_edge_is_told() -> None:

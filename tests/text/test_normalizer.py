@@ -74,6 +74,30 @@ def test_what_is_normalised_stays_as_it_is() -> None:
             assert clean_text(once) == once
 
 
+def test_words_one_by_one_are_the_whole_transcript() -> None:
+    draws = random.Random(0)
+    pool = "aZ  iI''.-[]<>{}ß ŉﬁ 9٣½\u00a0é\u0301ก้你“\u200b\u200dｱ［］\u00b4\u037aΣς…"
+    for normalize in map(Normalizer, every_choice()):
+        for _ in range(12):
+            text = "".join(draws.choices(pool, k=draws.randint(0, 16)))
+            by_word = normalize.by_word(text)
+            assert len(by_word) == len(clean_text(text).split())
+            assert " ".join(filter(None, by_word)) == normalize(text), (ascii(text), normalize.config)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("oh [door slams] no", ["oh", "", "", "no"]),
+        ("so<laughs [very loudly] now>what", ["so", "", "", "what"]),
+        ("［door slams］ go", ["", "", "go"]),
+        ("[door slams", ["[door", "slams"]),
+    ],
+)
+def test_tags_of_several_words_are_no_words(text: str, expected: list[str]) -> None:
+    assert Normalizer(TextConfig(unicode="nfkc", brackets="remove")).by_word(text) == expected
+
+
 def test_numbers_need_a_language_and_its_words() -> None:
     with pytest.raises(ConfigError, match="language is empty, expected that of the numbers"):
         check(TextConfig(digits="words"))

@@ -1,16 +1,19 @@
 """Transcripts with emissions in which it is known what was said when."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from small_chain import MODEL
 
-from speechssl.config import TextConfig
+from speechssl.config import SentencePieceTargets, TextConfig
 from speechssl.decoding.hypothesis import Word
+from speechssl.decoding.words import words_of_path
 from speechssl.errors import DataError
 from speechssl.frames import frame_seconds
 from speechssl.text.lexicon import Lexicon
 from speechssl.text.normalisation import Normalizer
-from speechssl.text.segmenters import Phonemes
+from speechssl.text.segmenters import Graphemes, Phonemes, SentencePieces
 from speechssl.text.vocabulary import Vocabulary
 from speechssl.transcripts.aligned import Aligned, align_transcript, spell
 from speechssl.transcripts.transcript import LEAD_SECONDS, TAIL_SECONDS, Clock
@@ -115,6 +118,67 @@ def test_words_are_spelt_as_the_recogniser_was_taught() -> None:
     assert {number for number, _ in spelling.owners} == {0, -1, 2}
     several = spell("A-T", vocabulary, Normalizer(TextConfig(punctuation="remove")))
     assert several.owners == [(0, "A"), (-1, " "), (0, "T")]
+
+
+def test_tags_of_several_words_are_passed_over() -> None:
+    normalizer = Normalizer(TextConfig(brackets="remove"))
+    spelling = spell("AB [AT  ST] ST", VOCABULARY, normalizer)
+    assert spelling.labels == VOCABULARY.encode("AB ST")
+    assert spelling.num_unknown == 0
+    found = align_transcript(emissions(PATH), "AB [AT ST] ST", VOCABULARY, CLOCK, edge(len(PATH)) + 1, normalizer)
+    assert [(word.text, word.score) for word in found.words] == [("AB", 0), ("[AT", None), ("ST]", None), ("ST", 0)]
+    assert found.words[2].start_seconds == found.words[0].stop_seconds
+
+
+TEXTS = ["THE CAT SAT", "THE HAT", "CATS AND HATS", "THAT MAT", "A CAT AND A HAT"]
+
+
+def in_pieces() -> Vocabulary:
+    pytest.importorskip("sentencepiece")
+    return Vocabulary.from_texts(TEXTS, SentencePieces.train(TEXTS * 3, SentencePieceTargets(num_pieces=24)))
+
+
+def matched_longest() -> Vocabulary:
+    return Vocabulary(["<pad>", "|", *"THECASNDM", "AT", " TH", "CAT"], word_boundary=1)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Vocabulary.from_texts(TEXTS), lambda: Vocabulary.from_texts(TEXTS, Graphemes()), in_pieces]
+)
+@pytest.mark.parametrize("text", TEXTS)
+def test_transcripts_are_cut_as_for_training(make: Callable[[], Vocabulary], text: str) -> None:
+    vocabulary = make()
+    assert spell(text, vocabulary).labels == vocabulary.encode(text)
+    spelling = spell(f"7 {text.lower()} - 8", vocabulary)
+    assert spelling.labels == vocabulary.encode(text), "in another case, and beside what has no labels"
+    assert spelling.num_unknown == 3
+    found = ["".join(written for number, written in spelling.owners if number == i + 1) for i in range(6)]
+    assert " ".join(filter(None, found)) == text.lower(), "but as it is written"
+
+
+def test_labels_from_elsewhere_may_begin_with_the_space() -> None:
+    vocabulary = matched_longest()
+    assert spell("THE HAT", vocabulary).labels == vocabulary.encode("THE HAT")
+    assert spell("A THE", vocabulary).owners == [(0, "A"), (1, "TH"), (1, "E")]
+
+
+def test_pieces_give_words_their_times() -> None:
+    vocabulary = in_pieces()
+    labels = vocabulary.encode("THE CAT SAT")
+    path = [0, *(frame for label in labels for frame in (label, 0, 0))]
+    log_probs = torch.full((len(path), len(vocabulary)), -8.0).scatter(1, torch.tensor(path)[:, None], -0.05)
+    found = align_transcript(log_probs, "The cat, sat", vocabulary, CLOCK, edge(len(path)) + 1)
+    assert [word.text for word in found.words] == ["The", "cat,", "sat"]
+    assert [word.score for word in found.words] == [0, 0, 0]
+    heard = words_of_path(torch.tensor(path), log_probs, vocabulary)
+    spans = CLOCK.spans(heard, edge(len(path)) + 1)
+    assert [(word.start_seconds, word.stop_seconds) for word in found.words] == spans
+    assert "".join(c.text for c in found.words[1].characters) == "cat"
+
+
+def test_a_letter_of_a_piece_may_be_several_in_another_case() -> None:
+    vocabulary = Vocabulary(["<pad>", "|", "STRA", "S", "SE"], word_boundary=1)
+    assert spell("straße", vocabulary).owners == [(0, "stra"), (0, "ß"), (0, "ße")]
 
 
 def test_phonemes_of_words_are_found_in_whatever_case_and_beside_punctuation() -> None:
