@@ -232,6 +232,18 @@ def test_a_plateau_after_a_loss_that_rose_is_laid_to_the_rate() -> None:
     assert set(health.memory.told) == {"rising loss", "all blank"}
 
 
+def test_what_is_over_is_told_no_more() -> None:
+    health = watch()
+    for update, loss in ((10, 2.8), (20, 31.0), (30, 2.7)):  # a spike, made good
+        health.check(update, figures(loss))
+    assert "risen" not in health.memory.figures
+    health.check(40, figures(2.7, blank=1.0))
+    health.check(240, figures(2.7, blank=1.0))
+    assert "all blank" in health.memory.told
+    health.check(250, figures(1.0, blank=0.5))
+    assert set(health.memory.told) == {"rising loss"}
+
+
 def test_an_exploding_loss_is_told_with_gradient_and_rate() -> None:
     health = watch()
     health.check(10, figures(2.8))
@@ -245,6 +257,10 @@ def test_a_head_without_gradient_and_context_vectors_that_are_all_alike() -> Non
     [dead] = watch().check(10, figures(2.8, norm=0.0))
     assert dead.message.startswith("dead head: the gradient is zero at update 10")
     assert watch().check(10, figures(0.0, norm=0.0)) == [], "all is learned"
+    with pytest.raises(HealthError, match="non-finite gradient norm"):
+        watch().check(10, figures(2.8, norm=math.nan))
+    lenient = FinetuneHealth(HealthConfig(on_failure="warn"))
+    assert [finding.name for finding in lenient.check(10, figures(2.8, norm=math.nan))] == ["non-finite gradient norm"]
     health = watch()
     assert health.check(100, figures(2.8, rank=1.1)) == []
     [alike] = health.check(200, figures(2.8, rank=1.1))

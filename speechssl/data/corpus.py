@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 from speechssl.remote.expansion import find_remote
 from speechssl.remote.store import ShardStore
 from speechssl.shards.addresses import is_remote, redact_all
@@ -111,10 +111,10 @@ def check_rate(corpus: Corpus, sample_rate: int, *, name: str, by: str) -> None:
         by: what the needed one belongs to, with its verb: "the encoder hears".
 
     Raises:
-        DataError: they are of another one.
+        ConfigError: they are of another one.
     """
     if corpus.sample_rate != sample_rate:
-        raise DataError(
+        raise ConfigError(
             f"{name} hold {corpus.sample_rate} Hz audio, {by} {sample_rate} Hz; make the shards again with "
             f"--sample_rate {sample_rate}"
         )

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from speechssl.decoding.beam import BeamDecoder
-from speechssl.decoding.prefix_search import Search
+from speechssl.decoding.prefix_search import ROOT, Search
 from speechssl.decoding.running import RunningDecoder
-from speechssl.decoding.search_state import copy_of, forget, lineage, num_agreed
+from speechssl.decoding.search_state import alone, copy_of, forget, lineage, num_agreed
 from speechssl.text.vocabulary import Vocabulary
 
 
@@ -58,7 +58,7 @@ class RunningBeam(RunningDecoder):
         beam, prefixes = self._search.beam.prefix.tolist(), self._search.prefixes
         between = (prefix for prefix in beam if ends_word and prefixes.node[prefix] == 0)
         line = lineage(prefixes, next(between, beam[0]))
-        self._let_go(line, log_probs)
+        self._let_go(line, log_probs, all_heard=True)
 
     def _decode_rest(self, log_probs: Tensor) -> None:
         self._read(self._labels_at_end(self._search), log_probs)
@@ -72,10 +72,11 @@ class RunningBeam(RunningDecoder):
         labels = self._search.prefixes.label[line].tolist()
         settled = self._last_word(waiting, labels, num_agreed(self._search, line))
         if settled is None and len(waiting) >= 2 * self.max_frames:
-            whole = Settled(len(line), len(waiting) if line else self.max_frames)
+            whole = Settled(len(line), len(waiting))
             settled = self._last_word(waiting, labels, len(line)) or whole
         if settled is not None:
-            self._let_go(line[: settled.num_labels], waiting[: settled.stop_frame])
+            all_heard = settled.stop_frame == len(waiting)
+            self._let_go(line[: settled.num_labels], waiting[: settled.stop_frame], all_heard=all_heard)
             self._waiting = [waiting[settled.stop_frame :].clone()]
 
     def _last_word(self, log_probs: Tensor, labels: list[int], agreed: int) -> Settled | None:
@@ -94,11 +95,15 @@ class RunningBeam(RunningDecoder):
             stop += count
         return settled
 
-    def _let_go(self, line: list[int], log_probs: Tensor) -> None:
-        """Settle for labels in these frames."""
+    def _let_go(self, line: list[int], log_probs: Tensor, *, all_heard: bool) -> None:
+        """Settle for labels in these frames; no other text stays if they are all frames that were heard, since its
+        labels are said there."""
         self._read(self._search.prefixes.label[line].tolist(), log_probs)
-        if line:
-            self._search = forget(self._search, line[-1])
+        root = line[-1] if line else ROOT
+        if all_heard:
+            self._search = alone(self._search, root)
+        if all_heard or line:
+            self._search = forget(self._search, root)
 
     def _read(self, labels: list[int], log_probs: Tensor) -> None:
         if labels and self._begins_word[labels[0]]:

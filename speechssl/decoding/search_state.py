@@ -80,6 +80,12 @@ def forget(state: Search, root: int) -> Search:
     return Search(prefixes, len(order) + ROOT, beam)
 
 
+def alone(state: Search, prefix: int) -> Search:
+    """The same search with one prefix of its beam."""
+    place = state.beam.prefix == prefix
+    return state._replace(beam=Beam(*(values[place] for values in state.beam)))
+
+
 def copy_of(state: Search) -> Search:
     """The same search, to go on from twice."""
     prefixes, beam = deepcopy((state.prefixes, state.beam))

@@ -36,6 +36,8 @@ class RunFacts(NamedTuple):
     """In which only the head learns."""
     warmup_updates: int
     max_updates: int
+    updates: int | None = None
+    """That the weights have had; None of a run that has not ended."""
     minutes: float | None = None
     """Of transcribed audio that is learned from."""
     frames_per_label: float | None = None
@@ -130,7 +132,7 @@ def why_wrong(facts: RunFacts, name: str, rate: float) -> Why:
     if loss is not None:
         return Why(
             f"it has hardly learned yet: {loss:.2f} nats per label on its {of}training transcripts after "
-            f"{facts.max_updates} updates" + ("" if facts.has_init else ", from random weights"),
+            f"{facts.updates or facts.max_updates} updates" + ("" if facts.has_init else ", from random weights"),
             f"give {begin}more --training.max_updates, or more transcripts",
         )
     return Why("too few updates, too few labels, or unlike training audio", f"give {begin}more updates or transcripts")

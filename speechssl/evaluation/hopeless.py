@@ -96,12 +96,15 @@ def _why_hopeless(
     share_empty = outputs.pop("", 0) / len(hypotheses)
     if silent := audio.get(SILENT_AUDIO):
         return silent._replace(symptom=f"{named}, {silent.symptom}")
+    was_better = known.facts is not None and known.facts.was_better(*rate)  # it is not the run
     if share_empty > NEARLY_ALL:
-        why = why_empty(known.facts) if known.facts else _UNHEARD
+        why = _other_audio(audio, known.facts, rate)[1] if was_better else None
+        why = why or (why_empty(known.facts) if known.facts else _UNHEARD)
         return Diagnosis("empty outputs", f"{named}, {share_empty:.0%} of the outputs are empty", *why)
     text, num = outputs.most_common(1)[0]
     if num > NEARLY_ALL * len(hypotheses) and len(hypotheses) > 1:
-        why = why_constant(known.facts) if known.facts else _DEAF
+        why = _other_audio(audio, known.facts, rate)[1] if was_better else None
+        why = why or (why_constant(known.facts) if known.facts else _DEAF)
         return Diagnosis("constant outputs", f'{named}, {num} of {len(hypotheses)} outputs are "{text}"', *why)
     name, why = (
         _mixed_up(references, hypotheses)

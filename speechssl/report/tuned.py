@@ -1,5 +1,6 @@
 """The files of a tuning: the search that was found, for ``--config``, all that was tried, and its picture."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -42,10 +43,12 @@ class Tuning(NamedTuple):
 
 
 def tuning_files(folder: Path) -> dict[str, Recogniser]:
-    """Files of a tuning, and how to know those of an earlier one: ``decoding.yaml`` if it is as it was written."""
+    """Files of a tuning, and how to know those of an earlier one: ``decoding.yaml`` if it is as it was written, which
+    earlier versions did not note."""
 
     def is_decoding(path: Path) -> bool:
-        return bool(_read(folder).get(_DIGEST) == file_digest(path))
+        earlier = _read(folder)
+        return "trials" in earlier and earlier.get(_DIGEST) in (None, file_digest(path))
 
     return {DECODING_FILE: is_decoding, TRIALS_FILE: has_json("trials"), PLOT_FILE: is_plot}
 
@@ -58,17 +61,19 @@ def write_tuning(folder: Path, tuning: Tuning) -> None:
     found |= {name: str(Path(found[name]).resolve()) for name in names & found.keys()}
     found |= {"weight": best.weight, "word_score": best.word_score}
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / DECODING_FILE, yaml.safe_dump({"decoding": found}, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump({"decoding": found}, sort_keys=False, allow_unicode=True)
     content = {
         "checkpoint": str(tuning.checkpoint),
         "shards": tuning.shards,
         "decoding": describe_decoding(tuning.decoding),
-        _DIGEST: file_digest(folder / DECODING_FILE),
+        _DIGEST: hashlib.sha256(text.encode()).hexdigest(),
         f"greedy_{tuning.measure}": tuning.greedy,
         "best": best._asdict(),
         "trials": [trial._asdict() for trial in tuning.trials],
     }
+    (folder / DECODING_FILE).unlink(missing_ok=True)  # one that tune.json does not know would seem to be another's
     write_json(folder / TRIALS_FILE, content)
+    write_whole(folder / DECODING_FILE, text)
     plot_sweep(tuning.trials, tuning.measure, tuning.greedy, folder / PLOT_FILE)
     if earlier and earlier != json.loads(json.dumps(content)):
         logger.warning("%s: replaced an earlier tuning, %s", folder, _told(earlier))

@@ -160,7 +160,10 @@ class FinetuneHealth(Watch):
         """Keep the figures that scores and later figures are judged with."""
         figures, loss = self.memory.figures, metrics.get("loss", math.nan)
         if math.isfinite(loss):
-            figures["loss"], figures["lowest loss"] = loss, min(loss, figures.get("lowest loss", loss))
+            lowest = figures.get("lowest loss", math.inf)
+            figures["loss"], figures["lowest loss"] = loss, min(loss, lowest)
+            if loss < lowest:
+                figures.pop("risen", None)  # what threw it off is made good
         if math.isfinite(norm := metrics.get("gradient_norm", math.nan)):
             figures["usual gradient norm"] = 0.9 * figures.get("usual gradient norm", norm) + 0.1 * norm
         if "effective_rank" in metrics:
@@ -236,7 +239,7 @@ class FinetuneHealth(Watch):
 def _no_gradient(update: int, metrics: Mapping[str, float]) -> Finding | None:
     """A gradient that is zero: where the head has none, nothing below it has."""
     norm = metrics.get("gradient_norm", math.inf)
-    if norm > _NO_GRADIENT or metrics.get("loss", 0.0) < _NO_GRADIENT:
+    if not norm <= _NO_GRADIENT or metrics.get("loss", 0.0) < _NO_GRADIENT:
         return None
     return Finding(
         "dead head",

@@ -82,7 +82,9 @@ def facts_of_checkpoint(checkpoint: Checkpoint, minutes: float | None) -> RunFac
         facts = facts_of(from_dict(FinetuneConfig, checkpoint.config, source=str(checkpoint.path)))
     except ConfigError:
         return None
-    lines = read_log(run_of(checkpoint.path) / LOG_FILE)
+    lines = [line for line in read_log(run_of(checkpoint.path) / LOG_FILE) if line["update"] <= checkpoint.update]
     losses = [line["loss"] for line in lines if line["kind"] == "train" and line.get("loss") is not None]
     rates = {name: value for name, value in checkpoint.metrics.items() if value is not None and math.isfinite(value)}
-    return facts._replace(minutes=minutes, train_loss=losses[-1] if losses else None, dev_rates=rates)
+    return facts._replace(
+        updates=checkpoint.update, minutes=minutes, train_loss=losses[-1] if losses else None, dev_rates=rates
+    )

@@ -59,7 +59,7 @@ class Memory:
     figures: dict[str, float] = field(default_factory=dict)
     """Earlier figures that later ones are compared with."""
     told: dict[str, str] = field(default_factory=dict)
-    """First line of what was said of each finding, when it was last named."""
+    """First line of what was said of each finding that is not known to be over, when it was last named."""
 
 
 class Watch:
@@ -87,6 +87,7 @@ class Watch:
             memory.present.pop(symptom, None)
             memory.last_absent[symptom] = update
             memory.last_named.pop(symptom, None)
+            memory.told.pop(symptom, None)  # it is over
             return False
         memory.present.setdefault(symptom, update)
         return update - max(memory.last_absent.get(symptom, 0), healthy_until) >= self.config.patience_updates

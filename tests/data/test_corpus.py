@@ -15,7 +15,7 @@ from speechssl.config import EvaluateConfig, EvaluationSetConfig, ShardConfig, S
 from speechssl.data.batches import Quarantine, SampleCache, load_batch
 from speechssl.data.corpus import Corpus, check_rate, distinct_ends, join, read_corpus
 from speechssl.data.streams import StreamPlan, epoch_batches
-from speechssl.errors import DataError
+from speechssl.errors import ConfigError, DataError
 from speechssl.shards.index import read_index
 from speechssl.shards.table import key_hash
 from speechssl.verbs import evaluate
@@ -149,5 +149,5 @@ def test_shards_of_another_sample_rate_are_refused(pair: list[str]) -> None:
     corpus = read_corpus(pair)
     check_rate(corpus, corpus.sample_rate, name="the shards", by="the encoder hears")
     expected = "the shards hold 16000 Hz audio, the encoder hears 8000 Hz; make the shards again"
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(ConfigError, match=expected):
         check_rate(corpus, 8000, name="the shards", by="the encoder hears")

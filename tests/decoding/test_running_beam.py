@@ -146,3 +146,23 @@ def test_a_preview_changes_nothing_and_what_must_be_settled_goes_on(arpa: Path) 
     found = running.finish()
     assert [word[:3] for word in found.words] == [word[:3] for word in decoder.best(log_probs, 1)[0].hypothesis.words]
     assert found.text == "AB A AB"
+
+
+def test_what_is_let_go_can_no_longer_win(tmp_path: Path) -> None:
+    """A doubtful A, a long silence, and a B before which the language model would have had the A."""
+    path = tmp_path / "lm.arpa"
+    write_arpa(estimate(tokenize([["A", "B"]] * 8 + [["B"]]), 2).model, path)
+    log_probs = said([0, 0, 0, 0, *[0] * 30, 3, 1, 0])
+    log_probs[1, 1:3] = log_probs[1, 0] - torch.tensor([3.0, 2.0])
+    log_probs[2, 1] = log_probs[2, 0] - 0.1
+    running = RunningBeam(BeamDecoder(VOCABULARY, config_of(path, weight=2.0)), VOCABULARY, 10)
+    for frame in log_probs.split(1):
+        running.add(frame)
+        assert running._search.num_prefixes < 3000
+    found = running.finish()
+    assert all(word.stop_frame - word.first_frame <= 4 for word in found.words)
+    live = RunningBeam(BeamDecoder(VOCABULARY, config_of(path, weight=2.0)), VOCABULARY, 100)
+    live.decode(log_probs[:20], ends_word=True)
+    assert live._search.beam.prefix.tolist() == [ROOT], "no text whose labels were said in these frames"
+    live.decode(log_probs[20:], ends_word=True)
+    assert " ".join(word.text for word in live.words) == "B"

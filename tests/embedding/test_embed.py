@@ -344,7 +344,7 @@ def test_mistakes_are_told_before_any_work(
 def test_shards_of_another_rate_are_refused(config: EmbedConfig, tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "audio", [9000] * 2)
     ingest.run(ShardConfig(sources=[str(manifest)], output=tmp_path / "shards", sample_rate=8000))
-    with pytest.raises(DataError, match=r"8000 Hz audio, the encoder hears 16000 Hz; make the shards again"):
+    with pytest.raises(ConfigError, match=r"8000 Hz audio, the encoder hears 16000 Hz; make the shards again"):
         embed.run(replace(config, shards=[str(tmp_path / "shards")]))
 
 

@@ -88,6 +88,16 @@ def test_wrong_words_are_laid_to_labels_updates_or_audio(changes: dict, expected
     assert expected in one.cause
 
 
+@pytest.mark.parametrize("outputs", [[""] * 8, ["E"] * 8], ids=["empty", "equal"])
+def test_a_good_recogniser_that_hears_nothing_elsewhere_is_not_blamed(outputs: list[str]) -> None:
+    good = FACTS._replace(max_updates=700, dev_rates={"wer": 0.06})
+    [one] = found(SAID, outputs, Circumstances(facts=good))
+    assert "this audio or its text is unlike what it learned from" in one.cause
+    narrow = Diagnosis("narrow band", "nothing above 4 kHz", "a telephone line", "train on such")
+    [one] = found(SAID, outputs, Circumstances(facts=good, hear=lambda: [narrow]))
+    assert "a telephone line" in one.cause
+
+
 def test_outputs_of_other_utterances_are_named() -> None:
     said = ["ONE TWO", "THREE FOUR", "FIVE SIX", "SEVEN"]
     [one] = found(said, said[1:] + said[:1])
