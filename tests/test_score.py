@@ -112,6 +112,13 @@ def test_a_file_of_others_is_not_replaced(files: Path, capsys: pytest.CaptureFix
     assert json.loads((files / "score.json").read_text()) == {"mine": 1}
 
 
+def test_a_score_does_not_mix_with_an_evaluation(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "evaluated").mkdir()
+    (files / "evaluated" / "metrics.json").write_text('{"wer": 0.1, "cer": 0.1}')
+    assert cli.main(["score", str(files / "ref.tsv"), str(files / "a0.trn"), "--output", str(files / "evaluated")]) == 2
+    assert "evaluated, which holds an evaluation; choose another folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

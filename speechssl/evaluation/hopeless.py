@@ -191,8 +191,9 @@ def _many_empty(references: Mapping[str, str], hypotheses: Mapping[str, str], kn
     return Diagnosis(
         "empty outputs",
         symptom,
-        "the model hears nothing there: audio that is quieter or shorter than it learned from, or too little learned",
-        "listen to some of them; they are in hypotheses.jsonl",
+        "they are quieter or shorter than what the model learned from, it has learned too little, or they were never "
+        "transcribed",
+        "look whether they were, and listen to some",
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from speechssl.config import ScoreConfig
 from speechssl.config.limits import check
-from speechssl.evaluation.stored import SCORE_FILE, SCORE_FILES, UTTERANCES_FILES
+from speechssl.errors import ConfigError
+from speechssl.evaluation.stored import METRICS_FILE, SCORE_FILE, SCORE_FILES, UTTERANCES_FILES
 from speechssl.evaluation.system import (
     System,
     compare,
@@ -24,12 +25,14 @@ def run(config: ScoreConfig) -> list[System]:
     """Score each output, break its errors down, and compare two systems if there are two.
 
     Raises:
-        ConfigError: the output cannot be written.
+        ConfigError: the output cannot be written, or would mix with an evaluation.
         DataError: says what is wrong with each of the files, or which utterances are not in both.
     """
     check(config)
     if config.output is not None:
         check_output_folder(config.output, ours=SCORE_FILES)
+        if (config.output / METRICS_FILE).exists():
+            raise ConfigError(f"output is {config.output}, which holds an evaluation; choose another folder")
     gathered = gather(
         config.reference,
         [config.hypothesis or [config.reference], *([config.other] if config.other else [])],

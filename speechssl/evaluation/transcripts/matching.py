@@ -57,7 +57,10 @@ def match(reference: Transcripts, references: Mapping[str, Spoken], output: Tran
         hypotheses = _words_of(reference, references, output)
         silent = references.keys() - hypotheses.keys()
         if silent and len(silent) < len(references):
-            notes.append(f"{output.path}: no words for {len(silent)} utterances, which are scored as empty outputs")
+            notes.append(
+                f"{output.path}: no words for {len(silent)} utterances, such as {min(silent)}; a CTM does not tell "
+                "silence from what was never transcribed, and they are scored as empty outputs"
+            )
             hypotheses |= dict.fromkeys(silent, "")
     else:
         known = {name: item.text for name, item in by_id(output.path, with_short_ids(output.utterances)).items()}
