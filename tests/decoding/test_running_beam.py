@@ -1,6 +1,7 @@
 """A beam search in pieces is one search, in memory that does not grow."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from speechssl.config import BeamConfig
 from speechssl.decoding.arpa import write_arpa
 from speechssl.decoding.beam import BeamDecoder
 from speechssl.decoding.decoder import emissions
+from speechssl.decoding.hypothesis import Hypothesis
 from speechssl.decoding.kneser_ney import estimate, tokenize
 from speechssl.decoding.prefix_search import ROOT
 from speechssl.decoding.running import RunningDecoder
@@ -47,15 +49,20 @@ def said(path: list[int], certainty: float = 9.0) -> Tensor:
     return emissions(torch.zeros(len(path), 4).scatter(1, torch.tensor(path)[:, None], certainty))
 
 
+@lru_cache
+def searched_at_once(vocabulary: Vocabulary, seed: int) -> Hypothesis:
+    """By a beam so wide that old doubts do not take the places of new ones."""
+    decoder = BeamDecoder(vocabulary, replace(config_of(None), beam_width=2000, beam_threshold=25.0))
+    return decoder.best(spoken(seed, 200), 1)[0].hypothesis
+
+
 @pytest.mark.parametrize("piece", [1, 7, 400])
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, SCRIPT], ids=["spaces", "no spaces"])
 def test_pieces_are_one_search(vocabulary: Vocabulary, piece: int) -> None:
-    config = config_of(None)
-    decoder = BeamDecoder(vocabulary, config)
-    wide = BeamDecoder(vocabulary, replace(config, beam_width=2000, beam_threshold=25.0))  # old doubts take its places
+    decoder = BeamDecoder(vocabulary, config_of(None))
     for seed in range(3):
         log_probs = spoken(seed, 200)
-        whole = wide.best(log_probs, 1)[0].hypothesis
+        whole = searched_at_once(vocabulary, seed)
         running = RunningBeam(decoder, vocabulary, 40)
         kept, prefixes = [], []
         for frames in log_probs.split(piece):
