@@ -98,7 +98,7 @@ class TranscribeConfig(Section):
     format: Literal["auto", "text", "jsonl", "srt", "vtt", "ctm", "textgrid"] = "auto"
     """"text": path, a tab and the transcript per line; "jsonl": with words, their times and confidence; "srt", "vtt":
     subtitles; "ctm": a line per word, which begins with the recording's name, or with so much of its path as tells
-    recordings apart, spaces as %20; "textgrid": for Praat; "auto": by the suffix of output, else text."""
+    recordings apart, spaces as %20; "textgrid": for Praat; "auto": by the suffix of output, text without one."""
     stream: SampleRate | None = None
     """Transcribe raw audio on standard input as it comes, at this many samples a second: signed 16 bit, little-endian,
     one channel. With --format jsonl a line a second says what is heard so far, and the last one all."""

@@ -11,6 +11,7 @@ from speechssl.transcripts.transcript import TimedWord, Transcript
 
 SUFFIXES: dict[str, TranscriptFormat] = {
     ".txt": "text",
+    ".tsv": "text",
     ".jsonl": "jsonl",
     ".srt": "srt",
     ".vtt": "vtt",

@@ -86,12 +86,21 @@ def plan_output(config: TranscribeConfig, paths: Sequence[Path]) -> Plan:
 
 
 def format_of(config: TranscribeConfig) -> TranscriptFormat:
-    """The format that is asked for, by name or by the suffix of the output."""
+    """The format that is asked for, by name or by the suffix of the output.
+
+    Raises:
+        ConfigError: the suffix is of none.
+    """
     if config.format != "auto":
         return config.format
     suffix = "" if config.output is None else config.output.suffix.lower()
     if suffix == ".json":
         raise ConfigError(f"output is {config.output}, expected .jsonl: transcripts are a JSON object on each line")
+    if suffix and suffix not in SUFFIXES:
+        raise ConfigError(
+            f"output is {config.output}, and {suffix} names no format, expected one of {', '.join(SUFFIXES)}; give "
+            "--format text for a file of another name"
+        )
     return SUFFIXES.get(suffix, "text")
 
 

@@ -32,7 +32,8 @@ def write(config: TranscribeConfig, paths: list[Path], text: str = "WORD") -> No
         ("a.SRT", "auto", "srt"),
         ("a.TextGrid", "auto", "textgrid"),
         ("a.jsonl", "auto", "jsonl"),
-        ("a.out", "auto", "text"),
+        ("a.tsv", "auto", "text"),
+        ("a.out", "text", "text"),
         ("a.srt", "ctm", "ctm"),
     ],
 )
@@ -90,6 +91,9 @@ def test_one_file_takes_one_recording(tmp_path: Path, capsys: pytest.CaptureFixt
         write(replace(config, output=tmp_path / "b.vtt"), paths)
     with pytest.raises(ConfigError, match=r"a.json, expected .jsonl"):
         write(replace(config, output=tmp_path / "a.json", format="auto"), paths)
+    with pytest.raises(ConfigError, match=r"a.strt, and .strt names no format, expected one of .txt, .tsv, .jsonl"):
+        write(replace(config, output=tmp_path / "a.strt", format="auto"), paths)
+    assert not (tmp_path / "a.strt").exists()
 
 
 def test_lines_know_names_that_needed_escapes(tmp_path: Path) -> None:
