@@ -89,14 +89,14 @@ def format_of(config: TranscribeConfig) -> TranscriptFormat:
     """The format that is asked for, by name or by the suffix of the output.
 
     Raises:
-        ConfigError: the suffix is of none.
+        ConfigError: the suffix is of none, and there is no such file, of which more is said elsewhere.
     """
     if config.format != "auto":
         return config.format
     suffix = "" if config.output is None else config.output.suffix.lower()
     if suffix == ".json":
         raise ConfigError(f"output is {config.output}, expected .jsonl: transcripts are a JSON object on each line")
-    if suffix and suffix not in SUFFIXES:
+    if config.output is not None and suffix not in ("", *SUFFIXES) and not os.path.lexists(config.output):
         raise ConfigError(
             f"output is {config.output}, and {suffix} names no format, expected one of {', '.join(SUFFIXES)}; give "
             "--format text for a file of another name"
