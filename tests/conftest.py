@@ -19,7 +19,15 @@ from shell import Run, write_project
 from speechssl.config import ShardConfig
 from speechssl.verbs import shard as ingest
 
-pytest_plugins = ["accounts", "distribution", "recipe_commands", "remote_site", "shards_to_verify", "small_chain"]
+pytest_plugins = [
+    "accounts",
+    "distribution",
+    "recipe_commands",
+    "remote_site",
+    "shards_to_verify",
+    "small_arpa",
+    "small_chain",
+]
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]

@@ -98,14 +98,17 @@ class FinetuneHealth(Watch):
         lasting = self.lasts(symptom, update, present=present, healthy_until=self._slow_updates)
         return lasting and self.memory.present[symptom] < update
 
+    @property
+    def _lasting(self) -> str:
+        return f"as at every score of the last {self.config.patience_updates} updates or more (health.patience_updates)"
+
     def _empty_outputs(self, update: int, scores: Mapping[str, float]) -> Finding | None:
         share = scores.get("empty_share")
         if share is None or not self._stays("empty outputs", update, present=share >= _ALL_BLANK):
             return None
         return Finding(
             "empty outputs",
-            f"empty outputs: at update {update} {share:.1%} of the dev utterances have no output, as at every score of "
-            f"the last {self.config.patience_updates} updates or more (health.patience_updates)."
+            f"empty outputs: at update {update} {share:.1%} of the dev utterances have no output, {self._lasting}."
             f"{self._because(why_empty, _EMPTY_ADVICE)}",
         )
 
@@ -116,9 +119,8 @@ class FinetuneHealth(Watch):
             return None
         return Finding(
             "constant outputs",
-            f"constant outputs: at update {update} {share:.1%} of the dev utterances have one and the same output, as "
-            f"at every score of the last {self.config.patience_updates} updates or more (health.patience_updates)."
-            f"{self._because(why_constant, _CONSTANT_ADVICE)}",
+            f"constant outputs: at update {update} {share:.1%} of the dev utterances have one and the same output, "
+            f"{self._lasting}.{self._because(why_constant, _CONSTANT_ADVICE)}",
         )
 
     def _all_wrong(self, update: int, scores: Mapping[str, float]) -> Finding | None:
@@ -204,8 +206,7 @@ class FinetuneHealth(Watch):
         return Finding(
             "one label",
             f"one label: at update {update} {share:.1%} of the dev outputs hold one and the same label and nothing "
-            f"else, as at every score of the last {self.config.patience_updates} updates or more "
-            f"(health.patience_updates).{self._because(why_constant, _CONSTANT_ADVICE)}",
+            f"else, {self._lasting}.{self._because(why_constant, _CONSTANT_ADVICE)}",
         )
 
     def _forgets(self, update: int, scores: Mapping[str, float]) -> Finding | None:

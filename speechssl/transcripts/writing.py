@@ -22,12 +22,12 @@ from speechssl.transcripts.formats import (
     text_line,
     whole_file_of,
 )
+from speechssl.transcripts.sources import STDIN
 from speechssl.transcripts.transcript import Transcript
 
 LEDGER = "transcripts.jsonl"
 """In a folder of transcripts: each as a JSON line, with the name and the SHA-256 of its file. A file that was changed
 since, as subtitles that someone corrected, is not replaced."""
-_STDIN = Path("-")
 
 
 class Writer(Protocol):
@@ -75,7 +75,7 @@ def plan_output(config: TranscribeConfig, paths: Sequence[Path]) -> Plan:
         names = file_names(paths, ONE_FILE_EACH[kind])
         check_folder(output, names)
         return Plan(output, kind, dict(zip(paths, names, strict=True)), is_folder=True)
-    inputs = [path for path in paths if path != _STDIN]
+    inputs = [path for path in paths if path != STDIN]
     if kind in ONE_FILE_EACH or kind == "ctm":
         if os.path.lexists(output):
             raise ConfigError(f"output is {output}, which is there already; give another file, or move it away")
@@ -106,7 +106,7 @@ def format_of(config: TranscribeConfig) -> TranscriptFormat:
 
 def ctm_names(paths: Sequence[Path]) -> dict[Path, str]:
     """Recordings as fields of CTM, each another one, by which its path is found again."""
-    names = short_names(["standard_input" if path == _STDIN else str(path) for path in paths])
+    names = short_names(["standard_input" if path == STDIN else str(path) for path in paths])
     return dict(zip(paths, map(field_name, names), strict=True))
 
 
@@ -116,7 +116,7 @@ def file_names(paths: Sequence[Path], suffix: str) -> list[str]:
     Where two would be the same, as for ``a.wav`` and ``a.mp3``, both keep the suffix that they have; a number tells
     apart what is still the same.
     """
-    absolute = [Path(os.path.abspath(path)) if path != _STDIN else Path("/standard_input") for path in paths]  # noqa: PTH100
+    absolute = [Path(os.path.abspath(path)) if path != STDIN else Path("/standard_input") for path in paths]  # noqa: PTH100
     folder = os.path.commonpath([path.parent for path in absolute])
     own = [os.path.relpath(path, folder) for path in absolute]
     bare = [str(Path(name).with_suffix("")) for name in own]
@@ -150,7 +150,7 @@ def check_lines(output: Path, paths: Sequence[Path]) -> None:
             return all(name is not None and (name in names or os.path.realpath(name) in names) for name in found)
 
     what = "transcripts of these recordings alone"
-    inputs = [path for path in paths if path != _STDIN]
+    inputs = [path for path in paths if path != STDIN]
     check_output_file(output, is_ours, what=what, inputs=inputs, called="the recordings")
 
 

@@ -23,14 +23,6 @@ from speechssl.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of_characters(["A", "B"])
 WIDE = BeamConfig(beam_width=2000, beam_threshold=1e6, label_threshold=1e6, word_score=0.0, unknown_score=0.0)
-SENTENCES = [["A"], ["AB", "A"], ["A", "AB"], ["BA", "A", "A"], ["AB"], ["A", "A"]]
-
-
-@pytest.fixture(scope="module")
-def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lm") / "lm.arpa"
-    write_arpa(estimate(tokenize(SENTENCES), 3).model, path)
-    return path
 
 
 def sound(seed: int, num_frames: int = 5, num_labels: int = 4, scale: float = 2.0) -> Tensor:

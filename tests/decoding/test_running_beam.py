@@ -22,14 +22,6 @@ from speechssl.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of_characters(["A", "B"])  # ids: blank 0, boundary 1, A 2, B 3
 SCRIPT = Vocabulary(["<blank>", "A", "B", "C"], word_boundary=None)
-SENTENCES = [["A"], ["AB", "A"], ["A", "AB"], ["BA", "A", "A"], ["AB"], ["A", "A"]]
-
-
-@pytest.fixture(scope="module")
-def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lm") / "lm.arpa"
-    write_arpa(estimate(tokenize(SENTENCES), 3).model, path)
-    return path
 
 
 def config_of(arpa: Path | None, **changes: object) -> BeamConfig:
